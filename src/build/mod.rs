@@ -1,0 +1,10 @@
+//! The life of a build: Dockerfile to graph, graph to keys, what is missing is
+//! run, the result becomes an image.
+
+/// What can go wrong in a build.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The snapshots refused.
+    #[error(transparent)]
+    Snapshot(#[from] crate::snapshot::Error),
+}

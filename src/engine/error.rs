@@ -1,0 +1,66 @@
+//! Kinds of errors; every lower error finds its kind here.
+
+use crate::{build, container, image, network, snapshot, store};
+
+/// What kind of thing went wrong: the sole source of exit codes and HTTP statuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The request is malformed.
+    InvalidInput,
+    /// Something named is not there.
+    NotFound,
+    /// Something is in the way.
+    Conflict,
+    /// It is forbidden.
+    Denied,
+    /// Something outside does not answer.
+    Unavailable,
+    /// It cannot be done here.
+    Unsupported,
+    /// Our own failure, or the system's.
+    Internal,
+}
+
+/// Any error of the engine.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A request that makes no sense, with the message.
+    #[error("{0}")]
+    Invalid(String),
+    /// The build failed.
+    #[error(transparent)]
+    Build(#[from] build::Error),
+    /// A container verb failed.
+    #[error(transparent)]
+    Container(#[from] container::Error),
+    /// An image verb failed.
+    #[error(transparent)]
+    Image(#[from] image::Error),
+    /// The network refused.
+    #[error(transparent)]
+    Network(#[from] network::Error),
+    /// The snapshots refused.
+    #[error(transparent)]
+    Snapshot(#[from] snapshot::Error),
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A file refused.
+    #[error(transparent)]
+    File(#[from] crate::fs::PathError),
+}
+
+impl Error {
+    /// The kind of this error.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Invalid(_) => ErrorKind::InvalidInput,
+            Self::Image(image::Error::NotFound(_)) => ErrorKind::NotFound,
+            Self::Image(image::Error::Ambiguous(_) | image::Error::Reference(_)) => {
+                ErrorKind::InvalidInput
+            }
+            Self::Store(store::Error::NameTaken { .. }) => ErrorKind::Conflict,
+            _ => ErrorKind::Internal,
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Every verb as request to result: the only thing that the doors use.
+//!
+//! A request is a plain value, a result is a plain value or a stream of plain
+//! events, so that any door (command line, HTTP) can ask for the same thing.
+
+mod build;
+mod config;
+mod containers;
+mod error;
+mod images;
+
+pub use config::Config;
+pub use error::{Error, ErrorKind};
+
+use crate::store::{Paths, Store};
+
+/// The engine over one data root.
+#[derive(Debug)]
+pub struct Engine {
+    config: Config,
+    store: Store,
+}
+
+impl Engine {
+    /// Opens the engine's store.
+    pub fn open(config: Config) -> Result<Self, Error> {
+        let store = Store::open(Paths::new(config.data.clone(), config.run.clone()))?;
+        Ok(Self { config, store })
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Its store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+}

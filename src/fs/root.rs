@@ -1,0 +1,90 @@
+//! Opening paths strictly beneath a directory.
+//!
+//! Source: openat2(2).
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+
+use super::{At, PathError};
+
+/// A directory that foreign paths cannot leave.
+///
+/// Absolute paths and absolute links start at this directory, `..` stops at it,
+/// and links of the `/proc/self/fd` kind are refused.
+#[derive(Debug)]
+pub struct Root {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl Root {
+    /// Opens the directory `path`, which is trusted.
+    pub fn open(path: &Path) -> Result<Self, PathError> {
+        let fd = rustix::fs::open(
+            path,
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .at("open", path)?;
+        Ok(Self {
+            fd,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Where the directory is; for messages and for handing to the kernel whole.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens `path` beneath the root, following links inside it.
+    pub fn open_at(&self, path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, PathError> {
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        loop {
+            // The kernel answers EAGAIN when a rename elsewhere raced with `..`.
+            match openat2(&self.fd, path, flags | OFlags::CLOEXEC, mode, resolve) {
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+                other => return other.at("open", self.path.join(strip(path))),
+            }
+        }
+    }
+
+    /// Opens a file beneath the root for reading, following links inside it.
+    /// Never blocks on a FIFO.
+    pub fn open_file(&self, path: &Path) -> Result<File, PathError> {
+        self.open_at(
+            path,
+            OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY,
+            Mode::empty(),
+        )
+        .map(File::from)
+    }
+}
+
+impl AsFd for Root {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn strip(path: &Path) -> &Path {
+    path.strip_prefix("/").unwrap_or(path)
+}
+
+/// Removes `path` and everything beneath it, never following a link; a missing
+/// path is fine. Directories that forbid it are first made writable.
+pub fn remove_tree(path: &Path) -> Result<(), PathError> {
+    match std::fs::symlink_metadata(path) {
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(err) => return Err(err).at("remove", path),
+        Ok(meta) if !meta.is_dir() => return std::fs::remove_file(path).at("remove", path),
+        Ok(_) => {}
+    }
+    match std::fs::remove_dir_all(path) {
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other.at("remove", path),
+    }
+}

@@ -1,0 +1,63 @@
+//! What can go wrong with images.
+
+use crate::fs::PathError;
+use crate::layer::UnpackError;
+use crate::oci::{Digest, ImageId, ParseReferenceError};
+use crate::{snapshot, store};
+
+/// What can go wrong with images.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No image has this name or ID.
+    #[error("No such image: {0}")]
+    NotFound(String),
+    /// An ID prefix fits several images.
+    #[error("multiple IDs found with provided prefix: {0}")]
+    Ambiguous(String),
+    /// The name is malformed.
+    #[error(transparent)]
+    Reference(#[from] ParseReferenceError),
+    /// A stored image breaks a promise.
+    #[error("image `{id}` is damaged: {why}")]
+    Damaged {
+        /// Which image.
+        id: ImageId,
+        /// What is wrong.
+        why: String,
+    },
+    /// An archive is no image archive, or a damaged one.
+    #[error("cannot load the archive: {0}")]
+    Archive(String),
+    /// An archive's blob has other bytes than its digest says.
+    #[error("cannot load the archive: blob `{want}` hashes to `{got}`")]
+    WrongDigest {
+        /// What the archive says.
+        want: Digest,
+        /// What it is.
+        got: Digest,
+    },
+    /// A document is no JSON of the right shape.
+    #[error("cannot read the {what}")]
+    Document {
+        /// Which document.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A layer cannot be unpacked or does not match.
+    #[error(transparent)]
+    Chain(#[from] snapshot::ChainError),
+    /// A layer's archive is refused.
+    #[error(transparent)]
+    Unpack(#[from] UnpackError),
+    /// A snapshot refused.
+    #[error(transparent)]
+    Snapshot(#[from] snapshot::Error),
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A file refused.
+    #[error(transparent)]
+    File(#[from] PathError),
+}

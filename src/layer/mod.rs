@@ -1,0 +1,19 @@
+//! Between a directory tree and a layer's bytes.
+//!
+//! A layer on disk is a directory in overlayfs spelling: a removed entry is a
+//! character device 0:0 and a directory that hides what lies beneath it carries
+//! the xattr `trusted.overlay.opaque=y` (`user.overlay.opaque` when rootless).
+//! In a tar it is OCI spelling: `.wh.NAME` and `.wh..wh..opq`.
+//!
+//! The tar of a tree is a pure function of the tree, so a diff ID can be made
+//! again from the directory at any time.
+
+mod compress;
+mod entry;
+mod pack;
+mod unpack;
+
+pub use compress::{Compression, decompress};
+pub use entry::{Entry, EntryKind};
+pub use pack::{PackOptions, Packed, Packer, pack_tree};
+pub use unpack::{Limits, Lower, NoLower, UnpackError, UnpackOptions, Unpacked, unpack};

@@ -1,0 +1,35 @@
+//! rbuild: builds OCI images from Dockerfiles and runs them, without a daemon.
+//!
+//! The modules below are the floors of the building, from the ground up. A
+//! module uses only modules on floors beneath its own, and modules of one floor
+//! do not know each other; `tests/suite/tidy.rs` reads this file and fails on
+//! any `crate::` path that points sideways or upwards. `docs/architecture.md`
+//! walks through the rooms.
+
+// Floor 0, ground: vocabulary and primitives. They use nothing of ours.
+pub mod dockerfile;
+pub mod fs;
+pub mod oci;
+pub mod progress;
+#[allow(unsafe_code, reason = "the only module that calls the kernel directly")]
+pub mod sys;
+
+// Floor 1, content: bytes by digest, and trees as bytes.
+pub mod layer;
+pub mod store;
+
+// Floor 2, views: what stored bytes mean.
+pub mod image;
+pub mod snapshot;
+
+// Floor 3, services: one outside thing each.
+pub mod context;
+pub mod network;
+pub mod sandbox;
+
+// Floor 4, workflows: the life of a build, the life of a container.
+pub mod build;
+pub mod container;
+
+// Floor 5, engine: one function for each thing a user can ask.
+pub mod engine;

@@ -1,0 +1,2 @@
+//! The `rbuild` binary: hidden entries first, else the command line.
+fn main() {}

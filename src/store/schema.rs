@@ -1,0 +1,1 @@
+//! Tables, version and migration.

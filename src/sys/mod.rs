@@ -1,0 +1,4 @@
+//! The kernel, one safe function per call, and the only place with `unsafe`.
+//!
+//! Prefer `rustix` directly where it has the call; this module holds what it
+//! lacks, and everything that starts a process.
