@@ -16,13 +16,8 @@ fn nest(root: &Path, depth: usize) {
     let mut dir = open_dir(root);
     for _ in 0..depth {
         mkdirat(&dir, "d", Mode::RWXU).unwrap();
-        dir = rustix::fs::openat(
-            &dir,
-            "d",
-            OFlags::RDONLY | OFlags::DIRECTORY,
-            Mode::empty(),
-        )
-        .unwrap();
+        dir = rustix::fs::openat(&dir, "d", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
+            .unwrap();
     }
 }
 
