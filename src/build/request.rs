@@ -1,0 +1,178 @@
+//! What a build is asked for, and what it gives back.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::oci::{ImageId, Platform, Reference};
+use crate::sandbox::{Killer, ResourceLimits, Rlimit};
+
+/// Where a build context comes from.
+#[derive(Debug, Clone)]
+pub enum ContextSource {
+    /// A directory.
+    Directory(PathBuf),
+    /// A tar archive, compressed or not, or else the text of a Dockerfile with
+    /// an empty context: what `-` reads from standard input.
+    Bytes(Arc<[u8]>),
+    /// A tar archive on disk, compressed or not.
+    TarFile(PathBuf),
+}
+
+/// Where the Dockerfile comes from.
+#[derive(Debug, Clone)]
+pub enum DockerfileSource {
+    /// `Dockerfile` (or `dockerfile`) at the root of the context.
+    Default,
+    /// A file by path, inside the context or not.
+    Path(PathBuf),
+    /// This text, from standard input.
+    Text(String),
+}
+
+/// The network of RUN steps that do not choose one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunNetwork {
+    /// The default bridge.
+    Default,
+    /// Loopback only.
+    None,
+    /// The host's.
+    Host,
+}
+
+/// A build, all defaults applied.
+#[derive(Debug, Clone)]
+pub struct BuildRequest {
+    /// The context.
+    pub context: ContextSource,
+    /// The Dockerfile.
+    pub dockerfile: DockerfileSource,
+    /// The names to give the image.
+    pub tags: Vec<Reference>,
+    /// `--build-arg`, later ones win; those without a value anywhere are left out.
+    pub build_args: BTreeMap<String, String>,
+    /// The stage to build, by name or number; the last one when absent.
+    pub target: Option<String>,
+    /// `--label`, applied last.
+    pub labels: Vec<(String, String)>,
+    /// Whether no step may come from the cache.
+    pub no_cache: bool,
+    /// The network of RUN steps.
+    pub network: RunNetwork,
+    /// `--add-host`: names with their addresses.
+    pub extra_hosts: Vec<(String, IpAddr)>,
+    /// The platform to build for; the host's when absent.
+    pub platform: Option<Platform>,
+    /// Whether each missed step says what changed.
+    pub explain_cache: bool,
+    /// Size of `/dev/shm` of RUN steps, in bytes.
+    pub shm_bytes: u64,
+    /// `--ulimit`.
+    pub rlimits: Vec<Rlimit>,
+    /// Limits of each RUN step.
+    pub resources: ResourceLimits,
+}
+
+impl BuildRequest {
+    /// A build of `context` with every default.
+    pub fn new(context: ContextSource) -> Self {
+        Self {
+            context,
+            dockerfile: DockerfileSource::Default,
+            tags: Vec::new(),
+            build_args: BTreeMap::new(),
+            target: None,
+            labels: Vec::new(),
+            no_cache: false,
+            network: RunNetwork::Default,
+            extra_hosts: Vec::new(),
+            platform: None,
+            explain_cache: false,
+            shm_bytes: 64 << 20,
+            rlimits: Vec::new(),
+            resources: ResourceLimits::default(),
+        }
+    }
+}
+
+/// What a build made.
+#[derive(Debug, Clone)]
+pub struct BuildResult {
+    /// The image.
+    pub image: ImageId,
+    /// The names it got.
+    pub names: Vec<Reference>,
+}
+
+/// Stops a build from another thread: no step starts any more, running ones are killed.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel {
+    inner: Arc<CancelState>,
+}
+
+#[derive(Debug, Default)]
+struct CancelState {
+    canceled: AtomicBool,
+    running: Mutex<Vec<(u64, Killer)>>,
+}
+
+impl Cancel {
+    /// A build that nobody has stopped yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Stops the build.
+    pub fn cancel(&self) {
+        self.inner.canceled.store(true, Ordering::SeqCst);
+        for (_, killer) in self.lock().iter() {
+            killer.kill();
+        }
+    }
+
+    /// Whether the build was stopped.
+    pub fn is_canceled(&self) -> bool {
+        self.inner.canceled.load(Ordering::SeqCst)
+    }
+
+    /// Registers a running sandbox for as long as the guard lives; it is killed
+    /// at once if the build was stopped meanwhile.
+    pub(super) fn guard(&self, killer: Killer) -> Running<'_> {
+        let mut running = self.lock();
+        let ticket = running.last().map_or(0, |(ticket, _)| ticket + 1);
+        running.push((ticket, killer.clone()));
+        drop(running);
+        if self.is_canceled() {
+            killer.kill();
+        }
+        Running {
+            cancel: self,
+            ticket,
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(u64, Killer)>> {
+        self.inner
+            .running
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// A running sandbox, known to its [`Cancel`].
+#[derive(Debug)]
+pub(super) struct Running<'a> {
+    cancel: &'a Cancel,
+    ticket: u64,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.cancel
+            .lock()
+            .retain(|(ticket, _)| *ticket != self.ticket);
+    }
+}
