@@ -1,7 +1,9 @@
 //! Where data lives, and what `main` read from the environment.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::oci::Digest;
 
 /// Everything from outside that the engine depends on. `main` makes it once.
 #[derive(Debug, Clone)]
@@ -14,4 +16,79 @@ pub struct Config {
     pub environment: BTreeMap<String, String>,
     /// The directory that relative paths start at.
     pub working_directory: PathBuf,
+}
+
+impl Config {
+    /// The configuration, with defaults for the directories that were not named.
+    ///
+    /// Root keeps its data in `/var/lib/rbuild` and `/run/rbuild`; another user
+    /// in `$XDG_DATA_HOME` and `$XDG_RUNTIME_DIR`. Two data roots never share a
+    /// runtime directory.
+    pub fn new(
+        data: Option<PathBuf>,
+        run: Option<PathBuf>,
+        environment: BTreeMap<String, String>,
+        working_directory: PathBuf,
+    ) -> Self {
+        let root = rustix::process::geteuid().is_root();
+        let data = data.unwrap_or_else(|| default_data(root, &environment));
+        let run = run.unwrap_or_else(|| default_run(root, &environment, &data));
+        Self {
+            data,
+            run,
+            environment,
+            working_directory,
+        }
+    }
+}
+
+fn default_data(root: bool, environment: &BTreeMap<String, String>) -> PathBuf {
+    if root {
+        return PathBuf::from("/var/lib/rbuild");
+    }
+    match directory(environment, "XDG_DATA_HOME") {
+        Some(home) => home.join("rbuild"),
+        None => directory(environment, "HOME")
+            .unwrap_or_else(|| PathBuf::from("/"))
+            .join(".local/share/rbuild"),
+    }
+}
+
+fn default_run(root: bool, environment: &BTreeMap<String, String>, data: &Path) -> PathBuf {
+    let base = if root {
+        PathBuf::from("/run/rbuild")
+    } else {
+        directory(environment, "XDG_RUNTIME_DIR")
+            .unwrap_or_else(|| {
+                PathBuf::from(format!(
+                    "/tmp/rbuild-{}",
+                    rustix::process::geteuid().as_raw()
+                ))
+            })
+            .join("rbuild")
+    };
+    base.join(Digest::of(data.as_os_str().as_encoded_bytes()).short())
+}
+
+/// A variable that names an absolute directory; others are ignored, as the XDG
+/// base directory specification asks.
+fn directory(environment: &BTreeMap<String, String>, name: &str) -> Option<PathBuf> {
+    environment
+        .get(name)
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_roots_do_not_share_a_runtime_directory() {
+        let run = |data: &str| {
+            Config::new(Some(data.into()), None, BTreeMap::new(), PathBuf::from("/")).run
+        };
+        assert_ne!(run("/a"), run("/b"));
+        assert_eq!(run("/a"), run("/a"));
+    }
 }

@@ -1,0 +1,224 @@
+//! What was typed: the global flags and one command, nothing looked up yet.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
+
+use super::commands;
+use super::report::Failure;
+
+/// The version line of `--version`, after the program's name.
+pub(crate) const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), ", build source");
+
+/// Builds OCI images from Dockerfiles and runs them: one binary, no daemon.
+///
+/// `rbuild -t user/app .` is short for `rbuild build -t user/app .`.
+#[derive(Debug, Parser)]
+#[command(name = "rbuild", version = VERSION, disable_version_flag = true)]
+#[command(arg_required_else_help = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: commands::Command,
+}
+
+/// Flags before the command.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Global {
+    /// Keep all data in this directory [env: RBUILD_ROOT]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+    /// Keep runtime files in this directory [env: RBUILD_RUN]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) run_root: Option<PathBuf>,
+    /// Directory of client configuration (accepted for compatibility)
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub(crate) config: Option<PathBuf>,
+    /// Accepted for compatibility
+    #[arg(short = 'D', long, hide = true)]
+    pub(crate) debug: bool,
+    /// Accepted for compatibility
+    #[arg(short = 'l', long, value_name = "LEVEL", hide = true)]
+    #[arg(value_parser = ["debug", "info", "warn", "error", "fatal"])]
+    pub(crate) log_level: Option<String>,
+    /// A daemon to talk to; there is none
+    #[arg(short = 'H', long, value_name = "URL", hide = true)]
+    pub(crate) host: Option<String>,
+    /// Print the version and quit
+    #[arg(short = 'v', long, action = ArgAction::Version)]
+    version: Option<bool>,
+}
+
+/// Global flags that take a value, which is thus no command.
+const WITH_VALUE: [&str; 7] = [
+    "--root",
+    "--run-root",
+    "--config",
+    "--log-level",
+    "-l",
+    "--host",
+    "-H",
+];
+/// Global flags without a value.
+const WITHOUT_VALUE: [&str; 6] = ["-D", "--debug", "-v", "--version", "-h", "--help"];
+
+/// Parses the arguments after the program's name.
+///
+/// # Errors
+/// A failure with clap's message; exit code 125 for a wrong `run`, else 1.
+/// `--help` and `--version` print their text and come back as a silent failure
+/// of code 0.
+pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Cli, Failure> {
+    let plain = Cli::command();
+    let arguments = with_verb(arguments, &|word| is_command(&plain, word));
+    let parsed = commands::with_aliases(switches(plain.clone()))
+        .try_get_matches_from(named(&arguments))
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => return Err(explain(error, plain, &arguments)),
+    };
+    if let Some(host) = &cli.global.host {
+        let message = format!("cannot use the host `{host}`: rbuild works without a daemon");
+        return Err(Failure::new(1, message).with_hint("leave `--host` out"));
+    }
+    Ok(cli)
+}
+
+/// Puts `build` before the first word that is no command: `rbuild -t user/app .`
+/// means `rbuild build -t user/app .`.
+fn with_verb(mut arguments: Vec<OsString>, is_command: &dyn Fn(&str) -> bool) -> Vec<OsString> {
+    let mut at = 0;
+    while let Some(word) = arguments.get(at).map(|word| word.to_string_lossy()) {
+        if WITH_VALUE.contains(&word.as_ref()) {
+            at += 2;
+        } else if WITHOUT_VALUE.contains(&word.as_ref()) || is_assigned(&word) {
+            at += 1;
+        } else {
+            if !is_command(&word) {
+                arguments.insert(at, OsString::from("build"));
+            }
+            break;
+        }
+    }
+    arguments
+}
+
+/// `--root=/x`, and `-l=debug` or `-ldebug`.
+fn is_assigned(word: &str) -> bool {
+    WITH_VALUE.iter().any(|flag| {
+        word.strip_prefix(flag)
+            .is_some_and(|rest| rest.starts_with('=') || !flag.starts_with("--"))
+    })
+}
+
+fn is_command(program: &clap::Command, word: &str) -> bool {
+    word == "help"
+        || program
+            .get_subcommands()
+            .any(|verb| verb.get_name() == word || verb.get_all_aliases().any(|a| a == word))
+}
+
+fn named(arguments: &[OsString]) -> impl Iterator<Item = &OsStr> {
+    std::iter::once(OsStr::new("rbuild")).chain(arguments.iter().map(OsString::as_os_str))
+}
+
+/// Lets every switch take a value after `=`, as Go's flags do: `--rm=false`.
+fn switches(program: clap::Command) -> clap::Command {
+    program
+        .mut_args(|arg| match arg.get_action() {
+            ArgAction::SetTrue => arg
+                .action(ArgAction::Set)
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_value("false")
+                .default_missing_value("true")
+                .value_parser(go_bool),
+            _ => arg,
+        })
+        .mut_subcommands(switches)
+}
+
+/// A truth value in the spellings of Go's `strconv.ParseBool`.
+fn go_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("expected `true` or `false`".to_owned()),
+    }
+}
+
+/// Turns clap's error into a failure. Help is rendered from the plain command,
+/// whose switches do not show that they may take a value.
+fn explain(error: clap::Error, plain: clap::Command, arguments: &[OsString]) -> Failure {
+    let error = match plain.try_get_matches_from(named(arguments)) {
+        Err(plain) if plain.kind() == error.kind() => plain,
+        _ => error,
+    };
+    // Whether the text could be written changes nothing any more.
+    let _unwritable = error.print();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Failure::silent(0),
+        _ if is_run(arguments) => Failure::silent(125),
+        _ => Failure::silent(1),
+    }
+}
+
+/// Whether the command is `run`, whose own errors have a code of their own so
+/// that they are not taken for the container's.
+fn is_run(arguments: &[OsString]) -> bool {
+    let mut words = arguments
+        .iter()
+        .filter(|word| !word.as_encoded_bytes().starts_with(b"-"));
+    let first = words.find(|word| *word == "run" || *word == "container" || *word == "build");
+    match first {
+        Some(word) if word == "container" => words.next().is_some_and(|word| word == "run"),
+        Some(word) => word == "run",
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(typed: &str, meant: &str) {
+        let words = typed.split(' ').map(OsString::from).collect();
+        let program = Cli::command();
+        let got = with_verb(words, &|word| is_command(&program, word));
+        let want: Vec<OsString> = meant.split(' ').map(OsString::from).collect();
+        assert_eq!(got, want, "{typed}");
+    }
+
+    #[test]
+    fn a_first_word_that_is_no_command_means_build() {
+        check("-t user/app .", "build -t user/app .");
+        check("build -t user/app .", "build -t user/app .");
+        check(".", "build .");
+        check("-", "build -");
+        check("--root /x -t a .", "--root /x build -t a .");
+        check("--root=/x images", "--root=/x images");
+        check("-D -l debug images -q", "-D -l debug images -q");
+        check("--version", "--version");
+        check("--root images", "--root images");
+    }
+
+    #[test]
+    fn the_arguments_are_well_formed() {
+        commands::with_aliases(switches(Cli::command())).debug_assert();
+    }
+
+    #[test]
+    fn switches_take_go_values() {
+        let parse = |typed: &str| {
+            let words = typed.split(' ').map(OsString::from).collect();
+            parse(words)
+        };
+        assert!(parse("-D=true version").unwrap().global.debug);
+        assert!(!parse("--debug=false version").unwrap().global.debug);
+        assert!(parse("-D version").unwrap().global.debug);
+    }
+}

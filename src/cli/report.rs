@@ -1,0 +1,116 @@
+//! How a failure reads: what went wrong, its causes, the place, what to do; and
+//! the exit code.
+
+use std::error::Error as _;
+use std::io;
+
+use rbuild::engine;
+
+/// A command that failed.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    code: u8,
+    what: String,
+    causes: Vec<String>,
+    excerpt: Option<String>,
+    hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure with a message: one line, no full stop.
+    pub(crate) fn new(code: u8, what: impl Into<String>) -> Self {
+        Self {
+            code,
+            what: what.into(),
+            causes: Vec::new(),
+            excerpt: None,
+            hint: None,
+        }
+    }
+
+    /// A failure whose messages were printed already, or that needs none.
+    pub(crate) fn silent(code: u8) -> Self {
+        Self::new(code, "")
+    }
+
+    /// The same with the causes of `error`, outermost first.
+    #[must_use]
+    pub(crate) fn because(mut self, error: &dyn std::error::Error) -> Self {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            let text = error.to_string();
+            // A transparent error repeats its source's words.
+            if self.causes.last().unwrap_or(&self.what) != &text {
+                self.causes.push(text);
+            }
+            next = error.source();
+        }
+        self
+    }
+
+    /// The same with advice.
+    #[must_use]
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same with lines that show the place, printed before the message.
+    #[must_use]
+    pub(crate) fn with_excerpt(mut self, excerpt: impl Into<String>) -> Self {
+        self.excerpt = Some(excerpt.into());
+        self
+    }
+
+    /// The same with another exit code.
+    #[must_use]
+    pub(crate) fn with_code(mut self, code: u8) -> Self {
+        self.code = code;
+        self
+    }
+
+    /// The exit code.
+    pub(crate) fn code(&self) -> u8 {
+        self.code
+    }
+
+    /// The lines for standard error; empty for a silent failure.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        if let Some(excerpt) = &self.excerpt {
+            text.push_str(excerpt.trim_end());
+            text.push('\n');
+        }
+        if self.what.is_empty() {
+            return text;
+        }
+        text.push_str(&format!("Error: {}\n", self.what));
+        for cause in &self.causes {
+            text.push_str(&format!("  caused by: {cause}\n"));
+        }
+        if let Some(hint) = &self.hint {
+            text.push_str(&format!("  hint: {hint}\n"));
+        }
+        text
+    }
+}
+
+impl From<engine::Error> for Failure {
+    fn from(error: engine::Error) -> Self {
+        let failure = Self::new(1, error.to_string());
+        match error.source() {
+            Some(source) => failure.because(source),
+            None => failure,
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            // The reader has seen enough, as with `| head`.
+            io::ErrorKind::BrokenPipe => Self::silent(0),
+            _ => Self::new(1, format!("cannot write the output: {error}")),
+        }
+    }
+}
