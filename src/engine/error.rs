@@ -27,6 +27,9 @@ pub enum Error {
     /// A request that makes no sense, with the message.
     #[error("{0}")]
     Invalid(String),
+    /// A request that something else stands against, with the message.
+    #[error("{0}")]
+    Conflict(String),
     /// The build failed.
     #[error(transparent)]
     Build(#[from] build::Error),
@@ -55,7 +58,9 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Invalid(_) => ErrorKind::InvalidInput,
-            Self::Image(image::Error::NotFound(_)) => ErrorKind::NotFound,
+            Self::Conflict(_) => ErrorKind::Conflict,
+            Self::Image(image::Error::NotFound(_))
+            | Self::Container(container::Error::NotFound(_)) => ErrorKind::NotFound,
             Self::Image(image::Error::Ambiguous(_) | image::Error::Reference(_)) => {
                 ErrorKind::InvalidInput
             }
