@@ -11,6 +11,7 @@ mod collect;
 mod hold;
 mod merged;
 mod pipe;
+mod same;
 mod tree;
 mod view;
 
@@ -24,6 +25,7 @@ pub use chain::{ChainError, ensure_chain};
 pub use collect::collect;
 pub use hold::{Hold, hold};
 pub(crate) use pipe::pipe;
+pub use same::same_content;
 pub use tree::{tree_bytes, tree_digest};
 pub use view::View;
 

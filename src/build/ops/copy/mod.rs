@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use place::{Content, Ownership, Placer};
 use select::{Selection, select};
-use source::{SourceTree, StepTree};
+use source::SourceTree;
 
 use super::{AccountError, FIXED_TIME, Tools, users};
 use crate::build::graph::{CopyOp, CopySource};
@@ -94,7 +94,7 @@ pub(in crate::build) struct Prepared<'a> {
 
 enum Source<'a> {
     Context(&'a context::Context),
-    Step(StepTree),
+    Step(View),
 }
 
 impl Source<'_> {
@@ -123,7 +123,7 @@ impl<'a> Prepared<'a> {
     ) -> Result<Self, CopyError> {
         let tree = match op.source {
             CopySource::Context => Source::Context(tools.context),
-            CopySource::Vertex(_) => Source::Step(StepTree::new(View::open(tools.store, from)?)),
+            CopySource::Vertex(_) => Source::Step(View::open(tools.store, from)?),
         };
         let selection = select(op, tree.tree())?;
         Ok(Self { op, tree, selection })
@@ -246,7 +246,7 @@ impl<'a> Prepared<'a> {
         Ok(found)
     }
 
-    fn unpack(&self, archives: &[usize], active: &Active<'_>) -> Result<Vec<StepTree>, CopyError> {
+    fn unpack(&self, archives: &[usize], active: &Active<'_>) -> Result<Vec<View>, CopyError> {
         let mut trees = Vec::new();
         for number in archives {
             let path = &self.selection.items[*number].entry.path;
@@ -259,7 +259,7 @@ impl<'a> Prepared<'a> {
                 }
                 context::SourceError::File(err) => CopyError::File(err),
             })?;
-            trees.push(StepTree::new(View::of_directory(target)));
+            trees.push(View::of_layers(vec![target]));
         }
         Ok(trees)
     }
@@ -298,12 +298,12 @@ fn duplicate(selection: &Selection) -> Selection {
 /// as extracting onto the image would.
 fn place_archive(
     placer: &mut Placer<'_>,
-    tree: &StepTree,
+    tree: &View,
     number: usize,
     destination: &Path,
 ) -> Result<(), CopyError> {
     placer.directory(destination)?;
-    for mut entry in tree.walk(Path::new(""))? {
+    for mut entry in SourceTree::walk(tree, Path::new(""))? {
         let source = entry.path.clone();
         entry.path = placer.follow(&destination.join(&source))?;
         if let EntryKind::HardLink(first) = &mut entry.kind {

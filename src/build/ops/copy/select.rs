@@ -31,11 +31,12 @@ pub(super) struct Selection {
 impl Selection {
     /// Every entry.
     pub(super) fn entries_mut(&mut self) -> Vec<&mut Entry> {
-        let each = |item: &'_ mut Selected| {
-            let Selected { entry, beneath, .. } = item;
-            std::iter::once(entry).chain(beneath.iter_mut()).collect::<Vec<_>>()
-        };
-        self.items.iter_mut().flat_map(each).collect()
+        let mut entries = Vec::new();
+        for item in &mut self.items {
+            entries.push(&mut item.entry);
+            entries.extend(item.beneath.iter_mut());
+        }
+        entries
     }
 
     /// The digest of all that enters the cache key: names, kinds, modes, owners,

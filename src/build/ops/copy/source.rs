@@ -5,7 +5,6 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::Stat;
 
@@ -57,43 +56,27 @@ impl SourceTree for Context {
     }
 }
 
-/// Another step's tree.
-pub(super) struct StepTree(Mutex<View>);
-
-impl StepTree {
-    pub(super) fn new(view: View) -> Self {
-        Self(Mutex::new(view))
-    }
-
-    fn view(&self) -> MutexGuard<'_, View> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl SourceTree for StepTree {
+impl SourceTree for View {
     fn entry(&self, path: &Path) -> Result<Option<Entry>, PathError> {
-        Lower::entry(&*self.view(), path)
+        Lower::entry(self, path)
     }
 
     fn list(&self, path: &Path) -> Result<Vec<OsString>, PathError> {
-        self.view().list(path)
+        Self::list(self, path)
     }
 
     fn resolve(&self, path: &Path) -> Result<PathBuf, PathError> {
-        self.view().resolve(path, true)
+        Self::resolve(self, path, true)
     }
 
     fn walk(&self, path: &Path) -> Result<Vec<Entry>, PathError> {
-        let view = self.view();
         let mut found = Vec::new();
-        walk_view(&view, path, &mut found)?;
+        walk_view(self, path, &mut found)?;
         Ok(found)
     }
 
     fn open(&self, path: &Path) -> Result<File, PathError> {
-        let place = self.view().locate(path)?;
-        let place = place.ok_or(rustix::io::Errno::NOENT).at("open", path)?;
-        File::open(&place).at("open", &place)
+        Lower::open(self, path)
     }
 
     fn learn(&self, _path: &Path, _file: &File, _before: &Stat, _digest: Digest) {}
