@@ -221,12 +221,17 @@ fn joining_takes_how_long() {
             );
             joined.push(attachment);
         }
-        for attachment in joined {
+        drop(joined);
+        for last in 60..200 {
             let start = Instant::now();
-            host.remove_link(attachment.outer_device()).unwrap();
-            let cut = start.elapsed();
+            let attachment = join_at(host, &bridge, last);
+            let made = start.elapsed();
+            let listener = TcpListener::bind((bridge.network.gateway, 0)).unwrap();
+            let target = listener.local_addr().unwrap();
+            netns::enter(attachment.as_fd(), || TcpStream::connect(target).unwrap()).unwrap();
+            let connected = start.elapsed() - made;
             drop(attachment);
-            eprintln!("cut {cut:?}, dropped {:?}", start.elapsed() - cut);
+            eprintln!("one after another: joined {made:?}, first connection {connected:?}");
         }
     });
 }

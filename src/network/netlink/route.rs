@@ -23,6 +23,9 @@ pub(in crate::network) const LOOPBACK: u32 = 1;
 
 const RTM_NEWLINK: u16 = 16;
 const IFLA_MTU: u16 = 4;
+const IFLA_OPERSTATE: u16 = 16;
+/// Packets flow (linux/if.h, `IF_OPER_UP`).
+const IF_OPER_UP: u8 = 6;
 const IFA_LOCAL: u16 = 2;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
@@ -37,7 +40,10 @@ const ROUTE_BYTES: usize = 12;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::network) struct Link {
     pub(in crate::network) index: u32,
+    /// Whether it is switched on.
     pub(in crate::network) is_up: bool,
+    /// Whether it has noticed that its peer is on, too, and carries packets.
+    pub(in crate::network) is_running: bool,
     pub(in crate::network) mtu: u32,
 }
 
@@ -118,6 +124,7 @@ impl RouteSocket {
         Ok(Some(Link {
             index: u32::from_ne_bytes(read_array(body, 4)?),
             is_up: flags.contains(LinkFlags::Up),
+            is_running: find(attributes, IFLA_OPERSTATE) == Some(&[IF_OPER_UP]),
             mtu: find(attributes, IFLA_MTU)
                 .map(|value| read_array(value, 0).map(u32::from_ne_bytes))
                 .transpose()?
