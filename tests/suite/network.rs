@@ -1,5 +1,11 @@
 //! The default network of a store, in a network namespace that plays the host.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "clippy takes functions beside tests for no part of them"
+)]
+
 use std::collections::HashSet;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
