@@ -39,7 +39,7 @@ pub(super) struct Proxy {
     listeners: Vec<Listener>,
     flows: HashMap<u64, Flow>,
     next_flow: u64,
-    max_flows: usize,
+    pub(super) max_flows: usize,
     /// UDP flows by listener and client.
     sessions: HashMap<(usize, SocketAddr), u64>,
     is_accepting: bool,
