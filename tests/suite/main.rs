@@ -1,1 +1,3 @@
-fn main() {}
+//! The tests that need more than one module: one binary, one module a subject.
+
+mod network;
