@@ -3,11 +3,18 @@
 //! the path and the action.
 
 mod atomic;
+mod descent;
 mod error;
 mod lock;
+mod remove;
 mod root;
 
+#[cfg(test)]
+mod tests;
+
 pub use atomic::{replace, sync_dir};
+pub use descent::Descent;
 pub use error::{At, PathError};
 pub use lock::Lock;
-pub use root::{Root, remove_tree};
+pub use remove::{remove_at, remove_tree};
+pub use root::Root;

@@ -73,18 +73,3 @@ impl AsFd for Root {
 fn strip(path: &Path) -> &Path {
     path.strip_prefix("/").unwrap_or(path)
 }
-
-/// Removes `path` and everything beneath it, never following a link; a missing
-/// path is fine. Directories that forbid it are first made writable.
-pub fn remove_tree(path: &Path) -> Result<(), PathError> {
-    match std::fs::symlink_metadata(path) {
-        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(err) => return Err(err).at("remove", path),
-        Ok(meta) if !meta.is_dir() => return std::fs::remove_file(path).at("remove", path),
-        Ok(_) => {}
-    }
-    match std::fs::remove_dir_all(path) {
-        Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        other => other.at("remove", path),
-    }
-}

@@ -11,6 +11,7 @@
 mod config;
 mod digest;
 mod manifest;
+pub mod passwd;
 mod platform;
 mod reference;
 

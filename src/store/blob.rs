@@ -1,22 +1,31 @@
 //! Blobs by digest: put, open with verification, remove.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::PathBuf;
+use std::time::SystemTime;
+
+use tempfile::NamedTempFile;
 
 use super::{Error, Store};
-use crate::oci::Digest;
+use crate::fs::{At, sync_dir};
+use crate::oci::{Digest, Hasher};
+
+/// Bytes gathered before they are written, so that small writes stay cheap.
+const BUFFER: usize = 128 << 10;
 
 /// A blob being written; dropping it unfinished leaves nothing behind.
 #[derive(Debug)]
 pub struct BlobWriter {
-    file: tempfile::NamedTempFile,
+    file: BufWriter<NamedTempFile>,
+    hasher: Hasher,
+    length: u64,
 }
 
 impl BlobWriter {
     /// Bytes written so far.
     pub fn len(&self) -> u64 {
-        todo!()
+        self.length
     }
 
     /// Whether nothing was written yet.
@@ -27,7 +36,10 @@ impl BlobWriter {
 
 impl Write for BlobWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        let count = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        self.length += count as u64;
+        Ok(count)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -38,18 +50,53 @@ impl Write for BlobWriter {
 impl Store {
     /// Starts a blob.
     pub fn blob_writer(&self) -> Result<BlobWriter, Error> {
-        todo!()
+        Ok(BlobWriter {
+            file: BufWriter::with_capacity(BUFFER, self.temp_file()?),
+            hasher: Hasher::new(),
+            length: 0,
+        })
     }
 
     /// Syncs the blob and gives it its name. Idempotent: storing the same bytes
     /// twice keeps one file. With `expected`, other bytes are refused.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when the bytes are not `expected`; nothing is left behind.
     pub fn blob_finish(
         &self,
         writer: BlobWriter,
         expected: Option<Digest>,
     ) -> Result<(Digest, u64), Error> {
-        let _ = (writer, expected);
-        todo!()
+        let BlobWriter {
+            file,
+            hasher,
+            length,
+        } = writer;
+        let digest = hasher.finish();
+        let path = self.blob_path(digest);
+        if let Some(want) = expected
+            && want != digest
+        {
+            return Err(Error::Damaged { want, got: digest });
+        }
+        let file = file
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)
+            .at("write", &path)?;
+        // A blob that is there already is as good, but must look new to the collector.
+        let renewed = File::options()
+            .write(true)
+            .open(&path)
+            .and_then(|old| old.set_modified(SystemTime::now()));
+        if renewed.is_err() {
+            file.as_file().sync_data().at("sync", file.path())?;
+            file.persist(&path)
+                .map_err(|err| err.error)
+                .at("rename a file to", &path)?;
+        }
+        // Also for a file of another process, which may not have come so far yet.
+        sync_dir(&self.paths().blobs())?;
+        Ok((digest, length))
     }
 
     /// Whether the blob is there.
@@ -59,15 +106,24 @@ impl Store {
 
     /// Opens a blob for reading. The reader is not verified; use a hasher where
     /// the bytes leave the machine.
+    ///
+    /// # Errors
+    /// [`Error::NoBlob`] when it is not there.
     pub fn blob_open(&self, digest: Digest) -> Result<File, Error> {
-        let _ = digest;
-        todo!()
+        let path = self.blob_path(digest);
+        match File::open(&path) {
+            Err(err) if err.kind() == ErrorKind::NotFound => Err(Error::NoBlob(digest)),
+            other => Ok(other.at("open", &path)?),
+        }
     }
 
     /// Removes a blob; a missing one is fine.
     pub fn blob_remove(&self, digest: Digest) -> Result<(), Error> {
-        let _ = digest;
-        todo!()
+        let path = self.blob_path(digest);
+        match std::fs::remove_file(&path) {
+            Err(err) if err.kind() == ErrorKind::NotFound => Ok(()),
+            other => Ok(other.at("remove", &path)?),
+        }
     }
 
     /// Where a blob lies.

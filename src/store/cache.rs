@@ -1,7 +1,14 @@
 //! Cache records: key to result, with the parts of the key.
 
-use super::{Error, SnapshotId, Store};
+use rusqlite::{OptionalExtension, Row};
+
+use super::columns::COMMITTED;
+use super::{Error, SnapshotId, Store, now};
 use crate::oci::{CacheKey, Digest};
+
+/// How exact the time of last use is kept, in nanoseconds: a use within this
+/// time writes nothing, so that a build with nothing to do only reads.
+const USE_GRAIN: i64 = 3_600 * 1_000_000_000;
 
 /// One named part of a cache key, kept so that a miss can be explained.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,24 +37,135 @@ pub struct CacheRecord {
 impl Store {
     /// The result under `key`, if its snapshot is still there; counts as a use.
     pub fn cache_get(&self, key: CacheKey) -> Result<Option<CacheRecord>, Error> {
-        let _ = key;
-        todo!()
+        let now = now();
+        let db = self.db();
+        let found = db
+            .prepare_cached(
+                "SELECT key, line, result, parts, used_at FROM cache WHERE key = ?1
+                 AND (result IS NULL OR EXISTS
+                     (SELECT 1 FROM snapshots WHERE id = result AND state = ?2))",
+            )?
+            .query_row((key, COMMITTED), |row| {
+                Ok((record(row)?, row.get::<_, i64>(4)?))
+            })
+            .optional()?;
+        let Some((record, used_at)) = found else {
+            return Ok(None);
+        };
+        if now.saturating_sub(used_at) > USE_GRAIN {
+            db.prepare_cached("UPDATE cache SET used_at = ?2 WHERE key = ?1")?
+                .execute((key, now))?;
+        }
+        Ok(Some(record))
     }
 
-    /// Remembers a result; the first one under a key stays.
+    /// Remembers a result; the first one under a key stays, unless its snapshot
+    /// is gone.
     pub fn cache_put(&self, record: &CacheRecord) -> Result<(), Error> {
-        let _ = record;
-        todo!()
+        let now = now();
+        self.db()
+            .prepare_cached(
+                "INSERT INTO cache (key, line, result, created_at, used_at, parts)
+                 VALUES (?1, ?2, ?3, ?4, ?4, ?5)
+                 ON CONFLICT (key) DO UPDATE
+                 SET line = excluded.line, result = excluded.result, parts = excluded.parts,
+                     created_at = excluded.created_at, used_at = excluded.used_at
+                 WHERE cache.result IS NOT NULL AND NOT EXISTS
+                     (SELECT 1 FROM snapshots WHERE id = cache.result AND state = ?6)",
+            )?
+            .execute((
+                record.key,
+                record.line,
+                record.result,
+                now,
+                pack_parts(&record.parts),
+                COMMITTED,
+            ))?;
+        Ok(())
     }
 
     /// The newest record of the same step with other inputs.
     pub fn cache_nearest(&self, line: Digest) -> Result<Option<CacheRecord>, Error> {
-        let _ = line;
-        todo!()
+        Ok(self
+            .db()
+            .prepare_cached(
+                "SELECT key, line, result, parts FROM cache WHERE line = ?1
+                 AND (result IS NULL OR EXISTS
+                     (SELECT 1 FROM snapshots WHERE id = result AND state = ?2))
+                 ORDER BY created_at DESC LIMIT 1",
+            )?
+            .query_row((line, COMMITTED), record)
+            .optional()?)
     }
 
     /// Forgets every record (`builder prune -a`); returns how many.
     pub fn cache_clear(&self) -> Result<u64, Error> {
-        todo!()
+        Ok(self.db().execute("DELETE FROM cache", [])? as u64)
+    }
+
+    /// Forgets the records that were not used since `time` (nanoseconds since
+    /// 1970, exact to an hour); returns how many.
+    pub fn cache_prune(&self, time: i64) -> Result<u64, Error> {
+        Ok(self
+            .db()
+            .execute("DELETE FROM cache WHERE used_at < ?1", [time])? as u64)
+    }
+}
+
+fn record(row: &Row<'_>) -> rusqlite::Result<CacheRecord> {
+    Ok(CacheRecord {
+        key: row.get(0)?,
+        line: row.get(1)?,
+        result: row.get(2)?,
+        parts: unpack_parts(row.get_ref(3)?.as_blob()?),
+    })
+}
+
+/// Names and values one after another, each with its length before it as a
+/// little-endian 32-bit number.
+fn pack_parts(parts: &[KeyPart]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for text in parts.iter().flat_map(|part| [&part.name, &part.value]) {
+        let text = &text.as_bytes()[..text.len().min(u32::MAX as usize)];
+        let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
+        bytes.extend_from_slice(&length.to_le_bytes());
+        bytes.extend_from_slice(text);
+    }
+    bytes
+}
+
+/// Parts that [`pack_parts`] wrote; what is damaged is left out, because they
+/// only serve to explain.
+fn unpack_parts(mut bytes: &[u8]) -> Vec<KeyPart> {
+    let mut text = || {
+        let (length, rest) = bytes.split_first_chunk::<4>()?;
+        let (text, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        bytes = rest;
+        Some(String::from_utf8_lossy(text).into_owned())
+    };
+    std::iter::from_fn(|| {
+        Some(KeyPart {
+            name: text()?,
+            value: text()?,
+        })
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_survive_their_packing() {
+        let part = |name: &str, value: &str| KeyPart {
+            name: name.to_owned(),
+            value: value.to_owned(),
+        };
+        let parts = vec![part("parent", ""), part("", "a\0b\n"), part("ä", "ö")];
+        let bytes = pack_parts(&parts);
+        assert_eq!(unpack_parts(&bytes), parts);
+        assert_eq!(unpack_parts(&bytes[..bytes.len() - 1]), parts[..2]);
+        assert!(unpack_parts(&[255; 9]).is_empty());
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::SnapshotId;
 use crate::fs::PathError;
 use crate::oci::Digest;
 
@@ -21,6 +22,9 @@ pub enum Error {
         /// The newest format known here.
         known: i64,
     },
+    /// A snapshot is not there, or is being removed because nothing needed it.
+    #[error("no snapshot {0}")]
+    NoSnapshot(SnapshotId),
     /// A blob is not there.
     #[error("no blob `{0}`")]
     NoBlob(Digest),

@@ -1,11 +1,16 @@
 //! The directory tree of a data root and of the runtime directory.
 
+use std::fs::{DirBuilder, File, Permissions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use crate::fs::{At, PathError};
 
 /// Where a store keeps its files. `data` survives a reboot, `run` does not.
 ///
 /// ```text
-/// <data>/index.sqlite   blobs/sha256/<hex>   snapshots/<id>/{fs,work}
+/// <data>/index.sqlite   lock   blobs/sha256/<hex>   snapshots/<id>/{fs,work}
 ///        containers/<id>/{request,state}.json, log, fs, work    contexts/<hash>    tmp/    mnt/    stubs/
 /// <run>/ containers/<id>/socket   locks/<name>
 /// ```
@@ -78,4 +83,76 @@ impl Paths {
     pub fn container_run(&self) -> PathBuf {
         self.run.join("containers")
     }
+
+    /// `<data>/index.sqlite`. Only SQLite may open it: closing a descriptor of
+    /// it would drop the locks that SQLite holds in this process.
+    pub fn index(&self) -> PathBuf {
+        self.data.join("index.sqlite")
+    }
+
+    /// Makes the data root itself.
+    pub(super) fn create_root(&self) -> Result<(), PathError> {
+        create_private(&self.data)
+    }
+
+    /// Makes everything beneath the data root but the index. What is there stays.
+    pub(super) fn create_rest(&self) -> Result<(), PathError> {
+        for dir in [
+            self.blobs(),
+            self.snapshots(),
+            self.containers(),
+            self.contexts(),
+            self.tmp(),
+        ] {
+            create_private(&dir)?;
+        }
+        // These two are seen inside sandboxes, by any user of the image.
+        create_shared(&self.mnt())?;
+        let stubs = self.stubs();
+        create_shared(&stubs)?;
+        for name in STUB_DIRS {
+            create_shared(&stubs.join(name))?;
+        }
+        for name in STUB_FILES {
+            let path = stubs.join(name);
+            let file = File::options()
+                .create(true)
+                .append(true)
+                .open(&path)
+                .at("create", &path)?;
+            file.set_permissions(Permissions::from_mode(0o644))
+                .at("change the mode of", &path)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the runtime directories.
+    pub(super) fn create_run(&self) -> Result<(), PathError> {
+        create_private(&self.locks())?;
+        create_private(&self.container_run())
+    }
+}
+
+/// Empty directories in [`Paths::stubs`].
+const STUB_DIRS: [&str; 4] = ["dev", "etc", "proc", "sys"];
+/// Empty files in [`Paths::stubs`].
+const STUB_FILES: [&str; 3] = ["etc/hostname", "etc/hosts", "etc/resolv.conf"];
+
+/// Makes `dir` and its missing parents for the owner alone.
+fn create_private(dir: &Path) -> Result<(), PathError> {
+    match DirBuilder::new().mode(0o700).create(dir) {
+        Err(err) if err.kind() == ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+        Err(err) if err.kind() == ErrorKind::NotFound => DirBuilder::new()
+            .mode(0o700)
+            .recursive(true)
+            .create(dir)
+            .at("create", dir),
+        other => other.at("create", dir),
+    }
+}
+
+/// Makes `dir` with mode 0755, whatever the umask.
+fn create_shared(dir: &Path) -> Result<(), PathError> {
+    create_private(dir)?;
+    std::fs::set_permissions(dir, Permissions::from_mode(0o755)).at("change the mode of", dir)
 }

@@ -1,0 +1,149 @@
+//! Capabilities by name, and the set that a container keeps. Pure.
+
+use super::Error;
+
+/// Names in the order of their numbers.
+///
+/// Source: linux/capability.h, Linux 6.12.
+const NAMES: [&str; 41] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+];
+
+/// Docker's default set.
+///
+/// Source: moby `daemon/pkg/oci/caps/defaults.go`.
+const DEFAULT: [&str; 14] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FSETID",
+    "FOWNER",
+    "MKNOD",
+    "NET_RAW",
+    "SETGID",
+    "SETUID",
+    "SETFCAP",
+    "SETPCAP",
+    "NET_BIND_SERVICE",
+    "SYS_CHROOT",
+    "KILL",
+    "AUDIT_WRITE",
+];
+
+/// The capabilities that `--cap-add`, `--cap-drop` and `--privileged` leave, as
+/// numbers in ascending order.
+pub(super) fn kept(add: &[String], drop: &[String], privileged: bool) -> Result<Vec<u8>, Error> {
+    let all = || (0..NAMES.len()).collect::<Vec<_>>();
+    let add = numbers(add)?;
+    let drop = numbers(drop)?;
+    let mut kept = match (privileged, &add, &drop) {
+        (true, ..) => return Ok(bytes(all())),
+        (_, Named::All, Named::Some(_)) => all(),
+        (_, Named::All, Named::All) | (_, Named::Some(_), Named::All) => Vec::new(),
+        (_, Named::Some(_), Named::Some(_)) => {
+            DEFAULT.iter().filter_map(|name| number(name)).collect()
+        }
+    };
+    if let Named::Some(add) = add {
+        kept.extend(add);
+    }
+    if let Named::Some(drop) = drop {
+        kept.retain(|capability| !drop.contains(capability));
+    }
+    kept.sort_unstable();
+    kept.dedup();
+    Ok(bytes(kept))
+}
+
+enum Named {
+    All,
+    Some(Vec<usize>),
+}
+
+fn numbers(names: &[String]) -> Result<Named, Error> {
+    let mut list = Vec::new();
+    let mut every = false;
+    for name in names {
+        let upper = name.to_ascii_uppercase();
+        if upper == "ALL" {
+            every = true;
+            continue;
+        }
+        let short = upper.strip_prefix("CAP_").unwrap_or(&upper);
+        let unknown = || Error::Invalid(format!("invalid CapAdd/CapDrop: unknown capability: \"{name}\""));
+        list.push(number(short).ok_or_else(unknown)?);
+    }
+    Ok(if every { Named::All } else { Named::Some(list) })
+}
+
+fn number(name: &str) -> Option<usize> {
+    NAMES.iter().position(|known| *known == name)
+}
+
+fn bytes(numbers: Vec<usize>) -> Vec<u8> {
+    numbers
+        .into_iter()
+        .filter_map(|number| u8::try_from(number).ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(add: &[&str], drop: &[&str], want: &[u8]) {
+        let own = |list: &[&str]| list.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        assert_eq!(kept(&own(add), &own(drop), false).unwrap(), want, "{add:?} {drop:?}");
+    }
+
+    #[test]
+    fn dockers_fourteen_and_changes_to_them() {
+        let default = [0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31];
+        check(&[], &[], &default);
+        check(&[], &["ALL"], &[]);
+        check(&["NET_ADMIN"], &["all"], &[12]);
+        check(&["cap_chown"], &["CAP_KILL", "CHOWN"], &[1, 3, 4, 6, 7, 8, 10, 13, 18, 27, 29, 31]);
+        assert_eq!(kept(&["ALL".to_owned()], &["SYS_ADMIN".to_owned()], false).unwrap().len(), 40);
+        assert_eq!(kept(&[], &[], true).unwrap().len(), 41);
+        assert!(kept(&["NOSUCH".to_owned()], &[], false).is_err());
+    }
+}

@@ -1,0 +1,206 @@
+//! A container's directories, and reading and replacing the documents in them.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::record::{Process, Record, State};
+use super::Error;
+use crate::fs::{At, Lock, PathError};
+use crate::store::Paths;
+
+/// Longest document that is read back. They are our own; a bound costs nothing.
+const DOCUMENT_LIMIT: u64 = 16 << 20;
+
+/// Where a container keeps its files.
+///
+/// ```text
+/// <data>/containers/<id>/  request.json state.json log lock fs/ work/ volumes/<n>/
+///                          hosts hostname resolv.conf
+/// <run>/containers/<id>/   socket
+/// ```
+///
+/// `lock` is held exclusively by whoever makes, starts, runs or removes the
+/// container: its maker, its shim for as long as it lives, its remover.
+#[derive(Debug, Clone)]
+pub(super) struct Dir {
+    id: String,
+    data: PathBuf,
+    run: PathBuf,
+}
+
+impl Dir {
+    /// The directories of container `id`; nothing is made.
+    pub(super) fn new(paths: &Paths, id: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            data: paths.containers().join(id),
+            run: paths.container_run().join(id),
+        }
+    }
+
+    /// The container's ID.
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// `<data>/containers/<id>`.
+    pub(super) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// `<run>/containers/<id>`.
+    pub(super) fn run(&self) -> &Path {
+        &self.run
+    }
+
+    /// A file or directory in the container's data directory.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.data.join(name)
+    }
+
+    /// The log.
+    pub(super) fn log(&self) -> PathBuf {
+        self.path("log")
+    }
+
+    /// Takes the container's lock if nobody holds it.
+    pub(super) fn try_lock(&self) -> Result<Option<Lock>, PathError> {
+        Lock::try_exclusive(&self.path("lock"))
+    }
+
+    /// Reads what the container is.
+    pub(super) fn record(&self) -> Result<Record, Error> {
+        let path = self.path("request.json");
+        let bytes = read(&path)?;
+        self.parse(&bytes, "request")
+    }
+
+    /// Writes what the container is.
+    pub(super) fn write_record(&self, record: &Record) -> Result<(), PathError> {
+        write(&self.data, "request.json", record)
+    }
+
+    /// Reads what happened to the container. A container whose shim is gone
+    /// without a word has ended with it.
+    pub(super) fn state(&self) -> Result<State, Error> {
+        let path = self.path("state.json");
+        let bytes = match read(&path) {
+            Err(err) if err.source.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(State::created());
+            }
+            other => other?,
+        };
+        let state: State = self.parse(&bytes, "state")?;
+        match state.shim {
+            Some(shim) if !is_alive(shim) => Ok(state.lost()),
+            None if state.is_running() => Ok(state.lost()),
+            _ => Ok(state),
+        }
+    }
+
+    /// Writes what happened to the container.
+    pub(super) fn write_state(&self, state: &State) -> Result<(), PathError> {
+        write(&self.data, "state.json", state)
+    }
+
+    fn parse<T: DeserializeOwned>(&self, bytes: &[u8], what: &'static str) -> Result<T, Error> {
+        serde_json::from_slice(bytes).map_err(|source| Error::Damaged {
+            id: self.id.clone(),
+            what,
+            source,
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, PathError> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).at("open", path)?;
+    file.take(DOCUMENT_LIMIT)
+        .read_to_end(&mut bytes)
+        .at("read", path)?;
+    Ok(bytes)
+}
+
+/// Replaces a document so that readers see the old one or the new one. It is not
+/// synced: after a power cut every container has ended anyway, and one whose
+/// documents were lost is `dead` and can be removed.
+fn write<T: Serialize>(dir: &Path, name: &str, document: &T) -> Result<(), PathError> {
+    let path = dir.join(name);
+    let temporary = dir.join(format!("{name}.new"));
+    let bytes = serde_json::to_vec(document).at("encode", &path)?;
+    File::create(&temporary)
+        .and_then(|mut file| file.write_all(&bytes))
+        .at("write", &temporary)?;
+    std::fs::rename(&temporary, &path).at("replace", &path)
+}
+
+/// This process.
+pub(super) fn current_process() -> Process {
+    let pid = rustix::process::getpid().as_raw_nonzero().get();
+    Process {
+        pid,
+        started: start_time(pid).unwrap_or_default(),
+    }
+}
+
+/// Whether that very process still runs. A zombie does not.
+pub(super) fn is_alive(process: Process) -> bool {
+    start_time(process.pid) == Some(process.started)
+}
+
+/// When a process started, in clock ticks since boot; `None` for none and for a zombie.
+///
+/// Source: proc_pid_stat(5), fields 3 and 22.
+fn start_time(pid: i32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the name in parentheses and may contain anything.
+    let (_, rest) = text.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace();
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X" | "x") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_known_by_its_start() {
+        let own = current_process();
+        assert!(own.started > 0);
+        assert!(is_alive(own));
+        assert!(!is_alive(Process {
+            started: own.started + 1,
+            ..own
+        }));
+        assert!(!is_alive(Process {
+            pid: i32::MAX,
+            started: 1,
+        }));
+    }
+
+    #[test]
+    fn without_a_state_a_container_is_created() {
+        let temporary = tempfile::tempdir().unwrap();
+        let paths = Paths::new(temporary.path().join("d"), temporary.path().join("r"));
+        let dir = Dir::new(&paths, "abc");
+        std::fs::create_dir_all(dir.data()).unwrap();
+        assert_eq!(dir.state().unwrap(), State::created());
+        let running = State::created().running(1, current_process(), 5);
+        dir.write_state(&running).unwrap();
+        assert_eq!(dir.state().unwrap(), running);
+        let shim = Process {
+            pid: 1,
+            started: u64::MAX,
+        };
+        dir.write_state(&State::created().running(1, shim, 5)).unwrap();
+        assert_eq!(dir.state().unwrap().exit_code, 255);
+    }
+}
