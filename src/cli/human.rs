@@ -17,10 +17,7 @@ pub(crate) fn total_size(bytes: u64) -> String {
 }
 
 fn size_with_digits(bytes: u64, digits: usize) -> String {
-    #[allow(
-        clippy::cast_precision_loss,
-        reason = "a few digits of it are shown"
-    )]
+    #[allow(clippy::cast_precision_loss, reason = "a few digits of it are shown")]
     let mut value = bytes as f64;
     let mut unit = 0;
     while unit + 1 < DECIMAL.len() && value >= 1000.0 {

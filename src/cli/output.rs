@@ -1,5 +1,6 @@
 //! Where everything printed goes: data to standard output, messages to standard error.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io::{self, BufRead, BufWriter, IsTerminal, Read, Write};
 
@@ -10,12 +11,16 @@ use super::report::Failure;
 #[derive(Debug)]
 pub(crate) struct Output {
     stdout: BufWriter<io::Stdout>,
+    colors: bool,
 }
 
 impl Output {
     /// The process' own streams.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(environment: &BTreeMap<String, String>) -> Self {
+        let set = |name| environment.get(name).is_some_and(|value| !value.is_empty());
+        let dumb = environment.get("TERM").is_some_and(|term| term == "dumb");
         Self {
+            colors: io::stderr().is_terminal() && !set("NO_COLOR") && !dumb,
             stdout: BufWriter::with_capacity(64 << 10, io::stdout()),
         }
     }
@@ -46,6 +51,11 @@ impl Output {
     /// Whether standard output is a terminal.
     pub(crate) fn stdout_is_terminal(&self) -> bool {
         self.stdout.get_ref().is_terminal()
+    }
+
+    /// Whether messages on standard error may have colours.
+    pub(crate) fn colors(&self) -> bool {
+        self.colors
     }
 
     /// Lines in columns, as Docker prints them.
@@ -138,7 +148,10 @@ mod tests {
     #[test]
     fn columns_are_as_wide_as_docker_makes_them() {
         let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
-        let lines = align(&[row(["REPOSITORY", "TAG", "SIZE"]), row(["a", "latest", "1kB"])]);
+        let lines = align(&[
+            row(["REPOSITORY", "TAG", "SIZE"]),
+            row(["a", "latest", "1kB"]),
+        ]);
         assert_eq!(lines[0], "REPOSITORY   TAG       SIZE");
         assert_eq!(lines[1], "a            latest    1kB");
     }

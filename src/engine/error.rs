@@ -30,6 +30,9 @@ pub enum Error {
     /// A request that something else stands against, with the message.
     #[error("{0}")]
     Conflict(String),
+    /// Something that cannot be done here, with the message.
+    #[error("{0}")]
+    Unsupported(String),
     /// The build failed.
     #[error(transparent)]
     Build(#[from] build::Error),
@@ -59,6 +62,7 @@ impl Error {
         match self {
             Self::Invalid(_) => ErrorKind::InvalidInput,
             Self::Conflict(_) => ErrorKind::Conflict,
+            Self::Unsupported(_) => ErrorKind::Unsupported,
             Self::Image(image::Error::NotFound(_))
             | Self::Container(container::Error::NotFound(_)) => ErrorKind::NotFound,
             Self::Image(image::Error::Ambiguous(_) | image::Error::Reference(_)) => {

@@ -7,12 +7,14 @@ mod build;
 mod changes;
 mod config;
 mod containers;
+mod dockerfile;
 mod error;
 mod images;
 mod system;
 
 pub use changes::apply_changes;
 pub use config::Config;
+pub use dockerfile::DockerfileText;
 pub use error::{Error, ErrorKind};
 pub use images::{
     HistoryEntry, ImageDetails, ImageFilter, ImageSummary, Pruned, RemoveOptions, Removed,

@@ -1,6 +1,9 @@
 //! Verbs on the data root as a whole.
 
+use std::net::Ipv4Addr;
+
 use super::{Engine, Error};
+use crate::network;
 use crate::snapshot;
 use crate::store::SnapshotId;
 
@@ -39,6 +42,16 @@ impl Engine {
     /// Removes what nothing reaches; returns the bytes freed.
     pub fn collect(&self) -> Result<u64, Error> {
         Ok(snapshot::collect(&self.store)?)
+    }
+
+    /// The address under which the host is reached on the default bridge.
+    pub fn default_gateway(&self) -> Result<Ipv4Addr, Error> {
+        match self.store.network_get(network::DEFAULT)? {
+            Some(network) => Ok(network.gateway),
+            None => Err(Error::Unsupported(
+                "the default bridge has no address yet: run something on it first".to_owned(),
+            )),
+        }
     }
 
     /// What lies in the data root, and what of it could go.

@@ -13,7 +13,12 @@ use crate::cli::report::Failure;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Sizes and times for people
-    #[arg(short = 'H', long, default_value = "true", default_missing_value = "true")]
+    #[arg(
+        short = 'H',
+        long,
+        default_value = "true",
+        default_missing_value = "true"
+    )]
     #[arg(num_args = 0..=1, require_equals = true, hide_default_value = true)]
     human: String,
     /// Do not cut texts and IDs
@@ -33,7 +38,12 @@ pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
     let human = match args.human.as_str() {
         "true" | "1" | "t" => true,
         "false" | "0" | "f" => false,
-        other => return Err(Failure::new(1, format!("invalid value `{other}` for --human"))),
+        other => {
+            return Err(Failure::new(
+                1,
+                format!("invalid value `{other}` for --human"),
+            ));
+        }
     };
     let entries = engine.image_history(&args.image)?;
     if args.quiet {

@@ -45,12 +45,17 @@ pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
         None => (true, true),
         Some("container") => (true, false),
         Some("image") => (false, true),
-        Some(other @ ("volume" | "network" | "node" | "service" | "plugin" | "secret" | "task")) => {
+        Some(
+            other @ ("volume" | "network" | "node" | "service" | "plugin" | "secret" | "task"),
+        ) => {
             let message = format!("inspecting a {other} is not available in this version");
             return Err(Failure::new(1, message));
         }
         Some(other) => {
-            return Err(Failure::new(1, format!("\"{other}\" is not a valid value for --type")));
+            return Err(Failure::new(
+                1,
+                format!("\"{other}\" is not a valid value for --type"),
+            ));
         }
     };
     each(&args.names, args.format.as_deref(), output, &|name| {

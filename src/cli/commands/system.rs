@@ -124,7 +124,10 @@ fn images(args: &PruneArgs, engine: &Engine, output: &mut Output) -> Result<u64,
 }
 
 fn total(bytes: u64, output: &mut Output) -> Result<u8, Failure> {
-    output.line(format!("Total reclaimed space: {}", human::total_size(bytes)))?;
+    output.line(format!(
+        "Total reclaimed space: {}",
+        human::total_size(bytes)
+    ))?;
     Ok(0)
 }
 
@@ -159,7 +162,10 @@ pub(crate) fn df(args: &DfArgs, engine: &Engine, output: &mut Output) -> Result<
 fn row(kind: &str, usage: Usage) -> Value {
     let share = match usage.bytes {
         0 => String::new(),
-        bytes => format!(" ({}%)", u128::from(usage.reclaimable) * 100 / u128::from(bytes)),
+        bytes => format!(
+            " ({}%)",
+            u128::from(usage.reclaimable) * 100 / u128::from(bytes)
+        ),
     };
     json!({
         "Active": usage.active.to_string(),

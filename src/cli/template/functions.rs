@@ -61,7 +61,11 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value, TemplateErr
         "len" => Value::from(length(at(0)?).ok_or_else(|| wrong("the value has no length"))?),
         "index" => index(at(0)?, &arguments[1..]).map_err(|why| wrong(&why))?,
         "slice" => {
-            let end = if arguments.len() > 2 { Some(number(2)?) } else { None };
+            let end = if arguments.len() > 2 {
+                Some(number(2)?)
+            } else {
+                None
+            };
             slice(at(0)?, number(1)?, end).ok_or_else(|| wrong("index out of range"))?
         }
         "print" => Value::from(arguments.iter().map(plain).collect::<Vec<_>>().join(" ")),
@@ -70,7 +74,11 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value, TemplateErr
             Value::from(words.join(" ") + "\n")
         }
         "printf" => Value::from(printf(&text(0)?, &arguments[1..])),
-        "eq" => Value::from(arguments[1.min(arguments.len())..].iter().any(|v| *v == arguments[0])),
+        "eq" => Value::from(
+            arguments[1.min(arguments.len())..]
+                .iter()
+                .any(|v| *v == arguments[0]),
+        ),
         "ne" => Value::from(at(0)? != at(1)?),
         "lt" | "le" | "gt" | "ge" => {
             let order = compare(at(0)?, at(1)?).ok_or_else(|| wrong("incompatible types"))?;

@@ -48,14 +48,22 @@ pub(super) fn lex(text: &str) -> Result<Vec<Piece>, TemplateError> {
     while let Some(open) = rest.find("{{") {
         let (before, action) = (&rest[..open], &rest[open + 2..]);
         let trims_left = action.starts_with("- ");
-        let before = if trim_start { before.trim_start() } else { before };
-        let before = if trims_left { before.trim_end() } else { before };
+        let before = if trim_start {
+            before.trim_start()
+        } else {
+            before
+        };
+        let before = if trims_left {
+            before.trim_end()
+        } else {
+            before
+        };
         if !before.is_empty() {
             pieces.push(Piece::Text(before.to_owned()));
         }
         let action = if trims_left { &action[1..] } else { action };
-        let close = find_close(action)
-            .ok_or_else(|| TemplateError::Parse("unclosed action".to_owned()))?;
+        let close =
+            find_close(action).ok_or_else(|| TemplateError::Parse("unclosed action".to_owned()))?;
         let mut body = &action[..close];
         trim_start = body.ends_with(" -");
         if trim_start {

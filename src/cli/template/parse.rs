@@ -163,9 +163,11 @@ fn kind(word: &str) -> Option<Kind> {
 
 fn pipeline(tokens: &[Token]) -> Result<Pipeline, TemplateError> {
     let (variables, tokens) = match tokens {
-        [Token::Variable(name), Token::Declare | Token::Assign, rest @ ..] => {
-            (vec![name.clone()], rest)
-        }
+        [
+            Token::Variable(name),
+            Token::Declare | Token::Assign,
+            rest @ ..,
+        ] => (vec![name.clone()], rest),
         [
             Token::Variable(first),
             Token::Comma,
@@ -190,7 +192,9 @@ fn commands(
     depth: usize,
 ) -> Result<Pipeline, TemplateError> {
     if depth > DEPTH_LIMIT {
-        return Err(TemplateError::Parse("parentheses are nested too deeply".into()));
+        return Err(TemplateError::Parse(
+            "parentheses are nested too deeply".into(),
+        ));
     }
     let mut all = Vec::new();
     let mut command: Vec<Operand> = Vec::new();

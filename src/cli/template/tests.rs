@@ -62,8 +62,14 @@ fn blocks_choose_and_repeat() {
     check(r#"{{if and .N (not .State.Pid)}}x{{end}}"#, "x");
     check("{{range .Mounts}}{{.Source}} {{end}}", "/a /b ");
     check("{{range .Config.Cmd}}x{{else}}none{{end}}", "none");
-    check("{{range $k, $v := .Networks}}{{$k}}={{$v.IPAddress}}{{end}}", "bridge=10.0.0.2");
-    check("{{range $i, $v := .Config.Env}}{{$i}}{{$v}};{{end}}", "0A=1;1B=2;");
+    check(
+        "{{range $k, $v := .Networks}}{{$k}}={{$v.IPAddress}}{{end}}",
+        "bridge=10.0.0.2",
+    );
+    check(
+        "{{range $i, $v := .Config.Env}}{{$i}}{{$v}};{{end}}",
+        "0A=1;1B=2;",
+    );
     check("{{with .Config}}{{len .Env}}{{$.N}}{{end}}", "23");
     check("{{$x := .N}}{{$x}}", "3");
     check("a {{- /* gone */ -}} b", "ab");
@@ -75,16 +81,25 @@ fn blocks_choose_and_repeat() {
 fn mistakes_are_named() {
     check("{{.Nope}}", "template: map has no entry for key \"Nope\"");
     check("{{.Id", "template parsing error: unclosed action");
-    check("{{nope .Id}}", "template parsing error: function \"nope\" not defined");
+    check(
+        "{{nope .Id}}",
+        "template parsing error: function \"nope\" not defined",
+    );
     check("{{if .Id}}", "template parsing error: unexpected EOF");
     check("{{end}}", "template parsing error: unexpected {{end}}");
     check("{{}}", "template parsing error: missing value for command");
-    check("{{range .N}}{{end}}", "template: range can't iterate over 3");
+    check(
+        "{{range .N}}{{end}}",
+        "template: range can't iterate over 3",
+    );
 }
 
 #[test]
 fn a_row_answers_label() {
     let template = Template::parse(r#"{{.Label "a"}}"#).unwrap();
     assert_eq!(template.render(&json!({"Labels": "x=y,a=b"})).unwrap(), "b");
-    assert_eq!(template.render(&json!({"Labels": {"a": "c"}})).unwrap(), "c");
+    assert_eq!(
+        template.render(&json!({"Labels": {"a": "c"}})).unwrap(),
+        "c"
+    );
 }

@@ -17,9 +17,9 @@ pub(crate) fn run(command: Command, _engine: &Engine, _output: &mut Output) -> R
 
 /// A container as Docker's `container inspect` shows it.
 pub(crate) fn inspect(_engine: &Engine, name: &str, _size: bool) -> Result<Value, engine::Error> {
-    Err(engine::Error::Container(rbuild::container::Error::NotFound(
-        name.to_owned(),
-    )))
+    Err(engine::Error::Container(
+        rbuild::container::Error::NotFound(name.to_owned()),
+    ))
 }
 
 /// Removes stopped containers that the filters let through, prints them, and
