@@ -68,7 +68,8 @@ impl Error {
             Self::Image(image::Error::Ambiguous(_) | image::Error::Reference(_)) => {
                 ErrorKind::InvalidInput
             }
-            Self::Store(store::Error::NameTaken { .. }) => ErrorKind::Conflict,
+            Self::Image(image::Error::NameInUse { .. } | image::Error::InUse { .. })
+            | Self::Store(store::Error::NameTaken { .. }) => ErrorKind::Conflict,
             _ => ErrorKind::Internal,
         }
     }
