@@ -162,9 +162,10 @@ impl Engine {
             .map(|history| HistoryEntry {
                 image: None,
                 history: history.clone(),
-                bytes: match history.empty_layer {
-                    true => 0,
-                    false => sizes.next().unwrap_or(0),
+                bytes: if history.empty_layer {
+                    0
+                } else {
+                    sizes.next().unwrap_or(0)
                 },
             })
             .collect();

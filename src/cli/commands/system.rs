@@ -56,9 +56,10 @@ pub(crate) fn prune_images(
     engine: &Engine,
     output: &mut Output,
 ) -> Result<u8, Failure> {
-    let what = match args.all {
-        true => "all images without at least one container associated to them",
-        false => "all dangling images",
+    let what = if args.all {
+        "all images without at least one container associated to them"
+    } else {
+        "all dangling images"
     };
     let warning = format!("WARNING! This will remove {what}.\nAre you sure you want to continue?");
     if !args.force && !output.confirm(&warning)? {
@@ -74,9 +75,10 @@ pub(crate) fn prune_build_cache(
     engine: &Engine,
     output: &mut Output,
 ) -> Result<u8, Failure> {
-    let what = match args.all {
-        true => "all build cache",
-        false => "all dangling build cache",
+    let what = if args.all {
+        "all build cache"
+    } else {
+        "all dangling build cache"
     };
     let warning = format!("WARNING! This will remove {what}.\nAre you sure you want to continue?");
     if !args.force && !output.confirm(&warning)? {
@@ -91,9 +93,10 @@ pub(crate) fn prune_system(
     engine: &Engine,
     output: &mut Output,
 ) -> Result<u8, Failure> {
-    let images_text = match args.all {
-        true => "all images without at least one container associated to them",
-        false => "all dangling images",
+    let images_text = if args.all {
+        "all images without at least one container associated to them"
+    } else {
+        "all dangling images"
     };
     let warning = format!(
         "WARNING! This will remove:\n  - all stopped containers\n  - all networks not used by at least one container\n  - {images_text}\n  - unused build cache\n\nAre you sure you want to continue?"
