@@ -2,4 +2,4 @@
 
 mod ignore;
 
-pub use ignore::{IgnoreError, Patterns};
+pub use ignore::{IgnoreError, Patterns, Verdict};
