@@ -16,9 +16,7 @@ pub use changes::apply_changes;
 pub use config::Config;
 pub use dockerfile::DockerfileText;
 pub use error::{Error, ErrorKind};
-pub use images::{
-    HistoryEntry, ImageDetails, ImageFilter, ImageSummary, Pruned, RemoveOptions, Removed,
-};
+pub use images::{HistoryEntry, ImageDetails, ImageFilter, ImageSummary, Pruned, RemoveOptions};
 pub use system::{DiskUsage, Usage};
 
 use crate::store::{Paths, Store};

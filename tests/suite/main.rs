@@ -1,3 +1,17 @@
-//! The tests that need more than one module: one binary, one module a subject.
+//! The whole program, seen from outside, and the rules of this repository.
+//!
+//! One binary for all of it: linking once is what makes the suite quick.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "clippy takes functions beside tests for no part of them"
+)]
+
+mod support;
+
+mod cli;
+mod images;
 mod network;
+mod tidy;
