@@ -4,3 +4,4 @@
 //! lacks, and everything that starts a process.
 
 pub mod netns;
+pub mod process;
