@@ -173,7 +173,8 @@ fn group(line: &str) -> Option<Group> {
 mod tests {
     use super::*;
 
-    const PASSWD: &[u8] = b"root:x:0:0:root:/root:/bin/sh\n# remark\napp:x:1000:1001::/srv/app:/bin/sh\n\
+    const PASSWD: &[u8] =
+        b"root:x:0:0:root:/root:/bin/sh\n# remark\napp:x:1000:1001::/srv/app:/bin/sh\n\
         broken\nnohome:x:7:8\nnobody:*:65534:65534:nobody:/home:/bin/false\n";
     const GROUP: &[u8] = b"root:x:0:\nstaff:x:50:app,other\nwheel:x:10:root,app\napp:x:1001:\n";
 

@@ -5,10 +5,12 @@
 //! are entered by re-executing this program as a small single-threaded init
 //! (`argv[0]` = [`INIT_ARGV0`]) that gets the specification through a socket.
 
+mod enter;
 mod init;
 mod spawn;
 mod spec;
 
+pub use enter::{ExecSpec, enter};
 pub use init::main as init_main;
 pub use spawn::{Error, Exit, Killer, Running, Stdio, spawn};
 pub use spec::{

@@ -2,3 +2,6 @@
 //!
 //! Prefer `rustix` directly where it has the call; this module holds what it
 //! lacks, and everything that starts a process.
+
+pub mod myself;
+pub mod signals;
