@@ -107,12 +107,16 @@ fn with_verb(mut arguments: Vec<OsString>, is_command: &dyn Fn(&str) -> bool) ->
     arguments
 }
 
-/// `--root=/x`, and `-l=debug` or `-ldebug`.
+/// `--root=/x`, `-D=true`, and `-l=debug` or `-ldebug`.
 fn is_assigned(word: &str) -> bool {
-    WITH_VALUE.iter().any(|flag| {
+    let follows = |flag: &&str, all: bool| {
         word.strip_prefix(flag)
-            .is_some_and(|rest| rest.starts_with('=') || !flag.starts_with("--"))
-    })
+            .is_some_and(|rest| rest.starts_with('=') || all)
+    };
+    WITH_VALUE
+        .iter()
+        .any(|flag| follows(flag, !flag.starts_with("--")))
+        || WITHOUT_VALUE.iter().any(|flag| follows(flag, false))
 }
 
 fn is_command(program: &clap::Command, word: &str) -> bool {

@@ -7,8 +7,14 @@
 
 mod args;
 mod commands;
+mod excerpt;
+mod format;
+mod human;
 mod output;
+mod progress;
 mod report;
+mod template;
+mod values;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -21,7 +27,7 @@ use report::Failure;
 
 /// Runs one command; `arguments` are those after the program's name. Returns the exit code.
 pub(crate) fn main(arguments: Vec<OsString>, environment: BTreeMap<String, String>) -> u8 {
-    let mut output = Output::new();
+    let mut output = Output::new(&environment);
     let result = args::parse(arguments)
         .and_then(|cli| run(cli, environment, &mut output))
         .and_then(|code| output.flush().map(|()| code));

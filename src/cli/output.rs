@@ -1,7 +1,8 @@
 //! Where everything printed goes: data to standard output, messages to standard error.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, BufRead, BufWriter, IsTerminal, Read, Write};
 
 use super::report::Failure;
 
@@ -10,12 +11,16 @@ use super::report::Failure;
 #[derive(Debug)]
 pub(crate) struct Output {
     stdout: BufWriter<io::Stdout>,
+    colors: bool,
 }
 
 impl Output {
     /// The process' own streams.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(environment: &BTreeMap<String, String>) -> Self {
+        let set = |name| environment.get(name).is_some_and(|value| !value.is_empty());
+        let dumb = environment.get("TERM").is_some_and(|term| term == "dumb");
         Self {
+            colors: io::stderr().is_terminal() && !set("NO_COLOR") && !dumb,
             stdout: BufWriter::with_capacity(64 << 10, io::stdout()),
         }
     }
@@ -48,35 +53,35 @@ impl Output {
         self.stdout.get_ref().is_terminal()
     }
 
-    /// Lines in columns that are as wide as their widest cell and three spaces,
-    /// as Docker prints them.
+    /// Whether messages on standard error may have colours.
+    pub(crate) fn colors(&self) -> bool {
+        self.colors
+    }
+
+    /// Lines in columns, as Docker prints them.
     pub(crate) fn table(&mut self, header: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
-        let width = |column: usize, title: &str| {
-            rows.iter()
-                .filter_map(|row| row.get(column))
-                .map(|cell| cell.chars().count())
-                .fold(title.chars().count(), usize::max)
-        };
-        let widths: Vec<usize> = header
-            .iter()
-            .enumerate()
-            .map(|(column, title)| width(column, title))
-            .collect();
-        let line = |cells: &mut dyn Iterator<Item = &str>| {
-            let mut text = String::new();
-            for (cell, width) in cells.zip(&widths) {
-                text.push_str(cell);
-                let padding = width + 3 - cell.chars().count();
-                text.extend(std::iter::repeat_n(' ', padding));
-            }
-            text.truncate(text.trim_end().len());
-            text
-        };
-        self.line(line(&mut header.iter().copied()))?;
-        for row in rows {
-            self.line(line(&mut row.iter().map(String::as_str)))?;
+        let mut lines = vec![header.iter().map(|title| (*title).to_owned()).collect()];
+        lines.extend_from_slice(rows);
+        for line in align(&lines) {
+            self.line(line)?;
         }
         Ok(())
+    }
+
+    /// Asks a question on standard output; only `y` or `yes` on standard input is one.
+    pub(crate) fn confirm(&mut self, question: &str) -> Result<bool, Failure> {
+        self.bytes(question.as_bytes())?;
+        self.bytes(b" [y/N] ")?;
+        self.flush()?;
+        let mut answer = String::new();
+        io::stdin().lock().take(64).read_line(&mut answer)?;
+        if !io::stdin().is_terminal() {
+            self.line("")?;
+        }
+        Ok(matches!(
+            answer.trim().to_ascii_lowercase().as_str(),
+            "y" | "yes"
+        ))
     }
 
     /// A line on standard error. That it cannot be written stops nothing.
@@ -103,5 +108,51 @@ impl Output {
         // Data and messages keep their order when both go to one terminal.
         let _reader_gone = self.stdout.flush();
         let _reader_gone = io::stderr().write_all(text.as_bytes());
+    }
+}
+
+/// Pads the cells of each column but the last to one width: the widest cell and
+/// three spaces, ten at least, as Docker's tables are.
+pub(crate) fn align(lines: &[Vec<String>]) -> Vec<String> {
+    const MINIMUM: usize = 10;
+    const GAP: usize = 3;
+    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| {
+            let widest = lines
+                .iter()
+                .filter_map(|line| line.get(column))
+                .map(|cell| cell.chars().count())
+                .max();
+            (widest.unwrap_or(0) + GAP).max(MINIMUM)
+        })
+        .collect();
+    lines
+        .iter()
+        .map(|line| {
+            let mut text = String::new();
+            for (cell, width) in line.iter().zip(&widths) {
+                text.push_str(cell);
+                text.extend(std::iter::repeat_n(' ', width - cell.chars().count()));
+            }
+            text.truncate(text.trim_end().len());
+            text
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_docker_makes_them() {
+        let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+        let lines = align(&[
+            row(["REPOSITORY", "TAG", "SIZE"]),
+            row(["a", "latest", "1kB"]),
+        ]);
+        assert_eq!(lines[0], "REPOSITORY   TAG       SIZE");
+        assert_eq!(lines[1], "a            latest    1kB");
     }
 }

@@ -5,6 +5,7 @@ use std::error::Error as _;
 use std::io;
 
 use rbuild::engine;
+use rbuild::fs::PathError;
 
 /// A command that failed.
 #[derive(Debug, Clone)]
@@ -102,6 +103,12 @@ impl From<engine::Error> for Failure {
             Some(source) => failure.because(source),
             None => failure,
         }
+    }
+}
+
+impl From<PathError> for Failure {
+    fn from(error: PathError) -> Self {
+        Self::new(1, error.to_string()).because(&error.source)
     }
 }
 

@@ -27,6 +27,12 @@ pub enum Error {
     /// A request that makes no sense, with the message.
     #[error("{0}")]
     Invalid(String),
+    /// A request that something else stands against, with the message.
+    #[error("{0}")]
+    Conflict(String),
+    /// Something that cannot be done here, with the message.
+    #[error("{0}")]
+    Unsupported(String),
     /// The build failed.
     #[error(transparent)]
     Build(#[from] build::Error),
@@ -55,7 +61,10 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Invalid(_) => ErrorKind::InvalidInput,
-            Self::Image(image::Error::NotFound(_)) => ErrorKind::NotFound,
+            Self::Conflict(_) => ErrorKind::Conflict,
+            Self::Unsupported(_) => ErrorKind::Unsupported,
+            Self::Image(image::Error::NotFound(_))
+            | Self::Container(container::Error::NotFound(_)) => ErrorKind::NotFound,
             Self::Image(image::Error::Ambiguous(_) | image::Error::Reference(_)) => {
                 ErrorKind::InvalidInput
             }

@@ -1,1 +1,488 @@
-//! Placeholder.
+//! Verbs on images.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+use super::{Engine, Error};
+use crate::image::{self, Image, ImportOptions, Loaded};
+use crate::oci::{ChainId, History, ImageConfig, ImageId, Reference};
+use crate::snapshot;
+use crate::store::SnapshotRow;
+
+/// An image as a listing shows it.
+#[derive(Debug, Clone)]
+pub struct ImageSummary {
+    /// The image.
+    pub image: Image,
+    /// The names that passed the filter, as familiar references.
+    pub names: Vec<String>,
+    /// When it was made; absent when its configuration does not say.
+    pub created: Option<Timestamp>,
+    /// Bytes of its layers, unpacked where they are unpacked.
+    pub bytes: u64,
+}
+
+/// Which images are wanted. Conditions of one kind are alternatives, kinds add up.
+#[derive(Debug, Clone, Default)]
+pub struct ImageFilter {
+    /// Patterns of names, as `repository` or `repository:tag`, with `*`, `?` and `[a-z]`.
+    pub references: Vec<String>,
+    /// Only those without a name, or only those with one.
+    pub dangling: Option<bool>,
+    /// Labels that all must be there, with their value where one is given.
+    pub labels: Vec<(String, Option<String>)>,
+    /// Made before this image.
+    pub before: Option<String>,
+    /// Made after this image.
+    pub since: Option<String>,
+    /// Made before this moment.
+    pub until: Option<Timestamp>,
+}
+
+/// An image with all that `inspect` tells of it.
+#[derive(Debug, Clone)]
+pub struct ImageDetails {
+    /// The image.
+    pub image: Image,
+    /// Its names.
+    pub names: Vec<Reference>,
+    /// Bytes of its layers.
+    pub bytes: u64,
+    /// When it came into this store.
+    pub stored: Option<Timestamp>,
+    /// The directories of its layers, top first; empty when they are not unpacked.
+    pub layer_dirs: Vec<PathBuf>,
+}
+
+/// One instruction of an image's history.
+#[derive(Debug, Clone)]
+pub struct HistoryEntry {
+    /// The image, for the newest entry alone.
+    pub image: Option<ImageId>,
+    /// What the configuration tells of it.
+    pub history: History,
+    /// Bytes of the layer that it made.
+    pub bytes: u64,
+}
+
+/// What `rmi` did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Removed {
+    /// A name was taken away.
+    Untagged(String),
+    /// An image was removed.
+    Deleted(ImageId),
+}
+
+/// How `rmi` goes about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RemoveOptions {
+    /// Remove also what has several names or belongs to a stopped container.
+    pub force: bool,
+    /// Leave layers that nothing reaches any more.
+    pub keep_layers: bool,
+}
+
+/// What a prune removed.
+#[derive(Debug, Clone, Default)]
+pub struct Pruned {
+    /// What is gone.
+    pub removed: Vec<Removed>,
+    /// Bytes freed.
+    pub bytes: u64,
+}
+
+impl Engine {
+    /// The images that `filter` lets through, newest first.
+    pub fn images(&self, filter: &ImageFilter) -> Result<Vec<ImageSummary>, Error> {
+        let made = |text: &Option<String>| -> Result<Option<Timestamp>, Error> {
+            match text {
+                Some(text) => Ok(Some(created(&self.image(text)?.config).unwrap_or_default())),
+                None => Ok(None),
+            }
+        };
+        let (before, since) = (made(&filter.before)?, made(&filter.since)?);
+        let mut summaries = Vec::new();
+        for (image, mut names) in image::find_all(&self.store)? {
+            let created = created(&image.config);
+            let moment = created.unwrap_or_default();
+            let wanted = filter.dangling.is_none_or(|d| d == names.is_empty())
+                && before.is_none_or(|before| moment < before)
+                && since.is_none_or(|since| moment > since)
+                && filter.until.is_none_or(|until| moment < until)
+                && has_labels(&image.config.config.labels, &filter.labels);
+            if !wanted {
+                continue;
+            }
+            if !filter.references.is_empty() {
+                names.retain(|name| filter.references.iter().any(|p| name_matches(p, name)));
+                if names.is_empty() {
+                    continue;
+                }
+            }
+            summaries.push(ImageSummary {
+                bytes: self.layer_bytes(&image)?.iter().sum(),
+                created,
+                names,
+                image,
+            });
+        }
+        summaries.sort_by_key(|summary| std::cmp::Reverse(summary.created));
+        Ok(summaries)
+    }
+
+    /// Finds an image by name, ID or unique part of an ID.
+    pub fn image(&self, text: &str) -> Result<Image, Error> {
+        Ok(image::find(&self.store, text)?)
+    }
+
+    /// All that is known of an image.
+    pub fn image_details(&self, text: &str) -> Result<ImageDetails, Error> {
+        let image = self.image(text)?;
+        let layers = self.unpacked_layers(&image)?;
+        let layer_dirs = if layers.iter().all(Option::is_some) {
+            let rows = layers.iter().rev().flatten();
+            rows.map(|row| snapshot::layer_dir(&self.store, row.id))
+                .collect()
+        } else {
+            Vec::new()
+        };
+        let row = self.store.image_get(image.id)?;
+        Ok(ImageDetails {
+            names: self.names_of(image.id)?,
+            bytes: self.layer_bytes(&image)?.iter().sum(),
+            stored: row.and_then(|row| Timestamp::from_nanosecond(row.stored_at.into()).ok()),
+            layer_dirs,
+            image,
+        })
+    }
+
+    /// The history of an image, newest first.
+    pub fn image_history(&self, text: &str) -> Result<Vec<HistoryEntry>, Error> {
+        let image = self.image(text)?;
+        let mut sizes = self.layer_bytes(&image)?.into_iter();
+        let mut entries: Vec<HistoryEntry> = image
+            .config
+            .history
+            .iter()
+            .map(|history| HistoryEntry {
+                image: None,
+                history: history.clone(),
+                bytes: match history.empty_layer {
+                    true => 0,
+                    false => sizes.next().unwrap_or(0),
+                },
+            })
+            .collect();
+        entries.reverse();
+        if let Some(newest) = entries.first_mut() {
+            newest.image = Some(image.id);
+        }
+        Ok(entries)
+    }
+
+    /// Gives an image a further name.
+    pub fn tag_image(&self, source: &str, name: &str) -> Result<(), Error> {
+        let image = self.image(source)?;
+        let name: Reference = name.parse().map_err(image::Error::Reference)?;
+        if name.digest().is_some() {
+            let message = "refusing to create a tag with a digest reference".to_owned();
+            return Err(Error::Invalid(message));
+        }
+        self.store.name_set(&name, image.id)?;
+        Ok(())
+    }
+
+    /// Writes images to one archive, each with the name it was asked for by.
+    pub fn save_images(&self, names: &[String], out: &mut dyn Write) -> Result<(), Error> {
+        let mut images: Vec<(Image, Vec<Reference>)> = Vec::new();
+        for text in names {
+            let image = self.image(text)?;
+            let name = self.name_meant(text, image.id)?;
+            match images.iter_mut().find(|(known, _)| known.id == image.id) {
+                Some((_, names)) => names.extend(name),
+                None => images.push((image, name.into_iter().collect())),
+            }
+        }
+        Ok(image::save(&self.store, &images, out)?)
+    }
+
+    /// Reads images from an archive.
+    pub fn load_images(&self, source: &mut (dyn Read + Send)) -> Result<Vec<Loaded>, Error> {
+        Ok(image::load(&self.store, source)?)
+    }
+
+    /// Makes an image of one layer from a tar of a root file system.
+    pub fn import_image(
+        &self,
+        source: &mut (dyn Read + Send),
+        options: ImportOptions,
+    ) -> Result<ImageId, Error> {
+        Ok(image::import(&self.store, source, options)?)
+    }
+
+    /// Removes a name, and the image with its last one.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when a container uses it, or when an ID has several
+    /// names and `force` is not set.
+    pub fn remove_image(&self, text: &str, options: RemoveOptions) -> Result<Vec<Removed>, Error> {
+        let image = self.image(text)?;
+        let names = self.names_of(image.id)?;
+        let meant = self.name_meant(text, image.id)?;
+        let mut removed = Vec::new();
+        let going = match meant {
+            Some(name) if names.len() > 1 => {
+                self.store.name_remove(&name)?;
+                return Ok(vec![Removed::Untagged(name.familiar())]);
+            }
+            Some(name) => {
+                self.check_unused(image.id, &name.familiar(), options.force, true)?;
+                vec![name]
+            }
+            None => {
+                let short = image.id.0.short();
+                if names.len() > 1 && !options.force {
+                    return Err(Error::Conflict(format!(
+                        "conflict: unable to delete {short} (must be forced) - image is referenced in multiple repositories"
+                    )));
+                }
+                self.check_unused(image.id, &short, options.force, false)?;
+                names
+            }
+        };
+        for name in going {
+            self.store.name_remove(&name)?;
+            removed.push(Removed::Untagged(name.familiar()));
+        }
+        if self.containers_of(image.id)?.is_empty() {
+            self.store.image_remove(image.id)?;
+            removed.push(Removed::Deleted(image.id));
+            if !options.keep_layers {
+                self.collect()?;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Removes images that no container uses: those without a name, or with
+    /// `all` every one that `filter` lets through.
+    pub fn prune_images(&self, all: bool, filter: &ImageFilter) -> Result<Pruned, Error> {
+        let filter = ImageFilter {
+            dangling: (!all).then_some(true),
+            ..filter.clone()
+        };
+        let mut pruned = Pruned::default();
+        for summary in self.images(&filter)? {
+            let id = summary.image.id;
+            if !self.containers_of(id)?.is_empty() {
+                continue;
+            }
+            for name in self.names_of(id)? {
+                pruned.removed.push(Removed::Untagged(name.familiar()));
+            }
+            self.store.image_remove(id)?;
+            pruned.removed.push(Removed::Deleted(id));
+        }
+        pruned.bytes = self.collect()?;
+        Ok(pruned)
+    }
+
+    /// Refuses while a container uses the image. A running one cannot be
+    /// overruled when the image itself would go.
+    fn check_unused(
+        &self,
+        id: ImageId,
+        what: &str,
+        force: bool,
+        by_name: bool,
+    ) -> Result<(), Error> {
+        let Some(container) = self.containers_of(id)?.into_iter().next() else {
+            return Ok(());
+        };
+        let holder: String = container.chars().take(12).collect();
+        let short = id.0.short();
+        match (force, by_name) {
+            (false, true) => Err(Error::Conflict(format!(
+                "conflict: unable to remove repository reference \"{what}\" (must force) - container {holder} is using its referenced image {short}"
+            ))),
+            (false, false) => Err(Error::Conflict(format!(
+                "conflict: unable to delete {what} (must be forced) - image is being used by container {holder}"
+            ))),
+            (true, false) if self.is_running(&container) => Err(Error::Conflict(format!(
+                "conflict: unable to delete {what} (cannot be forced) - image is being used by running container {holder}"
+            ))),
+            (true, _) => Ok(()),
+        }
+    }
+
+    fn containers_of(&self, id: ImageId) -> Result<Vec<String>, Error> {
+        let rows = self.store.container_list()?;
+        Ok(rows
+            .into_iter()
+            .filter(|row| row.image == id)
+            .map(|row| row.id)
+            .collect())
+    }
+
+    fn names_of(&self, id: ImageId) -> Result<Vec<Reference>, Error> {
+        let names = self.store.name_list()?;
+        Ok(names
+            .into_iter()
+            .filter(|(_, image)| *image == id)
+            .map(|(name, _)| name)
+            .collect())
+    }
+
+    /// The name that `text` is, unless it found the image as an ID.
+    fn name_meant(&self, text: &str, id: ImageId) -> Result<Option<Reference>, Error> {
+        let Ok(name) = text.parse::<Reference>() else {
+            return Ok(None);
+        };
+        let found = self.store.name_get(&name)?;
+        Ok((found == Some(id) && name.tag().is_some()).then_some(name))
+    }
+
+    /// The snapshot of each layer that is unpacked, bottom first.
+    pub(super) fn unpacked_layers(&self, image: &Image) -> Result<Vec<Option<SnapshotRow>>, Error> {
+        let mut chain: Option<ChainId> = None;
+        let mut layers = Vec::new();
+        for diff in &image.config.rootfs.diff_ids {
+            let next = chain.map_or_else(|| ChainId::base(*diff), |chain| chain.push(*diff));
+            layers.push(self.store.snapshot_by_chain(next)?);
+            chain = Some(next);
+        }
+        Ok(layers)
+    }
+
+    /// The size of each layer, bottom first: of its files where it is unpacked,
+    /// else of its blob.
+    fn layer_bytes(&self, image: &Image) -> Result<Vec<u64>, Error> {
+        let layers = self.unpacked_layers(image)?.into_iter().enumerate();
+        Ok(layers
+            .map(|(index, row)| match row {
+                Some(row) => row.bytes,
+                None => image.manifest.layers.get(index).map_or(0, |blob| blob.size),
+            })
+            .collect())
+    }
+
+    /// Whether a container's shim is there.
+    fn is_running(&self, container: &str) -> bool {
+        let run = self.store.paths().container_run();
+        run.join(container).join("socket").exists()
+    }
+}
+
+/// When the image was made, if its configuration says so.
+fn created(config: &ImageConfig) -> Option<Timestamp> {
+    config
+        .created
+        .as_deref()?
+        .parse()
+        .ok()
+        .filter(|moment: &Timestamp| moment.as_second() > 0)
+}
+
+fn has_labels(labels: &BTreeMap<String, String>, wanted: &[(String, Option<String>)]) -> bool {
+    wanted.iter().all(|(key, value)| {
+        labels
+            .get(key)
+            .is_some_and(|have| value.as_ref().is_none_or(|value| value == have))
+    })
+}
+
+/// Whether a pattern fits a familiar reference, whole or without its tag.
+fn name_matches(pattern: &str, name: &str) -> bool {
+    let repository = match name.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => repository,
+        _ => name,
+    };
+    glob(pattern.as_bytes(), name.as_bytes()) || glob(pattern.as_bytes(), repository.as_bytes())
+}
+
+/// Go's `path.Match`: `*` and `?` do not cross a slash. A malformed pattern fits nothing.
+fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    // The last star and how much it has swallowed: going back to it is enough,
+    // so that the work is bounded by the product of both lengths.
+    let (mut p, mut t) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while t < text.len() {
+        let step = match pattern.get(p) {
+            Some(b'*') => {
+                star = Some((p + 1, t));
+                p += 1;
+                continue;
+            }
+            Some(b'?') if text[t] != b'/' => Some(1),
+            Some(b'[') => match class(&pattern[p..], text[t]) {
+                Some((true, length)) => Some(length),
+                _ => None,
+            },
+            Some(b'\\') if pattern.get(p + 1) == Some(&text[t]) => Some(2),
+            Some(byte) if *byte == text[t] => Some(1),
+            _ => None,
+        };
+        match (step, star) {
+            (Some(length), _) => {
+                p += length;
+                t += 1;
+            }
+            (None, Some((after, from))) if text[from] != b'/' => {
+                star = Some((after, from + 1));
+                p = after;
+                t = from + 1;
+            }
+            (None, _) => return false,
+        }
+    }
+    pattern[p..].iter().all(|byte| *byte == b'*')
+}
+
+/// Whether `byte` is in the class at the start of `pattern`, and the class' length.
+fn class(pattern: &[u8], byte: u8) -> Option<(bool, usize)> {
+    let close = pattern.iter().skip(2).position(|b| *b == b']')? + 2;
+    let (negated, mut body) = match &pattern[1..close] {
+        [b'^', rest @ ..] => (true, rest),
+        rest => (false, rest),
+    };
+    let mut found = false;
+    while let [low, rest @ ..] = body {
+        let (high, rest) = match rest {
+            [b'-', high, rest @ ..] => (high, rest),
+            _ => (low, rest),
+        };
+        found |= (low..=high).contains(&&byte);
+        body = rest;
+    }
+    Some((found != negated, close + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_fit_names_with_and_without_tags() {
+        for (pattern, name, fits) in [
+            ("busybox", "busybox:latest", true),
+            ("busybox:latest", "busybox:latest", true),
+            ("busy*", "busybox:latest", true),
+            ("*:latest", "busybox:latest", true),
+            ("*", "user/app:1", false),
+            ("*/*", "user/app:1", true),
+            ("user/*:1", "user/app:1", true),
+            ("user/*:2", "user/app:1", false),
+            ("u?er/[a-c]pp", "user/app:1", true),
+            ("u?er/[^a-c]pp", "user/app:1", false),
+            ("localhost:5000/x", "localhost:5000/x:1", true),
+            ("[", "x:1", false),
+            ("a*b*c*d*e", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", false),
+        ] {
+            assert_eq!(name_matches(pattern, name), fits, "{pattern} {name}");
+        }
+    }
+}

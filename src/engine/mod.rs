@@ -4,13 +4,22 @@
 //! events, so that any door (command line, HTTP) can ask for the same thing.
 
 mod build;
+mod changes;
 mod config;
 mod containers;
+mod dockerfile;
 mod error;
 mod images;
+mod system;
 
+pub use changes::apply_changes;
 pub use config::Config;
+pub use dockerfile::DockerfileText;
 pub use error::{Error, ErrorKind};
+pub use images::{
+    HistoryEntry, ImageDetails, ImageFilter, ImageSummary, Pruned, RemoveOptions, Removed,
+};
+pub use system::{DiskUsage, Usage};
 
 use crate::store::{Paths, Store};
 

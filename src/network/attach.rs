@@ -1,19 +1,42 @@
 //! A network namespace joined to the default bridge.
 
+use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::store::{self, Store};
+use crate::sys::netns;
+
+use super::DEFAULT;
+use super::bridge::{self, Bridge};
+use super::ipam::{mac_of, next_address};
+use super::netlink::route::{Pair, RouteSocket};
+
+/// Name of the device inside.
+const INNER_DEVICE: &str = "eth0";
+
+/// What a new namespace is set to before its device arrives.
+const SYSCTLS: [(&str, &str); 3] = [
+    // There is no way out by IPv6, so programs should not see an address of it.
+    ("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1"),
+    // As Docker sets them: no privilege is needed for low ports and for ping.
+    ("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"),
+    ("/proc/sys/net/ipv4/ping_group_range", "0 2147483647"),
+];
 
 /// What can go wrong with networks.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// `nft` is needed for address translation and is not installed.
-    #[error("the `nft` program is needed for the bridge network and was not found")]
+    /// The kernel has no nftables.
+    #[error(
+        "the bridge network needs nftables for address translation, which this kernel does not \
+         have: load the module `nf_tables`, or use `--network=host` or `--network=none`, which \
+         work without it"
+    )]
     NoNft,
-    /// `nft` refused the rules.
-    #[error("`nft` refused our rules: {0}")]
-    Nft(String),
+    /// The kernel refused the rules for address translation.
+    #[error("the kernel refused the rules for address translation")]
+    Nft(#[source] io::Error),
     /// A step failed.
     #[error("cannot set up the network: {step}")]
     SetUp {
@@ -21,7 +44,7 @@ pub enum Error {
         step: String,
         /// The kernel's answer.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
     /// Every address of the subnet is taken.
     #[error("no free address on network `{0}`")]
@@ -30,7 +53,7 @@ pub enum Error {
     #[error("no free subnet for network `{0}`: every candidate overlaps a route of this host")]
     NoSubnet(String),
     /// A host port is taken.
-    #[error("Bind for {address}:{port} failed: port is already allocated")]
+    #[error("Bind for {} failed: port is already allocated", std::net::SocketAddr::new(*address, *port))]
     PortTaken {
         /// Host address.
         address: std::net::IpAddr,
@@ -42,8 +65,26 @@ pub enum Error {
     Store(#[from] store::Error),
 }
 
-/// A network namespace with an address on the default bridge. It lives as long
-/// as this value or a process inside; the address is given back on drop.
+/// Says during which step the kernel refused.
+pub(super) trait During<T> {
+    /// Turns the error into [`Error::SetUp`].
+    fn during(self, step: impl FnOnce() -> String) -> Result<T, Error>;
+}
+
+impl<T> During<T> for io::Result<T> {
+    fn during(self, step: impl FnOnce() -> String) -> Result<T, Error> {
+        self.map_err(|source| Error::SetUp {
+            step: step(),
+            source,
+        })
+    }
+}
+
+/// A network namespace with an address on the default bridge.
+///
+/// The namespace lives as long as this value or a process inside, and the
+/// address stays taken as long as the process that made it. [`Attachment::detach`] ends both at once;
+/// merely dropping the value leaves the address taken until that process ends.
 #[derive(Debug)]
 pub struct Attachment {
     namespace: OwnedFd,
@@ -51,6 +92,8 @@ pub struct Attachment {
     gateway: Ipv4Addr,
     prefix: u8,
     mac: [u8; 6],
+    owner: String,
+    outer_device: String,
 }
 
 impl Attachment {
@@ -73,6 +116,22 @@ impl Attachment {
     pub fn mac(&self) -> [u8; 6] {
         self.mac
     }
+
+    /// Name of the bridge's end of the connection.
+    #[cfg(test)]
+    pub(super) fn outer_device(&self) -> &str {
+        &self.outer_device
+    }
+
+    /// Cuts the namespace off and gives the address back. Everything is tried,
+    /// even after a failure; the first one is returned.
+    pub fn detach(self, store: &Store) -> Result<(), Error> {
+        let cut = RouteSocket::open()
+            .and_then(|mut host| host.remove_link(&self.outer_device))
+            .during(|| format!("remove the device `{}`", self.outer_device));
+        store.lease_release(&self.owner)?;
+        cut.map(|_| ())
+    }
 }
 
 impl AsFd for Attachment {
@@ -82,15 +141,89 @@ impl AsFd for Attachment {
 }
 
 /// Makes a network namespace, joined to the default bridge under the store's
-/// lease of an address. `owner` is a container ID or `build-<pid>`. The bridge, forwarding
-/// and address translation are made when missing.
+/// lease of an address. The bridge, forwarding and address translation are made
+/// when missing.
+///
+/// `owner` is a container ID or `build-<pid>`; it has one attachment at a time.
+/// The calling process keeps the lease.
 pub fn attach(store: &Store, owner: &str) -> Result<Attachment, Error> {
-    let _ = (store, owner);
-    todo!()
+    let mut host = RouteSocket::open().during(|| "open a netlink socket".to_owned())?;
+    // Held to the end: the bridge cannot be removed while we join it.
+    let bridge = bridge::ensure_default(store, &mut host)?;
+    let network = &bridge.network;
+    let lease = store
+        .lease_take(DEFAULT, owner, &|leases| {
+            let taken: Vec<_> = leases.iter().map(|lease| lease.address).collect();
+            next_address(network.gateway, network.prefix, &taken)
+        })?
+        .ok_or_else(|| Error::Exhausted(DEFAULT.to_owned()))?;
+    let joined = join(&mut host, &bridge, lease.address, owner);
+    if joined.is_err() {
+        // The error that caused it says more than a failure of this could.
+        store.lease_release(owner).ok();
+    }
+    joined
 }
 
 /// Removes the default bridge and its rules if no lease is alive; whether it did.
 pub fn teardown_default(store: &Store) -> Result<bool, Error> {
-    let _ = store;
-    todo!()
+    bridge::remove_default(store)
+}
+
+pub(super) fn join(
+    host: &mut RouteSocket,
+    bridge: &Bridge,
+    address: Ipv4Addr,
+    owner: &str,
+) -> Result<Attachment, Error> {
+    let network = &bridge.network;
+    let mac = mac_of(address);
+    let (namespace, inside) = netns::create(|| {
+        for (path, value) in SYSCTLS {
+            // Not every kernel has each of them, and none is vital.
+            std::fs::write(path, value).ok();
+        }
+        RouteSocket::open()
+    })
+    .during(|| "make a network namespace".to_owned())?;
+    let mut inside = inside.during(|| "open a netlink socket in a namespace".to_owned())?;
+
+    let outer_device = device_name().during(|| "draw a random name".to_owned())?;
+    host.add_pair(&Pair {
+        name: &outer_device,
+        bridge: bridge.index,
+        mtu: bridge.mtu,
+        namespace: namespace.as_fd(),
+        inner_name: INNER_DEVICE,
+        mac,
+    })
+    .during(|| format!("connect a namespace to the bridge `{}`", network.device))?;
+
+    // From here on the namespace's end takes the devices with it.
+    let configure = || format!("configure `{INNER_DEVICE}` in a namespace");
+    let inner = inside
+        .link(INNER_DEVICE)
+        .during(configure)?
+        .ok_or(io::ErrorKind::NotFound.into())
+        .during(configure)?;
+    inside
+        .configure_inside(inner.index, address, network.prefix, network.gateway)
+        .during(configure)?;
+    Ok(Attachment {
+        namespace,
+        address,
+        gateway: network.gateway,
+        prefix: network.prefix,
+        mac,
+        owner: owner.to_owned(),
+        outer_device,
+    })
+}
+
+/// A name for our end of a pair. Random, because the device of a namespace that
+/// is going away may outlive the lease of its address.
+fn device_name() -> io::Result<String> {
+    let mut bytes = [0; 4];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    Ok(format!("veth{:08x}", u32::from_ne_bytes(bytes)))
 }

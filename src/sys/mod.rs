@@ -4,4 +4,5 @@
 //! lacks, and everything that starts a process.
 
 pub mod myself;
+pub mod netns;
 pub mod signals;

@@ -1,9 +1,21 @@
 //! One file a command: its arguments, the request to the engine that they mean,
 //! and how the result is shown.
 
+mod build;
 mod containers;
+mod filters;
+mod history;
+mod images;
+mod import;
+mod inspect;
+mod load;
+mod rmi;
+mod save;
+mod system;
+mod tag;
 mod version;
 
+use clap::Subcommand;
 use rbuild::engine::{Config, Engine};
 
 use super::output::Output;
@@ -13,26 +25,118 @@ use super::report::Failure;
 pub(crate) type Open<'a> = &'a dyn Fn() -> Result<Engine, Failure>;
 
 /// Every command.
-#[derive(Debug, clap::Subcommand)]
+#[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Build(Box<build::Args>),
+    Images(images::Args),
+    Tag(tag::Args),
+    Rmi(rmi::Args),
+    Inspect(inspect::Args),
+    History(history::Args),
+    Save(save::Args),
+    Load(load::Args),
+    Import(import::Args),
     Version(version::Args),
+    Info(system::InfoArgs),
+    /// Work with images
+    #[command(subcommand)]
+    Image(Image),
     /// Work with containers
     #[command(subcommand)]
-    Container(containers::Command),
+    Container(Container),
+    /// Work with builds
+    #[command(subcommand, alias = "buildx")]
+    Builder(Builder),
+    /// Work with the data root
+    #[command(subcommand)]
+    System(System),
     #[command(flatten)]
     Containers(containers::Command),
+}
+
+/// `image ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Image {
+    #[command(visible_alias = "list")]
+    Ls(images::Args),
+    #[command(visible_alias = "remove")]
+    Rm(rmi::Args),
+    Build(Box<build::Args>),
+    Tag(tag::Args),
+    Inspect(inspect::ImageArgs),
+    History(history::Args),
+    Save(save::Args),
+    Load(load::Args),
+    Import(import::Args),
+    /// Remove images that no container uses
+    Prune(system::PruneArgs),
+}
+
+/// `container ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Container {
+    #[command(flatten)]
+    Verb(containers::Command),
+}
+
+/// `builder ...`, `buildx ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Builder {
+    Build(Box<build::Args>),
+    /// Forget results of build steps
+    Prune(system::PruneArgs),
+}
+
+/// `system ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum System {
+    Df(system::DfArgs),
+    Info(system::InfoArgs),
+    /// Remove stopped containers, unused images and the build cache
+    Prune(system::PruneArgs),
 }
 
 /// Runs a command; returns the exit code.
 pub(crate) fn run(
     command: Command,
-    _config: &Config,
+    config: &Config,
     open: Open<'_>,
     output: &mut Output,
 ) -> Result<u8, Failure> {
     match command {
+        Command::Build(args)
+        | Command::Image(Image::Build(args))
+        | Command::Builder(Builder::Build(args)) => build::run(&args, config, open, output),
         Command::Version(args) => version::run(&args, output),
-        Command::Container(command) | Command::Containers(command) => {
+        Command::Images(args) | Command::Image(Image::Ls(args)) => {
+            images::run(&args, &open()?, output)
+        }
+        Command::Tag(args) | Command::Image(Image::Tag(args)) => tag::run(&args, &open()?),
+        Command::Rmi(args) | Command::Image(Image::Rm(args)) => rmi::run(&args, &open()?, output),
+        Command::Inspect(args) => inspect::run(&args, &open()?, output),
+        Command::Image(Image::Inspect(args)) => inspect::images(&args, &open()?, output),
+        Command::History(args) | Command::Image(Image::History(args)) => {
+            history::run(&args, &open()?, output)
+        }
+        Command::Save(args) | Command::Image(Image::Save(args)) => {
+            save::run(&args, &open()?, output)
+        }
+        Command::Load(args) | Command::Image(Image::Load(args)) => {
+            load::run(&args, &open()?, output)
+        }
+        Command::Import(args) | Command::Image(Image::Import(args)) => {
+            import::run(&args, &open()?, output)
+        }
+        Command::Image(Image::Prune(args)) => system::prune_images(&args, &open()?, output),
+        Command::Builder(Builder::Prune(args)) => {
+            system::prune_build_cache(&args, &open()?, output)
+        }
+        Command::System(System::Prune(args)) => system::prune_system(&args, &open()?, output),
+        Command::System(System::Df(args)) => system::df(&args, &open()?, output),
+        Command::Info(args) | Command::System(System::Info(args)) => {
+            system::info(&args, config, &open()?, output)
+        }
+        Command::Container(Container::Verb(command)) | Command::Containers(command) => {
             containers::run(command, &open()?, output)
         }
     }

@@ -1,0 +1,191 @@
+//! `build`
+
+mod call;
+mod later;
+mod request;
+
+use std::fs;
+use std::path::PathBuf;
+
+use rbuild::build::{BuildRequest, BuildResult};
+use rbuild::engine::{Config, Engine, Error};
+use rbuild::fs::At;
+use rbuild::sandbox::Rlimit;
+
+use super::Open;
+use crate::cli::output::Output;
+use crate::cli::progress::{Mode, Progress, Summary};
+use crate::cli::report::Failure;
+use crate::cli::{human, values};
+
+/// Build an image from a Dockerfile
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The context: a directory, a tar file, or `-` for a tar or a Dockerfile on standard input
+    #[arg(value_name = "CONTEXT")]
+    context: Option<String>,
+    /// Give the image this name; may be repeated
+    #[arg(short, long, value_name = "NAME[:TAG]")]
+    tag: Vec<String>,
+    /// The Dockerfile; `-` is standard input [default: CONTEXT/Dockerfile]
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<String>,
+    /// Set a build argument; without a value it comes from the environment
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    build_arg: Vec<String>,
+    /// Build this stage, by name or number
+    #[arg(long, value_name = "STAGE")]
+    target: Option<String>,
+    /// Run every step, whatever the cache holds
+    #[arg(long)]
+    no_cache: bool,
+    /// Say for each step that runs what has changed
+    #[arg(long)]
+    explain_cache: bool,
+    /// Set a label of the image
+    #[arg(long, value_name = "KEY=VALUE", value_parser = values::pair)]
+    label: Vec<(String, String)>,
+    /// Write the image's ID to this file
+    #[arg(long, value_name = "FILE")]
+    iidfile: Option<PathBuf>,
+    /// Show nothing but the image's ID
+    #[arg(short, long)]
+    quiet: bool,
+    /// How to show progress [env: BUILDKIT_PROGRESS] [default: auto]
+    #[arg(long, value_name = "auto|tty|plain|quiet|none")]
+    progress: Option<Mode>,
+    /// The network of RUN steps: default, none or host
+    #[arg(
+        long,
+        value_name = "MODE",
+        default_value = "default",
+        hide_default_value = true
+    )]
+    network: String,
+    /// Add a host name to RUN steps
+    #[arg(long, value_name = "NAME:IP")]
+    add_host: Vec<String>,
+    /// Build for this platform; only this machine's is available
+    #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
+    platform: Vec<String>,
+    /// Size of /dev/shm of RUN steps
+    #[arg(long, value_name = "SIZE", value_parser = human::parse_size)]
+    shm_size: Option<u64>,
+    /// Limit a resource of RUN steps
+    #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = values::ulimit)]
+    ulimit: Vec<Rlimit>,
+    /// Memory that a RUN step may use
+    #[arg(short, long, value_name = "SIZE", value_parser = human::parse_size)]
+    memory: Option<u64>,
+    /// Length of a CPU period in microseconds
+    #[arg(
+        long,
+        value_name = "MICROSECONDS",
+        default_value_t = 100_000,
+        hide_default_value = true
+    )]
+    cpu_period: u64,
+    /// CPU time of a RUN step in each period
+    #[arg(long, value_name = "MICROSECONDS")]
+    cpu_quota: Option<u64>,
+    /// Answer a question about the Dockerfile instead of building: check, targets, outline
+    #[arg(long, value_name = "QUESTION[,format=json]")]
+    call: Option<String>,
+    /// Check the Dockerfile; short for `--call=check`
+    #[arg(long, conflicts_with = "call")]
+    check: bool,
+    #[command(flatten)]
+    accepted: Accepted,
+    #[command(flatten)]
+    later: later::Later,
+}
+
+/// Flags that ask for what happens anyway.
+#[derive(Debug, clap::Args)]
+struct Accepted {
+    /// Look for newer base images (there is no registry to look at yet)
+    #[arg(long, hide = true)]
+    pull: bool,
+    /// Remove intermediate containers (there are none)
+    #[arg(long, hide = true)]
+    rm: bool,
+    /// The same
+    #[arg(long, hide = true)]
+    force_rm: bool,
+    /// Compress the context (it is never sent anywhere)
+    #[arg(long, hide = true)]
+    compress: bool,
+    /// Put the image into the store (it always goes there)
+    #[arg(long, hide = true)]
+    load: bool,
+    /// Show more
+    #[arg(short = 'D', long, hide = true)]
+    debug: bool,
+    /// A builder by name
+    #[arg(long, hide = true, value_name = "NAME")]
+    builder: Option<String>,
+    /// A kind of isolation
+    #[arg(long, hide = true, value_name = "KIND")]
+    isolation: Option<String>,
+}
+
+pub(crate) fn run(
+    args: &Args,
+    config: &Config,
+    open: Open<'_>,
+    output: &mut Output,
+) -> Result<u8, Failure> {
+    args.later.refuse()?;
+    let question = match (&args.call, args.check) {
+        (_, true) => Some("check"),
+        (Some(call), _) => Some(call.as_str()).filter(|call| *call != "build"),
+        (None, _) => None,
+    };
+    let mode = request::progress(args, config)?;
+    let engine = open()?;
+    let request = request::read(args, config, &engine)?;
+    match question {
+        Some(question) => call::run(question, &request.build, &engine, output),
+        None => build(args, request, mode, &engine, output),
+    }
+}
+
+fn build(
+    args: &Args,
+    request: request::Request,
+    mode: Mode,
+    engine: &Engine,
+    output: &mut Output,
+) -> Result<u8, Failure> {
+    let progress = Progress::start(mode, output.colors());
+    let result = solve(engine, &request.build, &progress);
+    let summary = progress.finish();
+    let result = result.map_err(|error| failure(&error, &summary))?;
+    summary.warn(output);
+    if let Some(path) = &args.iidfile {
+        fs::write(path, result.image.to_string()).at("write", path)?;
+    }
+    if mode == Mode::Quiet {
+        output.line(result.image)?;
+    }
+    Ok(0)
+}
+
+fn solve(
+    _engine: &Engine,
+    _request: &BuildRequest,
+    _progress: &Progress,
+) -> Result<BuildResult, Error> {
+    Err(Error::Unsupported("no builds yet".to_owned()))
+}
+
+/// A failed build in BuildKit's words: the log of the step that failed, its
+/// place in the Dockerfile, and why.
+fn failure(error: &Error, summary: &Summary) -> Failure {
+    let message = format!("failed to build: failed to solve: {error}");
+    let failure = Failure::new(1, message).with_excerpt(summary.failed_log());
+    match std::error::Error::source(error) {
+        Some(source) => failure.because(source),
+        None => failure,
+    }
+}

@@ -1,0 +1,101 @@
+//! `--filter key=value` of the image verbs.
+
+use jiff::{SignedDuration, Timestamp};
+use rbuild::engine::ImageFilter;
+
+use crate::cli::report::Failure;
+
+/// Reads the filters of `images` and `image prune`.
+pub(crate) fn image_filter(filters: &[String]) -> Result<ImageFilter, Failure> {
+    let mut filter = ImageFilter::default();
+    for text in filters {
+        let wrong = || Failure::new(1, format!("invalid filter '{text}'"));
+        let (key, value) = text.split_once('=').ok_or_else(wrong)?;
+        match key {
+            "reference" => filter.references.push(value.to_owned()),
+            "dangling" => {
+                filter.dangling = Some(match value {
+                    "true" | "1" => true,
+                    "false" | "0" => false,
+                    _ => return Err(wrong()),
+                });
+            }
+            "label" => filter.labels.push(match value.split_once('=') {
+                Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+                None => (value.to_owned(), None),
+            }),
+            "before" => filter.before = Some(value.to_owned()),
+            "since" => filter.since = Some(value.to_owned()),
+            "until" => filter.until = Some(moment(value).ok_or_else(wrong)?),
+            _ => return Err(wrong()),
+        }
+    }
+    Ok(filter)
+}
+
+/// A moment: RFC 3339, seconds since 1970, or a span back from now such as `1h30m`.
+pub(crate) fn moment(text: &str) -> Option<Timestamp> {
+    if let Ok(moment) = text.parse() {
+        return Some(moment);
+    }
+    if let Ok(seconds) = text.parse() {
+        return Timestamp::from_second(seconds).ok();
+    }
+    Timestamp::now().checked_sub(go_duration(text)?).ok()
+}
+
+/// A span in Go's spelling: `1h30m`, `500ms`.
+fn go_duration(text: &str) -> Option<SignedDuration> {
+    let mut rest = text;
+    let mut nanos: i64 = 0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let number: i64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let unit = rest
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(rest.len());
+        let scale: i64 = match &rest[..unit] {
+            "ns" => 1,
+            "us" | "µs" => 1_000,
+            "ms" => 1_000_000,
+            "s" => 1_000_000_000,
+            "m" => 60_000_000_000,
+            "h" => 3_600_000_000_000,
+            _ => return None,
+        };
+        nanos = nanos.checked_add(number.checked_mul(scale)?)?;
+        rest = &rest[unit..];
+    }
+    (!text.is_empty()).then(|| SignedDuration::from_nanos(nanos))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_read_as_go_reads_them() {
+        let seconds = |text| go_duration(text).map(|span| span.as_secs());
+        assert_eq!(seconds("1h30m"), Some(5400));
+        assert_eq!(seconds("24h"), Some(86_400));
+        assert_eq!(seconds("1500ms"), Some(1));
+        assert_eq!(seconds("1d"), None);
+        assert_eq!(seconds(""), None);
+        assert_eq!(seconds("99999999999h"), None);
+    }
+
+    #[test]
+    fn filters_are_read() {
+        let read = |texts: &[&str]| {
+            let texts: Vec<String> = texts.iter().map(|t| (*t).to_owned()).collect();
+            image_filter(&texts)
+        };
+        let filter = read(&["label=a=b", "label=c", "dangling=true"]).unwrap();
+        assert_eq!(filter.labels.len(), 2);
+        assert_eq!(filter.dangling, Some(true));
+        for wrong in ["nosuch=1", "label", "dangling=maybe", "until=soon"] {
+            assert!(read(&[wrong]).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! `inspect`, `image inspect`
+
+use std::fmt::Write as _;
+
+use rbuild::engine::{Engine, ErrorKind, ImageDetails};
+use serde_json::{Map, Value, json};
+
+use super::containers;
+use crate::cli::format;
+use crate::cli::output::Output;
+use crate::cli::report::Failure;
+
+/// Show everything about images or containers
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// `json` or a Go template
+    #[arg(short, long)]
+    format: Option<String>,
+    /// Show total file sizes of containers
+    #[arg(short, long)]
+    size: bool,
+    /// What to look for: container or image
+    #[arg(long = "type", value_name = "TYPE")]
+    kind: Option<String>,
+    /// Names or IDs
+    #[arg(required = true, value_name = "NAME|ID")]
+    names: Vec<String>,
+}
+
+/// Show everything about images
+#[derive(Debug, clap::Args)]
+pub(crate) struct ImageArgs {
+    /// `json` or a Go template
+    #[arg(short, long)]
+    format: Option<String>,
+    /// The images, by name or ID
+    #[arg(required = true, value_name = "IMAGE")]
+    names: Vec<String>,
+}
+
+/// `inspect`: a container, or else an image.
+pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u8, Failure> {
+    let kind = args.kind.as_deref().filter(|kind| !kind.is_empty());
+    let (containers, images) = match kind {
+        None => (true, true),
+        Some("container") => (true, false),
+        Some("image") => (false, true),
+        Some(
+            other @ ("volume" | "network" | "node" | "service" | "plugin" | "secret" | "task"),
+        ) => {
+            let message = format!("inspecting a {other} is not available in this version");
+            return Err(Failure::new(1, message));
+        }
+        Some(other) => {
+            return Err(Failure::new(
+                1,
+                format!("\"{other}\" is not a valid value for --type"),
+            ));
+        }
+    };
+    each(&args.names, args.format.as_deref(), output, &|name| {
+        if containers {
+            match containers::inspect(engine, name, args.size) {
+                Ok(document) => return Ok(document),
+                Err(error) if images && error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        match engine.image_details(name) {
+            Ok(details) => Ok(image(&details)),
+            Err(error) if containers && error.kind() == ErrorKind::NotFound => {
+                Err(Failure::new(1, format!("No such object: {name}")))
+            }
+            Err(error) => Err(error.into()),
+        }
+    })
+}
+
+/// `image inspect`
+pub(crate) fn images(
+    args: &ImageArgs,
+    engine: &Engine,
+    output: &mut Output,
+) -> Result<u8, Failure> {
+    each(&args.names, args.format.as_deref(), output, &|name| {
+        Ok(image(&engine.image_details(name)?))
+    })
+}
+
+/// Prints the documents that could be had, and an error for each of the others.
+pub(crate) fn each(
+    names: &[String],
+    format: Option<&str>,
+    output: &mut Output,
+    find: &dyn Fn(&str) -> Result<Value, Failure>,
+) -> Result<u8, Failure> {
+    let mut documents = Vec::new();
+    let mut failures = Vec::new();
+    for name in names {
+        match find(name) {
+            Ok(document) => documents.push(document),
+            Err(failure) => failures.push(failure),
+        }
+    }
+    // A template prints nothing for no document; the list is `[]`, as scripts expect.
+    format::documents(output, format, &documents)?;
+    for failure in &failures {
+        output.failure(failure);
+    }
+    Ok(u8::from(!failures.is_empty()))
+}
+
+/// An image as Docker's `image inspect` shows it.
+///
+/// Source: Docker Engine API 1.48, "ImageInspect".
+fn image(details: &ImageDetails) -> Value {
+    let image = &details.image;
+    let config = &image.config;
+    let (tags, digests): (Vec<_>, Vec<_>) = details
+        .names
+        .iter()
+        .map(|name| (name.digest().is_some(), name.familiar()))
+        .partition(|(digested, _)| !digested);
+    let names = |names: Vec<(bool, String)>| -> Vec<String> {
+        names.into_iter().map(|(_, name)| name).collect()
+    };
+    let comment = config.history.last().and_then(|h| h.comment.clone());
+    let mut document = json!({
+        "Id": image.id,
+        "RepoTags": names(tags),
+        "RepoDigests": names(digests),
+        "Parent": "",
+        "Comment": comment.unwrap_or_default(),
+        "Created": config.created.as_deref().unwrap_or("0001-01-01T00:00:00Z"),
+        "DockerVersion": "",
+        "Author": config.author.as_deref().unwrap_or(""),
+        "Architecture": config.architecture,
+    });
+    if let Some(variant) = &config.variant {
+        document["Variant"] = json!(variant);
+    }
+    document["Os"] = json!(config.os);
+    document["Size"] = json!(details.bytes);
+    document["GraphDriver"] = graph_driver(details);
+    document["RootFS"] = json!({"Type": "layers", "Layers": config.rootfs.diff_ids});
+    let stored = details.stored.map(|moment| moment.to_string());
+    document["Metadata"] = json!({"LastTagTime": stored.unwrap_or_default()});
+    document["Descriptor"] = json!({
+        "mediaType": image.manifest.media_type,
+        "digest": image.manifest_digest,
+        "size": image.manifest_bytes.len(),
+    });
+    document["Config"] = container_config(details);
+    document
+}
+
+/// The configuration, with the members that clients read without asking whether they are there.
+fn container_config(details: &ImageDetails) -> Value {
+    let config = &details.image.config.config;
+    let mut document = Map::new();
+    document.insert("User".to_owned(), json!(config.user));
+    document.insert("Env".to_owned(), json!(config.env));
+    document.insert("Cmd".to_owned(), json!(config.cmd));
+    document.insert("WorkingDir".to_owned(), json!(config.working_dir));
+    document.insert("Entrypoint".to_owned(), json!(config.entrypoint));
+    document.insert("Labels".to_owned(), json!(config.labels));
+    if let Ok(Value::Object(stored)) = serde_json::to_value(config) {
+        document.extend(stored);
+    }
+    if config.on_build.is_empty() {
+        document.insert("OnBuild".to_owned(), Value::Null);
+    }
+    Value::Object(document)
+}
+
+/// The layers' directories in Docker's words; empty when they are not unpacked.
+fn graph_driver(details: &ImageDetails) -> Value {
+    let mut data = Map::new();
+    if let Some((top, lower)) = details.layer_dirs.split_first() {
+        let mut dirs = String::new();
+        for dir in lower {
+            let separator = if dirs.is_empty() { "" } else { ":" };
+            // Writing to a string cannot fail.
+            let _infallible = write!(dirs, "{separator}{}", dir.display());
+        }
+        if !dirs.is_empty() {
+            data.insert("LowerDir".to_owned(), json!(dirs));
+        }
+        data.insert("UpperDir".to_owned(), json!(top));
+    }
+    json!({"Name": "overlay2", "Data": data})
+}

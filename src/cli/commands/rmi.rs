@@ -1,0 +1,49 @@
+//! `rmi`, `image rm`
+
+use rbuild::engine::{Engine, ErrorKind, RemoveOptions, Removed};
+
+use crate::cli::output::Output;
+use crate::cli::report::Failure;
+
+/// Remove images
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Remove also what has several names or belongs to a stopped container
+    #[arg(short, long)]
+    force: bool,
+    /// Leave layers that nothing uses any more
+    #[arg(long)]
+    no_prune: bool,
+    /// The images, by name or ID
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+}
+
+pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u8, Failure> {
+    let options = RemoveOptions {
+        force: args.force,
+        keep_layers: args.no_prune,
+    };
+    let mut code = 0;
+    for image in &args.images {
+        match engine.remove_image(image, options) {
+            Ok(removed) => removed.iter().try_for_each(|gone| line(gone, output))?,
+            Err(error) => {
+                // With --force a missing image is named, but is no failure.
+                if !(args.force && error.kind() == ErrorKind::NotFound) {
+                    code = 1;
+                }
+                output.failure(&error.into());
+            }
+        }
+    }
+    Ok(code)
+}
+
+/// Prints what is gone, as `rmi` and the prunes do.
+pub(crate) fn line(gone: &Removed, output: &mut Output) -> Result<(), Failure> {
+    match gone {
+        Removed::Untagged(name) => output.line(format!("Untagged: {name}")),
+        Removed::Deleted(id) => output.line(format!("Deleted: {id}")),
+    }
+}

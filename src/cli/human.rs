@@ -1,0 +1,185 @@
+//! Sizes and times as Docker writes them for people, and sizes as people write them.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+const DECIMAL: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+
+/// A number of bytes with three significant digits in decimal units: `1.23MB`.
+pub(crate) fn size(bytes: u64) -> String {
+    size_with_digits(bytes, 3)
+}
+
+/// A number of bytes with four significant digits, as totals show it.
+pub(crate) fn total_size(bytes: u64) -> String {
+    size_with_digits(bytes, 4)
+}
+
+fn size_with_digits(bytes: u64, digits: usize) -> String {
+    #[allow(clippy::cast_precision_loss, reason = "a few digits of it are shown")]
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while unit + 1 < DECIMAL.len() && value >= 1000.0 {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let mut text = significant(value, digits);
+    if text == "1000" && unit + 1 < DECIMAL.len() {
+        // 999.96 kB is 1 MB once it is rounded.
+        "1".clone_into(&mut text);
+        unit += 1;
+    }
+    format!("{text}{}", DECIMAL[unit])
+}
+
+/// `digits` significant digits, without zeros at the end.
+fn significant(value: f64, digits: usize) -> String {
+    let whole = format!("{value:.0}").len();
+    let text = format!("{value:.*}", digits.saturating_sub(whole));
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
+}
+
+/// A size as flags take it, in binary units: `64m` is 64 MiB, `1g`, `512`, `1.5gb`.
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
+    let wrong = || format!("invalid size: '{text}'");
+    let lower = text.trim().to_ascii_lowercase();
+    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match &lower[digits.len()..] {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        "t" | "tb" | "tib" => 40,
+        "p" | "pb" | "pib" => 50,
+        _ => return Err(wrong()),
+    };
+    let digits = digits.trim_end();
+    if let Ok(whole) = digits.parse::<u64>() {
+        return whole.checked_mul(1 << shift).ok_or_else(wrong);
+    }
+    // Scaled in integers, so that no float decides about bytes.
+    let (whole, part) = digits.split_once('.').ok_or_else(wrong)?;
+    let whole: u64 = whole.parse().map_err(|_| wrong())?;
+    if part.is_empty() || part.len() > 9 || !part.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    let part_value: u128 = part.parse().map_err(|_| wrong())?;
+    let scale = 10u128.pow(u32::try_from(part.len()).map_err(|_| wrong())?);
+    let bytes = (u128::from(whole) << shift) + (part_value << shift) / scale;
+    u64::try_from(bytes).map_err(|_| wrong())
+}
+
+/// A span of time in one word or two: `2 hours`, `About a minute`.
+pub(crate) fn duration(span: Duration) -> String {
+    let seconds = span.as_secs();
+    let minutes = seconds / 60;
+    // Docker rounds hours to the nearest.
+    let hours = (seconds + 1800) / 3600;
+    match () {
+        () if seconds < 1 => "Less than a second".to_owned(),
+        () if seconds == 1 => "1 second".to_owned(),
+        () if seconds < 60 => format!("{seconds} seconds"),
+        () if minutes == 1 => "About a minute".to_owned(),
+        () if minutes < 60 => format!("{minutes} minutes"),
+        () if hours == 1 => "About an hour".to_owned(),
+        () if hours < 48 => format!("{hours} hours"),
+        () if hours < 24 * 7 * 2 => format!("{} days", hours / 24),
+        () if hours < 24 * 30 * 2 => format!("{} weeks", hours / 24 / 7),
+        () if hours < 24 * 365 * 2 => format!("{} months", hours / 24 / 30),
+        () => format!("{} years", hours / 24 / 365),
+    }
+}
+
+/// How long ago a moment was: `2 hours ago`. `N/A` for a moment that is not known.
+pub(crate) fn ago(moment: Option<Timestamp>, now: Timestamp) -> String {
+    match moment {
+        Some(moment) => {
+            let span = Duration::try_from(now.duration_since(moment)).unwrap_or_default();
+            format!("{} ago", duration(span))
+        }
+        None => "N/A".to_owned(),
+    }
+}
+
+/// A moment in the form of Go's `Time.String`: `2024-01-02 03:04:05 +0000 UTC`.
+pub(crate) fn moment(moment: Option<Timestamp>) -> String {
+    match moment {
+        Some(moment) => moment.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string(),
+        None => "N/A".to_owned(),
+    }
+}
+
+/// Cuts a text to `width` characters, the last of them an ellipsis.
+pub(crate) fn ellipsis(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let mut cut: String = text.chars().take(width.saturating_sub(1)).collect();
+    cut.push('…');
+    cut
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_three_digits() {
+        for (bytes, text) in [
+            (0, "0B"),
+            (999, "999B"),
+            (1000, "1kB"),
+            (1234, "1.23kB"),
+            (12_345, "12.3kB"),
+            (123_456, "123kB"),
+            (999_960, "1MB"),
+            (1_500_000, "1.5MB"),
+            (u64::MAX, "18.4EB"),
+        ] {
+            assert_eq!(size(bytes), text);
+        }
+        assert_eq!(total_size(1_234_567), "1.235MB");
+    }
+
+    #[test]
+    fn sizes_are_read_in_binary_units() {
+        for (text, bytes) in [
+            ("512", Some(512)),
+            ("64m", Some(64 << 20)),
+            ("64MB", Some(64 << 20)),
+            ("1.5g", Some(3 << 29)),
+            ("1 k", Some(1024)),
+            ("", None),
+            ("m", None),
+            ("-1", None),
+            ("1x", None),
+            ("99999999p", None),
+        ] {
+            assert_eq!(parse_size(text).ok(), bytes, "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_read_as_docker_writes_them() {
+        for (seconds, text) in [
+            (0, "Less than a second"),
+            (1, "1 second"),
+            (59, "59 seconds"),
+            (60, "About a minute"),
+            (150, "2 minutes"),
+            (3600, "About an hour"),
+            (7200, "2 hours"),
+            (47 * 3600, "47 hours"),
+            (48 * 3600, "2 days"),
+            (15 * 86400, "2 weeks"),
+            (70 * 86400, "2 months"),
+            (800 * 86400, "2 years"),
+        ] {
+            assert_eq!(duration(Duration::from_secs(seconds)), text);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What is said of a build once it is over: warnings, and the log of the step
+//! that failed.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
+
+use rbuild::progress::{Event, Outcome, StepId};
+
+use super::lines::{Lines, visible};
+use crate::cli::output::Output;
+
+/// How many lines of a failed step are repeated.
+const TAIL: usize = 30;
+
+/// Collects what the end needs.
+#[derive(Debug, Default)]
+pub(crate) struct Summary {
+    running: BTreeMap<StepId, Step>,
+    failed: Option<Step>,
+    warnings: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Step {
+    name: String,
+    started: Instant,
+    lines: Lines,
+    tail: VecDeque<String>,
+}
+
+impl Step {
+    fn add(&mut self, at: Instant, lines: impl IntoIterator<Item = String>) {
+        let seconds = at.duration_since(self.started).as_secs_f64();
+        for line in lines {
+            if self.tail.len() == TAIL {
+                self.tail.pop_front();
+            }
+            self.tail
+                .push_back(format!("{seconds:.3} {}", visible(&line)));
+        }
+    }
+}
+
+impl Summary {
+    /// Something happened.
+    pub(super) fn event(&mut self, at: Instant, event: &Event) {
+        match event {
+            Event::Started { step, name } => {
+                let state = Step {
+                    name: name.clone(),
+                    started: at,
+                    lines: Lines::default(),
+                    tail: VecDeque::new(),
+                };
+                self.running.insert(*step, state);
+            }
+            Event::Log { step, bytes, .. } => {
+                if let Some(step) = self.running.get_mut(step) {
+                    let lines = step.lines.push(bytes);
+                    step.add(at, lines);
+                }
+            }
+            Event::Finished { step, outcome, .. } => {
+                let Some(mut step) = self.running.remove(step) else {
+                    return;
+                };
+                // The first failure is the cause; others follow from it.
+                if matches!(outcome, Outcome::Failed(_)) && self.failed.is_none() {
+                    let rest = step.lines.finish();
+                    step.add(at, rest);
+                    self.failed = Some(step);
+                }
+            }
+            Event::Warning(text) => self.warnings.push(text.clone()),
+            Event::Note { .. } | Event::Transfer { .. } => {}
+        }
+    }
+
+    /// The log of the failed step between two rules, as BuildKit shows it; empty
+    /// when no step failed.
+    pub(crate) fn failed_log(&self) -> String {
+        let Some(step) = &self.failed else {
+            return String::new();
+        };
+        let mut text = format!("------\n > {}:\n", step.name);
+        for line in &step.tail {
+            text.push_str(line);
+            text.push('\n');
+        }
+        text.push_str("------\n");
+        text
+    }
+
+    /// Prints the warnings.
+    pub(crate) fn warn(&self, output: &mut Output) {
+        let count = self.warnings.len();
+        match count {
+            0 => return,
+            1 => output.message("\n 1 warning found (use --check to see its place):"),
+            _ => output.message(format!(
+                "\n {count} warnings found (use --check to see their places):"
+            )),
+        }
+        for warning in &self.warnings {
+            output.message(format!(" - {warning}"));
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Verbs on the data root as a whole.
+
+use std::net::Ipv4Addr;
+
+use super::{Engine, Error};
+use crate::network;
+use crate::snapshot;
+use crate::store::SnapshotId;
+
+/// How much of one kind of thing there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// How many there are.
+    pub total: u64,
+    /// How many of them are in use.
+    pub active: u64,
+    /// Bytes of all of them.
+    pub bytes: u64,
+    /// Bytes of those that are not in use.
+    pub reclaimable: u64,
+}
+
+/// What lies in the data root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DiskUsage {
+    /// Images.
+    pub images: Usage,
+    /// Containers, without their writable trees.
+    pub containers: Usage,
+    /// Results of build steps that no image shares.
+    pub build_cache: Usage,
+}
+
+impl Engine {
+    /// Forgets every result of a build step and removes the trees that only the
+    /// cache reached. Layers of images stay. Returns the bytes freed.
+    pub fn prune_build_cache(&self) -> Result<u64, Error> {
+        self.store.cache_clear()?;
+        self.collect()
+    }
+
+    /// Removes what nothing reaches; returns the bytes freed.
+    pub fn collect(&self) -> Result<u64, Error> {
+        Ok(snapshot::collect(&self.store)?)
+    }
+
+    /// The address under which the host is reached on the default bridge.
+    pub fn default_gateway(&self) -> Result<Ipv4Addr, Error> {
+        match self.store.network_get(network::DEFAULT)? {
+            Some(network) => Ok(network.gateway),
+            None => Err(Error::Unsupported(
+                "the default bridge has no address yet: run something on it first".to_owned(),
+            )),
+        }
+    }
+
+    /// What lies in the data root, and what of it could go.
+    pub fn disk_usage(&self) -> Result<DiskUsage, Error> {
+        let images = self.images(&super::ImageFilter::default())?;
+        let containers = self.store.container_list()?;
+        let mut usage = DiskUsage::default();
+        let mut image_layers: Vec<SnapshotId> = Vec::new();
+        for summary in &images {
+            let used = containers.iter().any(|row| row.image == summary.image.id);
+            usage.images.total += 1;
+            usage.images.active += u64::from(used);
+            usage.images.bytes += summary.bytes;
+            if !used {
+                usage.images.reclaimable += summary.bytes;
+            }
+            let layers = self.unpacked_layers(&summary.image)?;
+            image_layers.extend(layers.into_iter().flatten().map(|row| row.id));
+        }
+        usage.containers.total = u64::try_from(containers.len()).unwrap_or(u64::MAX);
+        for id in self.snapshot_directories() {
+            let Some(row) = self.store.snapshot_get(id)? else {
+                continue;
+            };
+            if !image_layers.contains(&id) {
+                usage.build_cache.total += 1;
+                usage.build_cache.bytes += row.bytes;
+                usage.build_cache.reclaimable += row.bytes;
+            }
+        }
+        Ok(usage)
+    }
+
+    /// The snapshots that have a directory. One that vanishes meanwhile is no loss.
+    fn snapshot_directories(&self) -> Vec<SnapshotId> {
+        let Ok(entries) = std::fs::read_dir(self.store.paths().snapshots()) else {
+            return Vec::new();
+        };
+        entries
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .map(SnapshotId)
+            .collect()
+    }
+}

@@ -1,0 +1,174 @@
+//! Which subnet, which address, which hardware address. Pure.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+/// An IPv4 subnet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Subnet {
+    network: u32,
+    prefix: u8,
+}
+
+impl Subnet {
+    /// The subnet of this prefix length that holds `address`.
+    pub(super) fn of(address: Ipv4Addr, prefix: u8) -> Self {
+        let prefix = prefix.min(32);
+        Self {
+            network: u32::from(address) & mask(prefix),
+            prefix,
+        }
+    }
+
+    /// Its lowest address.
+    pub(super) fn network(self) -> Ipv4Addr {
+        Ipv4Addr::from(self.network)
+    }
+
+    /// Its mask.
+    pub(super) fn mask(self) -> Ipv4Addr {
+        Ipv4Addr::from(mask(self.prefix))
+    }
+
+    /// Its prefix length.
+    pub(super) fn prefix(self) -> u8 {
+        self.prefix
+    }
+
+    /// Its first usable address, which the bridge gets.
+    pub(super) fn gateway(self) -> Ipv4Addr {
+        Ipv4Addr::from(self.network.saturating_add(1))
+    }
+
+    /// Whether the two have an address in common.
+    pub(super) fn overlaps(self, other: Self) -> bool {
+        let mask = mask(self.prefix.min(other.prefix));
+        self.network & mask == other.network & mask
+    }
+}
+
+impl fmt::Display for Subnet {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}/{}", self.network(), self.prefix)
+    }
+}
+
+fn mask(prefix: u8) -> u32 {
+    u32::MAX
+        .checked_shl(32_u32.saturating_sub(u32::from(prefix)))
+        .unwrap_or(0)
+}
+
+/// The first of Docker's default pools that overlaps nothing in `taken`:
+/// 172.17.0.0/16 to 172.31.0.0/16, then 192.168.0.0/16 in steps of a /20.
+pub(super) fn choose_subnet(taken: &[Subnet]) -> Option<Subnet> {
+    let large = (17..=31).map(|second| Subnet::of(Ipv4Addr::new(172, second, 0, 0), 16));
+    let small = (0..=240)
+        .step_by(16)
+        .map(|third| Subnet::of(Ipv4Addr::new(192, 168, third, 0), 20));
+    large
+        .chain(small)
+        .find(|candidate| !taken.iter().any(|other| candidate.overlaps(*other)))
+}
+
+/// The next free address behind the highest one that is taken, or else the
+/// lowest free one; never the network's, the gateway's or the broadcast address.
+///
+/// Going upwards keeps an address unused for a while after its user is gone.
+pub(super) fn next_address(gateway: Ipv4Addr, prefix: u8, taken: &[Ipv4Addr]) -> Option<Ipv4Addr> {
+    let subnet = Subnet::of(gateway, prefix);
+    let first = subnet.network.checked_add(1)?;
+    let last = (subnet.network | !mask(subnet.prefix)).checked_sub(1)?;
+    let mut used: Vec<u32> = taken
+        .iter()
+        .map(|address| u32::from(*address))
+        .filter(|address| (first..=last).contains(address))
+        .collect();
+    let highest = used.iter().max().copied();
+    used.push(u32::from(gateway));
+    used.sort_unstable();
+    let is_free = |address: &u32| used.binary_search(address).is_err();
+    let start = highest.map_or(first, |address| address.saturating_add(1));
+    // Within as many steps as there are taken addresses a gap must come.
+    let gap = |range: std::ops::RangeInclusive<u32>| range.take(used.len() + 1).find(is_free);
+    gap(start..=last)
+        .or_else(|| gap(first..=last))
+        .map(Ipv4Addr::from)
+}
+
+/// The hardware address that goes with an address: as Docker's were, so that an
+/// address that is used again needs no new neighbour entry.
+pub(super) fn mac_of(address: Ipv4Addr) -> [u8; 6] {
+    let [a, b, c, d] = address.octets();
+    [0x02, 0x42, a, b, c, d]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subnet(text: &str) -> Subnet {
+        let (address, prefix) = text.split_once('/').unwrap();
+        Subnet::of(address.parse().unwrap(), prefix.parse().unwrap())
+    }
+
+    #[test]
+    fn subnet_is_the_first_that_overlaps_nothing() {
+        let check = |taken: &[&str], expected: Option<&str>| {
+            let taken: Vec<_> = taken.iter().map(|text| subnet(text)).collect();
+            let chosen = choose_subnet(&taken).map(|subnet| subnet.to_string());
+            assert_eq!(chosen.as_deref(), expected, "{taken:?}");
+        };
+        check(&[], Some("172.17.0.0/16"));
+        check(&["10.0.0.0/8"], Some("172.17.0.0/16"));
+        check(&["172.17.0.0/16"], Some("172.18.0.0/16"));
+        check(&["172.17.200.0/24", "172.18.0.1/32"], Some("172.19.0.0/16"));
+        check(&["172.16.0.0/12"], Some("192.168.0.0/20"));
+        check(
+            &["172.16.0.0/12", "192.168.1.0/24"],
+            Some("192.168.16.0/20"),
+        );
+        check(&["172.16.0.0/12", "192.168.0.0/16"], None);
+    }
+
+    #[test]
+    fn addresses_go_upwards_and_wrap_around() {
+        let check = |gateway: &str, prefix: u8, taken: &[&str], expected: Option<&str>| {
+            let taken: Vec<Ipv4Addr> = taken.iter().map(|text| text.parse().unwrap()).collect();
+            let chosen = next_address(gateway.parse().unwrap(), prefix, &taken);
+            assert_eq!(
+                chosen.map(|address| address.to_string()).as_deref(),
+                expected
+            );
+        };
+        check("172.17.0.1", 16, &[], Some("172.17.0.2"));
+        check("172.17.0.1", 16, &["172.17.0.2"], Some("172.17.0.3"));
+        check("172.17.0.1", 16, &["172.17.0.9"], Some("172.17.0.10"));
+        check("172.17.0.1", 16, &["172.17.0.255"], Some("172.17.1.0"));
+        check("172.17.0.1", 16, &["172.17.255.254"], Some("172.17.0.2"));
+        check("172.17.0.1", 16, &["10.0.0.1"], Some("172.17.0.2"));
+        check("10.0.0.1", 30, &[], Some("10.0.0.2"));
+        check("10.0.0.1", 30, &["10.0.0.2"], None);
+        check("10.0.0.6", 29, &["10.0.0.5"], Some("10.0.0.1"));
+        check(
+            "10.0.0.1",
+            29,
+            &["10.0.0.6", "10.0.0.2", "10.0.0.4"],
+            Some("10.0.0.3"),
+        );
+        check("10.0.0.1", 31, &[], None);
+        check("10.0.0.1", 32, &[], None);
+        check("255.255.255.253", 30, &["255.255.255.254"], None);
+    }
+
+    #[test]
+    fn every_address_is_given_before_the_network_is_full() {
+        let gateway = Ipv4Addr::new(10, 0, 0, 1);
+        let mut taken = Vec::new();
+        while let Some(address) = next_address(gateway, 24, &taken) {
+            assert!(!taken.contains(&address));
+            taken.push(address);
+        }
+        assert_eq!(taken.len(), 253);
+    }
+}

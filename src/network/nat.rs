@@ -1,0 +1,167 @@
+//! The way out of a bridge: forwarding, address translation, and leave to pass.
+//!
+//! Each bridge has one nftables table of ours, replaced as a whole. Where another
+//! program keeps a filter that drops what it does not know (Docker does), two
+//! rules of ours are put at the head of the chain it leaves to others.
+//!
+//! What is not handled: filters that drop forwarded packets and are written with
+//! the legacy iptables modules, or in tables other than iptables' own. Their
+//! owners have to let the bridge pass.
+
+use std::io;
+
+use crate::store::NetworkRow;
+
+use super::attach::{During, Error};
+use super::ipam::Subnet;
+use super::netlink::nftables::{Hook, NftSocket, Rule, Transaction, is_unsupported};
+
+const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
+
+/// The table that iptables keeps its filter in, and its chain for forwarded packets.
+const FILTER: &str = "filter";
+const FILTER_FORWARD: &str = "FORWARD";
+/// The chain at the head of `FORWARD` that Docker leaves to others.
+const DOCKER_USER: &str = "DOCKER-USER";
+
+/// Part of the comment of our table: a change of the rules below changes it, so
+/// that tables written by an older version are replaced.
+const RULES_VERSION: u32 = 1;
+
+/// Whether packets of the bridge find their way out, and back. Costs a handful of
+/// questions to the kernel, together about a tenth of a millisecond.
+pub(super) fn is_complete(network: &NetworkRow) -> Result<bool, Error> {
+    if !is_forwarding().during(forwarding)? {
+        return Ok(false);
+    }
+    let mut nft = NftSocket::open().map_err(refusal)?;
+    Ok(missing(&mut nft, network).map_err(refusal)?.is_empty())
+}
+
+/// Makes sure that packets of the bridge find their way out, and back.
+pub(super) fn ensure(network: &NetworkRow) -> Result<(), Error> {
+    if !is_forwarding().during(forwarding)? {
+        std::fs::write(FORWARDING, "1").during(forwarding)?;
+    }
+    let mut nft = NftSocket::open().map_err(refusal)?;
+    let transaction = missing(&mut nft, network).map_err(refusal)?;
+    if transaction.is_empty() {
+        return Ok(());
+    }
+    nft.commit(transaction).map_err(refusal)
+}
+
+/// Removes every rule of ours for the bridge.
+pub(super) fn remove(device: &str) -> Result<(), Error> {
+    let mut nft = NftSocket::open().map_err(refusal)?;
+    let mut transaction = Transaction::default();
+    let table = table_name(device);
+    // Added first, so that removing it cannot fail.
+    transaction.add_table(&table, "");
+    transaction.remove_table(&table);
+    for chain in [DOCKER_USER, FILTER_FORWARD] {
+        for mark in [mark_in(device), mark_out(device)] {
+            for handle in nft.marked_rules(FILTER, chain, &mark).map_err(refusal)? {
+                transaction.remove_rule(FILTER, chain, handle);
+            }
+        }
+    }
+    nft.commit(transaction).map_err(refusal)
+}
+
+fn is_forwarding() -> io::Result<bool> {
+    Ok(!std::fs::read(FORWARDING)?.starts_with(b"0"))
+}
+
+fn forwarding() -> String {
+    "switch on packet forwarding".to_owned()
+}
+
+/// What has to be changed so that all our rules are there.
+fn missing(nft: &mut NftSocket, network: &NetworkRow) -> io::Result<Transaction> {
+    let table = table_name(&network.device);
+    let comment = table_comment(network);
+    let mut transaction = Transaction::default();
+    if !nft.has_table(&table, &comment)? {
+        put_table(&mut transaction, network, &table, &comment);
+    }
+    if let Some(chain) = foreign_chain(nft)? {
+        put_accepts(nft, &mut transaction, chain, &network.device)?;
+    }
+    Ok(transaction)
+}
+
+fn put_table(transaction: &mut Transaction, network: &NetworkRow, table: &str, comment: &str) {
+    let device = &network.device;
+    let subnet = Subnet::of(network.gateway, network.prefix);
+    transaction.add_table(table, comment);
+    transaction.remove_table(table);
+    transaction.add_table(table, comment);
+    transaction.add_chain(table, "postrouting", Hook::POSTROUTING);
+    let translate = Rule::default()
+        .from_subnet(subnet.network(), subnet.mask())
+        .not_to_device(device)
+        .masquerade();
+    transaction.append_rule(table, "postrouting", &translate);
+    transaction.add_chain(table, "forward", Hook::FORWARD);
+    // Only published ports are to be reached from outside, and those are carried
+    // by a process of ours, not forwarded.
+    let shield = Rule::default()
+        .to_device(device)
+        .not_from_device(device)
+        .starts_connection()
+        .drop();
+    transaction.append_rule(table, "forward", &shield);
+}
+
+/// The chain in which another program would drop our packets.
+fn foreign_chain(nft: &mut NftSocket) -> io::Result<Option<&'static str>> {
+    if nft.chain_drops(FILTER, DOCKER_USER)?.is_some() {
+        return Ok(Some(DOCKER_USER));
+    }
+    let drops = nft.chain_drops(FILTER, FILTER_FORWARD)? == Some(true);
+    Ok(drops.then_some(FILTER_FORWARD))
+}
+
+fn put_accepts(
+    nft: &mut NftSocket,
+    transaction: &mut Transaction,
+    chain: &str,
+    device: &str,
+) -> io::Result<()> {
+    for (mark, rule) in [
+        (mark_out(device), Rule::default().from_device(device)),
+        (mark_in(device), Rule::default().to_device(device)),
+    ] {
+        if nft.marked_rules(FILTER, chain, &mark)?.is_empty() {
+            transaction.insert_rule(FILTER, chain, &rule.accept(), &mark);
+        }
+    }
+    Ok(())
+}
+
+fn table_name(device: &str) -> String {
+    format!("rbuild_{device}")
+}
+
+fn table_comment(network: &NetworkRow) -> String {
+    let subnet = Subnet::of(network.gateway, network.prefix);
+    format!("rules {RULES_VERSION} for {subnet}")
+}
+
+/// Marks end in a word, so that no device's mark is the beginning of another's.
+fn mark_out(device: &str) -> String {
+    format!("rbuild: {device} out")
+}
+
+fn mark_in(device: &str) -> String {
+    format!("rbuild: {device} in")
+}
+
+fn refusal(err: io::Error) -> Error {
+    if is_unsupported(&err) {
+        Error::NoNft
+    } else {
+        Error::Nft(err)
+    }
+}

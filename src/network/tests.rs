@@ -1,0 +1,232 @@
+//! The bridge, its rules and its attachments, in a namespace that plays the host.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use crate::fs::Lock;
+use crate::store::NetworkRow;
+use crate::sys::netns;
+
+use super::attach::{Attachment, join};
+use super::bridge::{Bridge, make};
+use super::nat;
+use super::netlink::nftables::{Hook, NftSocket, Transaction};
+use super::netlink::route::RouteSocket;
+
+const DEVICE: &str = "rbtest0";
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// Runs `test` in a network namespace of its own that plays the host; says so
+/// when this process may not make one.
+fn on_a_host(test: impl FnOnce(&mut RouteSocket) + Send) {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root makes network namespaces");
+        return;
+    }
+    netns::create(|| test(&mut RouteSocket::open().unwrap())).unwrap();
+}
+
+fn row(device: &str, gateway: [u8; 4]) -> NetworkRow {
+    NetworkRow {
+        name: "bridge".to_owned(),
+        device: device.to_owned(),
+        gateway: gateway.into(),
+        prefix: 16,
+    }
+}
+
+fn raise(host: &mut RouteSocket, network: NetworkRow) -> Bridge {
+    let link = make(host, &network).unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    Bridge::new(network, link, Lock::shared(file.path()).unwrap())
+}
+
+fn join_at(host: &mut RouteSocket, bridge: &Bridge, last: u8) -> Attachment {
+    let [a, b, c, _] = bridge.network.gateway.octets();
+    join(host, bridge, Ipv4Addr::new(a, b, c, last), "test").unwrap()
+}
+
+/// Listens inside `server` and connects from inside `client`; the address that
+/// the server saw, or nothing when the connection failed.
+fn reach(client: &Attachment, server: &Attachment) -> Option<SocketAddr> {
+    let target = SocketAddr::new(server.address().into(), 80);
+    let listener = netns::enter(server.as_fd(), || TcpListener::bind(target).unwrap()).unwrap();
+    let connect = || TcpStream::connect_timeout(&target, PATIENCE);
+    let mut stream = netns::enter(client.as_fd(), connect).unwrap().ok()?;
+    let (mut accepted, peer) = listener.accept().unwrap();
+    stream.write_all(b"ping").unwrap();
+    drop(stream);
+    let mut text = String::new();
+    accepted.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "ping");
+    Some(peer)
+}
+
+#[test]
+fn two_attachments_reach_each_other_and_the_host() {
+    on_a_host(|host| {
+        let bridge = raise(host, row(DEVICE, [172, 17, 0, 1]));
+        let one = join_at(host, &bridge, 2);
+        let two = join_at(host, &bridge, 3);
+        assert_eq!(one.mac(), [0x02, 0x42, 172, 17, 0, 2]);
+        assert_eq!(reach(&one, &two).unwrap().ip(), one.address());
+        assert_eq!(reach(&two, &one).unwrap().ip(), two.address());
+
+        let listener = TcpListener::bind((one.gateway(), 0)).unwrap();
+        let target = listener.local_addr().unwrap();
+        netns::enter(two.as_fd(), || {
+            TcpStream::connect_timeout(&target, PATIENCE).unwrap()
+        })
+        .unwrap();
+    });
+}
+
+#[test]
+fn a_namespace_has_its_loopback_and_no_ipv6_device_address() {
+    on_a_host(|host| {
+        let bridge = raise(host, row(DEVICE, [172, 17, 0, 1]));
+        let one = join_at(host, &bridge, 2);
+        netns::enter(one.as_fd(), || {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let addresses = std::fs::read_to_string("/proc/thread-self/net/if_inet6");
+            assert!(!addresses.unwrap_or_default().contains("eth0"));
+        })
+        .unwrap();
+    });
+}
+
+#[test]
+fn packets_leave_translated_and_strangers_stay_outside() {
+    on_a_host(|host| {
+        let inside = raise(host, row(DEVICE, [172, 17, 0, 1]));
+        let outside = raise(host, row("uplink", [10, 9, 0, 1]));
+        nat::ensure(&inside.network).unwrap();
+        assert!(nat::is_complete(&inside.network).unwrap());
+        let container = join_at(host, &inside, 2);
+        let neighbour = join_at(host, &inside, 3);
+        let server = join_at(host, &outside, 2);
+        let seen = reach(&container, &server).unwrap();
+        assert_eq!(seen.ip(), outside.network.gateway);
+        assert_eq!(reach(&server, &container), None);
+        let seen = reach(&container, &neighbour).unwrap();
+        assert_eq!(seen.ip(), container.address());
+
+        nat::remove(DEVICE).unwrap();
+        assert!(!nat::is_complete(&inside.network).unwrap());
+        assert_eq!(reach(&server, &container).unwrap().ip(), server.address());
+    });
+}
+
+#[test]
+fn rules_are_replaced_when_the_subnet_changes() {
+    on_a_host(|_| {
+        let old = row(DEVICE, [172, 17, 0, 1]);
+        let new = row(DEVICE, [172, 18, 0, 1]);
+        nat::ensure(&old).unwrap();
+        assert!(!nat::is_complete(&new).unwrap());
+        nat::ensure(&new).unwrap();
+        assert!(nat::is_complete(&new).unwrap());
+        assert!(!nat::is_complete(&old).unwrap());
+    });
+}
+
+#[test]
+fn a_filter_that_drops_is_told_to_let_the_bridge_pass() {
+    on_a_host(|host| {
+        let mut transaction = Transaction::default();
+        transaction.add_table("filter", "");
+        transaction.add_dropping_chain("filter", "FORWARD", Hook::FORWARD);
+        let mut nft = NftSocket::open().unwrap();
+        nft.commit(transaction).unwrap();
+
+        let inside = raise(host, row(DEVICE, [172, 17, 0, 1]));
+        let outside = raise(host, row("uplink", [10, 9, 0, 1]));
+        let container = join_at(host, &inside, 2);
+        let server = join_at(host, &outside, 2);
+        assert_eq!(reach(&container, &server), None);
+        nat::ensure(&inside.network).unwrap();
+        assert!(reach(&container, &server).is_some());
+        assert_eq!(reach(&server, &container), None);
+        let count = |nft: &mut NftSocket| {
+            let rules = nft.marked_rules("filter", "FORWARD", "rbuild: ");
+            rules.unwrap().len()
+        };
+        assert_eq!(count(&mut nft), 2);
+        nat::ensure(&inside.network).unwrap();
+        assert_eq!(count(&mut nft), 2);
+        nat::remove(DEVICE).unwrap();
+        assert_eq!(count(&mut nft), 0);
+    });
+}
+
+#[test]
+fn dockers_chain_for_others_comes_first() {
+    on_a_host(|_| {
+        let mut transaction = Transaction::default();
+        transaction.add_table("filter", "");
+        transaction.add_dropping_chain("filter", "FORWARD", Hook::FORWARD);
+        transaction.add_plain_chain("filter", "DOCKER-USER");
+        let mut nft = NftSocket::open().unwrap();
+        nft.commit(transaction).unwrap();
+        for (device, expected) in [(DEVICE, 2), ("rbtest1", 4), (DEVICE, 4)] {
+            nat::ensure(&row(device, [172, 17, 0, 1])).unwrap();
+            let rules = nft.marked_rules("filter", "DOCKER-USER", "rbuild: ");
+            assert_eq!(rules.unwrap().len(), expected);
+        }
+        nat::remove("rbtest1").unwrap();
+        let rules = nft.marked_rules("filter", "DOCKER-USER", "rbuild: ");
+        assert_eq!(rules.unwrap().len(), 2);
+        let rules = nft.marked_rules("filter", "FORWARD", "rbuild: ");
+        assert!(rules.unwrap().is_empty());
+    });
+}
+
+#[test]
+fn making_a_bridge_twice_and_removing_it_twice_is_harmless() {
+    on_a_host(|host| {
+        let network = row(DEVICE, [172, 17, 0, 1]);
+        let first = make(host, &network).unwrap();
+        let second = make(host, &network).unwrap();
+        assert_eq!(first.index, second.index);
+        assert!(host.remove_link(DEVICE).unwrap());
+        assert!(!host.remove_link(DEVICE).unwrap());
+        nat::remove(DEVICE).unwrap();
+    });
+}
+
+/// Not a check but a measurement: `cargo test --release network::tests::joining -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn joining_takes_how_long() {
+    on_a_host(|host| {
+        let bridge = raise(host, row(DEVICE, [172, 17, 0, 1]));
+        nat::ensure(&bridge.network).unwrap();
+        let mut joined = Vec::new();
+        for last in 2..52 {
+            let start = Instant::now();
+            assert!(nat::is_complete(&bridge.network).unwrap());
+            let checked = start.elapsed();
+            let attachment = join_at(host, &bridge, last);
+            let made = start.elapsed();
+            let listener = TcpListener::bind((bridge.network.gateway, 0)).unwrap();
+            let target = listener.local_addr().unwrap();
+            netns::enter(attachment.as_fd(), || TcpStream::connect(target).unwrap()).unwrap();
+            eprintln!(
+                "checked {checked:?}, joined {:?}, first connection {:?}",
+                made - checked,
+                start.elapsed() - made
+            );
+            joined.push(attachment);
+        }
+        for attachment in joined {
+            let start = Instant::now();
+            host.remove_link(attachment.outer_device()).unwrap();
+            let cut = start.elapsed();
+            drop(attachment);
+            eprintln!("cut {cut:?}, dropped {:?}", start.elapsed() - cut);
+        }
+    });
+}

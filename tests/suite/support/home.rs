@@ -1,0 +1,195 @@
+//! A data root for one test, and the program running on it.
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+/// A data root of its own. Dropping it removes its containers, its network and
+/// its files.
+#[derive(Debug)]
+pub struct Home {
+    dir: TempDir,
+}
+
+/// How a run of the program ended.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The exit code; 128 and more for a signal.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: Vec<u8>,
+    /// Standard error, as text.
+    pub stderr: String,
+}
+
+impl Outcome {
+    /// Standard output as text, without the line break at its end.
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.stdout)
+            .expect("the program prints UTF-8")
+            .trim_end()
+    }
+
+    /// Asserts success and returns standard output as text.
+    #[track_caller]
+    pub fn ok(&self) -> &str {
+        assert_eq!(self.code, 0, "{self:?}");
+        self.text()
+    }
+
+    /// Asserts an exit code and that standard error says `part`, letter case ignored.
+    #[track_caller]
+    pub fn fails(&self, code: i32, part: &str) {
+        assert_eq!(self.code, code, "{self:?}");
+        let said = self.stderr.to_lowercase().contains(&part.to_lowercase());
+        assert!(said, "expected `{part}` in {self:?}");
+    }
+}
+
+impl Home {
+    /// An empty data root.
+    pub fn new() -> Self {
+        Self {
+            dir: tempfile::Builder::new()
+                .prefix("rbuild-test-")
+                .tempdir()
+                .expect("the temporary directory is writable"),
+        }
+    }
+
+    /// A data root with `busybox:latest` in it.
+    pub fn with_busybox() -> Self {
+        let home = Self::new();
+        let archive = super::busybox_archive();
+        home.run_with(&["load"], &archive).ok();
+        home
+    }
+
+    /// A directory for the test's own files.
+    pub fn scratch(&self) -> PathBuf {
+        let path = self.dir.path().join("scratch");
+        std::fs::create_dir_all(&path).expect("the temporary directory is writable");
+        path
+    }
+
+    /// Writes a file beneath the scratch directory and returns its path.
+    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.scratch().join(name);
+        std::fs::create_dir_all(path.parent().expect("a file has a directory"))
+            .expect("the temporary directory is writable");
+        std::fs::write(&path, content).expect("the temporary directory is writable");
+        path
+    }
+
+    /// The data root.
+    pub fn root(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// The runtime directory.
+    pub fn run_root(&self) -> PathBuf {
+        self.dir.path().join("run")
+    }
+
+    /// Runs the program to its end, with nothing on standard input.
+    pub fn run<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Outcome {
+        self.run_with(arguments, b"")
+    }
+
+    /// Runs the program to its end with `input` on standard input.
+    pub fn run_with<S: AsRef<OsStr>>(&self, arguments: &[S], input: &[u8]) -> Outcome {
+        let mut child = self
+            .command(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program was built");
+        let mut stdin = child.stdin.take().expect("it was piped");
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                // A program that needs no input may close it early.
+                let _closed = stdin.write_all(input);
+                drop(stdin);
+            });
+            let output = child
+                .wait_with_output()
+                .expect("the program can be waited for");
+            Outcome {
+                code: code(output.status),
+                stdout: output.stdout,
+                stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            }
+        })
+    }
+
+    /// The program with its data root, ready for more arguments or to be started.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the program under test is started here and nowhere else"
+    )]
+    pub fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rbuild"));
+        command
+            .arg("--root")
+            .arg(self.root())
+            .arg("--run-root")
+            .arg(self.run_root())
+            .args(arguments)
+            .env_remove("BUILDKIT_PROGRESS")
+            .env_remove("SOURCE_DATE_EPOCH")
+            .env("NO_COLOR", "1")
+            .current_dir(self.dir.path());
+        command
+    }
+
+    /// A path beneath this home's temporary directory.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        if !self.root().join("index.sqlite").exists() {
+            return;
+        }
+        let paths = rbuild::store::Paths::new(self.root(), self.run_root());
+        let Ok(store) = rbuild::store::Store::open(paths) else {
+            return;
+        };
+        for container in store.container_list().unwrap_or_default() {
+            self.run(&["rm", "-f", &container.id]);
+        }
+        // A test that used no network has none to take down.
+        let _nothing_there = rbuild::network::teardown_default(&store);
+    }
+}
+
+fn code(status: std::process::ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+    status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal))
+        .unwrap_or(-1)
+}
+
+/// Whether overlayfs can have its writable layer among the temporary files; a
+/// system that itself runs on an overlay cannot.
+pub(super) fn overlay_probe() -> Result<(), String> {
+    let dir = std::env::temp_dir();
+    let kind = rustix::fs::statfs(&dir)
+        .map_err(|err| err.to_string())?
+        .f_type;
+    // OVERLAYFS_SUPER_MAGIC of linux/magic.h.
+    if kind == 0x794c_7630 {
+        return Err(format!(
+            "`{}` is on overlayfs; set TMPDIR to a directory that is not",
+            dir.display()
+        ));
+    }
+    Ok(())
+}

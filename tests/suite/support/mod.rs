@@ -1,0 +1,50 @@
+//! What the tests stand on: data roots of their own, the program under test, a
+//! base image, and honest reports of what was skipped.
+
+mod busybox;
+mod home;
+
+pub use busybox::archive as busybox_archive;
+pub use home::{Home, Outcome};
+
+/// Something of the machine that a test cannot do without.
+#[derive(Debug, Clone, Copy)]
+pub enum Need {
+    /// The user is root.
+    Root,
+    /// A statically linked busybox is installed.
+    Busybox,
+    /// The kernel mounts overlayfs, on the file system of temporary files too.
+    Overlay,
+}
+
+/// Whether the machine has all of `needs`. When it lacks one, the test says
+/// that it is skipped and why; with `CI=true` that is a failure, so that a full
+/// run never passes by skipping.
+#[must_use]
+pub fn needs(needs: &[Need]) -> bool {
+    let Some(why) = needs.iter().find_map(|need| lacking(*need)) else {
+        return true;
+    };
+    let ci = std::env::vars_os().any(|(name, value)| name == "CI" && value == "true");
+    assert!(!ci, "skipped, which CI forbids: {why}");
+    println!("skipped: {why}");
+    false
+}
+
+fn lacking(need: Need) -> Option<String> {
+    match need {
+        Need::Root => (!rustix::process::geteuid().is_root()).then(|| "needs root".to_owned()),
+        Need::Busybox => busybox::find().err(),
+        Need::Overlay => {
+            let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+            if !known
+                .lines()
+                .any(|line| line.trim_end().ends_with("overlay"))
+            {
+                return Some("the kernel has no overlayfs".to_owned());
+            }
+            home::overlay_probe().err()
+        }
+    }
+}
