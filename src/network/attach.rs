@@ -3,6 +3,7 @@
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use crate::store::{self, Store};
 use crate::sys::netns;
@@ -10,7 +11,15 @@ use crate::sys::netns;
 use super::DEFAULT;
 use super::bridge::{self, Bridge};
 use super::ipam::{mac_of, next_address};
-use super::netlink::route::{Pair, RouteSocket};
+use super::netlink::route::{Link, Pair, RouteSocket};
+
+/// File in the runtime directory with the address that was given last.
+const LAST_ADDRESS: &str = "network-last";
+
+/// How long new devices may take until they carry packets. It is a fraction of a
+/// millisecond, or some dozens when the kernel is clearing namespaces away.
+const RUNNING_TIMEOUT: Duration = Duration::from_secs(1);
+const RUNNING_POLL: Duration = Duration::from_micros(100);
 
 /// Name of the device inside.
 const INNER_DEVICE: &str = "eth0";
@@ -83,8 +92,8 @@ impl<T> During<T> for io::Result<T> {
 /// A network namespace with an address on the default bridge.
 ///
 /// The namespace lives as long as this value or a process inside, and the
-/// address stays taken as long as the process that made it. [`Attachment::detach`] ends both at once;
-/// merely dropping the value leaves the address taken until that process ends.
+/// address stays taken as long as the process that made it, or until
+/// [`Attachment::detach`]; merely dropping the value does not give it back.
 #[derive(Debug)]
 pub struct Attachment {
     namespace: OwnedFd,
@@ -93,7 +102,6 @@ pub struct Attachment {
     prefix: u8,
     mac: [u8; 6],
     owner: String,
-    outer_device: String,
 }
 
 impl Attachment {
@@ -117,20 +125,13 @@ impl Attachment {
         self.mac
     }
 
-    /// Name of the bridge's end of the connection.
-    #[cfg(test)]
-    pub(super) fn outer_device(&self) -> &str {
-        &self.outer_device
-    }
-
-    /// Cuts the namespace off and gives the address back. Everything is tried,
-    /// even after a failure; the first one is returned.
+    /// Gives the address back. The namespace goes when the last process inside
+    /// has gone, and its devices with it.
+    ///
+    /// The kernel does that in the background. Removing the device here would
+    /// make the caller wait for it, which was measured: 12 to 48 ms.
     pub fn detach(self, store: &Store) -> Result<(), Error> {
-        let cut = RouteSocket::open()
-            .and_then(|mut host| host.remove_link(&self.outer_device))
-            .during(|| format!("remove the device `{}`", self.outer_device));
-        store.lease_release(&self.owner)?;
-        cut.map(|_| ())
+        Ok(store.lease_release(&self.owner)?)
     }
 }
 
@@ -151,12 +152,18 @@ pub fn attach(store: &Store, owner: &str) -> Result<Attachment, Error> {
     // Held to the end: the bridge cannot be removed while we join it.
     let bridge = bridge::ensure_default(store, &mut host)?;
     let network = &bridge.network;
+    let last_path = store.paths().run().join(LAST_ADDRESS);
+    // Only a hint: without it, or with a wrong one, another free address is taken.
+    let last = std::fs::read_to_string(&last_path)
+        .ok()
+        .and_then(|text| text.parse().ok());
     let lease = store
         .lease_take(DEFAULT, owner, &|leases| {
             let taken: Vec<_> = leases.iter().map(|lease| lease.address).collect();
-            next_address(network.gateway, network.prefix, &taken)
+            next_address(network.gateway, network.prefix, &taken, last)
         })?
         .ok_or_else(|| Error::Exhausted(DEFAULT.to_owned()))?;
+    std::fs::write(&last_path, lease.address.to_string()).ok();
     let joined = join(&mut host, &bridge, lease.address, owner);
     if joined.is_err() {
         // The error that caused it says more than a failure of this could.
@@ -209,6 +216,8 @@ pub(super) fn join(
     inside
         .configure_inside(inner.index, address, network.prefix, network.gateway)
         .during(configure)?;
+    await_running(host, &outer_device, &mut inside)
+        .during(|| format!("wait for the device `{outer_device}`"))?;
     Ok(Attachment {
         namespace,
         address,
@@ -216,8 +225,29 @@ pub(super) fn join(
         prefix: network.prefix,
         mac,
         owner: owner.to_owned(),
-        outer_device,
     })
+}
+
+/// Waits until both ends carry packets: the kernel notices in the background that
+/// they are connected, and until then the bridge drops what comes. A connection
+/// whose first packet is lost tries again only after a second.
+fn await_running(
+    host: &mut RouteSocket,
+    outer_device: &str,
+    inside: &mut RouteSocket,
+) -> io::Result<()> {
+    let deadline = Instant::now() + RUNNING_TIMEOUT;
+    let is_running = |link: Option<Link>| link.is_some_and(|link| link.is_running);
+    loop {
+        if is_running(host.link(outer_device)?) && is_running(inside.link(INNER_DEVICE)?) {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            // Better a network that may lose its first packet than none.
+            return Ok(());
+        }
+        std::thread::sleep(RUNNING_POLL);
+    }
 }
 
 /// A name for our end of a pair. Random, because the device of a namespace that

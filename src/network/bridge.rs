@@ -101,7 +101,7 @@ fn standing(host: &mut RouteSocket, network: &NetworkRow) -> Result<Option<Link>
     };
     let has_address = host.addresses().during(look)?.iter().any(|address| {
         address.link == link.index
-            && address.address == network.gateway
+            && address.local == network.gateway
             && address.prefix == network.prefix
     });
     Ok((link.is_up && has_address).then_some(link))
@@ -139,7 +139,7 @@ fn taken_subnets(host: &mut RouteSocket, device: &str) -> Result<Vec<Subnet>, Er
     let routes = host.routes().during(look)?.into_iter();
     let mut taken: Vec<Subnet> = addresses
         .filter(|address| Some(address.link) != own)
-        .map(|address| Subnet::of(address.address, address.prefix))
+        .map(|address| Subnet::of(address.local, address.prefix))
         .collect();
     taken.extend(
         routes

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 
 /// An IPv4 subnet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,28 +72,33 @@ pub(super) fn choose_subnet(taken: &[Subnet]) -> Option<Subnet> {
         .find(|candidate| !taken.iter().any(|other| candidate.overlaps(*other)))
 }
 
-/// The next free address behind the highest one that is taken, or else the
-/// lowest free one; never the network's, the gateway's or the broadcast address.
+/// The next free address behind `last`, the one given last, or else the lowest
+/// free one; never the network's, the gateway's or the broadcast address.
 ///
-/// Going upwards keeps an address unused for a while after its user is gone.
-pub(super) fn next_address(gateway: Ipv4Addr, prefix: u8, taken: &[Ipv4Addr]) -> Option<Ipv4Addr> {
+/// Going upwards keeps an address unused for a while after its user is gone:
+/// the kernel takes its time to remove a namespace, and its device would still
+/// answer to the address.
+pub(super) fn next_address(
+    gateway: Ipv4Addr,
+    prefix: u8,
+    taken: &[Ipv4Addr],
+    last: Option<Ipv4Addr>,
+) -> Option<Ipv4Addr> {
     let subnet = Subnet::of(gateway, prefix);
-    let first = subnet.network.checked_add(1)?;
-    let last = (subnet.network | !mask(subnet.prefix)).checked_sub(1)?;
-    let mut used: Vec<u32> = taken
-        .iter()
-        .map(|address| u32::from(*address))
-        .filter(|address| (first..=last).contains(address))
-        .collect();
-    let highest = used.iter().max().copied();
+    let lowest = subnet.network.checked_add(1)?;
+    let highest = (subnet.network | !mask(subnet.prefix)).checked_sub(1)?;
+    let mut used: Vec<u32> = taken.iter().map(|address| u32::from(*address)).collect();
     used.push(u32::from(gateway));
     used.sort_unstable();
     let is_free = |address: &u32| used.binary_search(address).is_err();
-    let start = highest.map_or(first, |address| address.saturating_add(1));
+    let start = last
+        .map(u32::from)
+        .filter(|last| (lowest..highest).contains(last))
+        .map_or(lowest, |last| last + 1);
     // Within as many steps as there are taken addresses a gap must come.
-    let gap = |range: std::ops::RangeInclusive<u32>| range.take(used.len() + 1).find(is_free);
-    gap(start..=last)
-        .or_else(|| gap(first..=last))
+    let gap = |range: RangeInclusive<u32>| range.take(used.len() + 1).find(is_free);
+    gap(start..=highest)
+        .or_else(|| gap(lowest..=highest))
         .map(Ipv4Addr::from)
 }
 
@@ -133,41 +139,46 @@ mod tests {
 
     #[test]
     fn addresses_go_upwards_and_wrap_around() {
-        let check = |gateway: &str, prefix: u8, taken: &[&str], expected: Option<&str>| {
+        let check = |gateway: &str, prefix: u8, taken: &[&str], last: &str, expected: &str| {
             let taken: Vec<Ipv4Addr> = taken.iter().map(|text| text.parse().unwrap()).collect();
-            let chosen = next_address(gateway.parse().unwrap(), prefix, &taken);
-            assert_eq!(
-                chosen.map(|address| address.to_string()).as_deref(),
-                expected
-            );
+            let next = next_address(gateway.parse().unwrap(), prefix, &taken, last.parse().ok());
+            let shown = next.map_or("none".to_owned(), |address| address.to_string());
+            assert_eq!(shown, expected, "{gateway}/{prefix} {taken:?} {last}");
         };
-        check("172.17.0.1", 16, &[], Some("172.17.0.2"));
-        check("172.17.0.1", 16, &["172.17.0.2"], Some("172.17.0.3"));
-        check("172.17.0.1", 16, &["172.17.0.9"], Some("172.17.0.10"));
-        check("172.17.0.1", 16, &["172.17.0.255"], Some("172.17.1.0"));
-        check("172.17.0.1", 16, &["172.17.255.254"], Some("172.17.0.2"));
-        check("172.17.0.1", 16, &["10.0.0.1"], Some("172.17.0.2"));
-        check("10.0.0.1", 30, &[], Some("10.0.0.2"));
-        check("10.0.0.1", 30, &["10.0.0.2"], None);
-        check("10.0.0.6", 29, &["10.0.0.5"], Some("10.0.0.1"));
+        check("172.17.0.1", 16, &[], "", "172.17.0.2");
+        check("172.17.0.1", 16, &["172.17.0.2"], "", "172.17.0.3");
+        check("172.17.0.1", 16, &[], "172.17.0.2", "172.17.0.3");
         check(
-            "10.0.0.1",
-            29,
-            &["10.0.0.6", "10.0.0.2", "10.0.0.4"],
-            Some("10.0.0.3"),
+            "172.17.0.1",
+            16,
+            &["172.17.0.3"],
+            "172.17.0.2",
+            "172.17.0.4",
         );
-        check("10.0.0.1", 31, &[], None);
-        check("10.0.0.1", 32, &[], None);
-        check("255.255.255.253", 30, &["255.255.255.254"], None);
+        check("172.17.0.1", 16, &[], "172.17.0.255", "172.17.1.0");
+        check("172.17.0.1", 16, &[], "172.17.255.253", "172.17.255.254");
+        check("172.17.0.1", 16, &[], "172.17.255.254", "172.17.0.2");
+        check("172.17.0.1", 16, &[], "172.17.255.255", "172.17.0.2");
+        check("172.17.0.1", 16, &["10.0.0.1"], "10.0.0.1", "172.17.0.2");
+        check("10.0.0.1", 30, &[], "", "10.0.0.2");
+        check("10.0.0.1", 30, &["10.0.0.2"], "", "none");
+        check("10.0.0.6", 29, &["10.0.0.5"], "10.0.0.5", "10.0.0.1");
+        let three = ["10.0.0.6", "10.0.0.2", "10.0.0.4"];
+        check("10.0.0.1", 29, &three, "10.0.0.5", "10.0.0.3");
+        check("10.0.0.1", 31, &[], "", "none");
+        check("10.0.0.1", 32, &[], "", "none");
+        check("255.255.255.253", 30, &["255.255.255.254"], "", "none");
     }
 
     #[test]
     fn every_address_is_given_before_the_network_is_full() {
         let gateway = Ipv4Addr::new(10, 0, 0, 1);
         let mut taken = Vec::new();
-        while let Some(address) = next_address(gateway, 24, &taken) {
+        let mut last = Some(Ipv4Addr::new(10, 0, 0, 77));
+        while let Some(address) = next_address(gateway, 24, &taken, last) {
             assert!(!taken.contains(&address));
             taken.push(address);
+            last = Some(address);
         }
         assert_eq!(taken.len(), 253);
     }

@@ -99,17 +99,17 @@ fn put_table(transaction: &mut Transaction, network: &NetworkRow, table: &str, c
     transaction.add_table(table, comment);
     transaction.add_chain(table, "postrouting", Hook::POSTROUTING);
     let translate = Rule::default()
-        .from_subnet(subnet.network(), subnet.mask())
-        .not_to_device(device)
+        .if_from(subnet.network(), subnet.mask())
+        .unless_out_by(device)
         .masquerade();
     transaction.append_rule(table, "postrouting", &translate);
     transaction.add_chain(table, "forward", Hook::FORWARD);
     // Only published ports are to be reached from outside, and those are carried
     // by a process of ours, not forwarded.
     let shield = Rule::default()
-        .to_device(device)
-        .not_from_device(device)
-        .starts_connection()
+        .if_out_by(device)
+        .unless_in_by(device)
+        .if_first_of_connection()
         .drop();
     transaction.append_rule(table, "forward", &shield);
 }
@@ -130,8 +130,8 @@ fn put_accepts(
     device: &str,
 ) -> io::Result<()> {
     for (mark, rule) in [
-        (mark_out(device), Rule::default().from_device(device)),
-        (mark_in(device), Rule::default().to_device(device)),
+        (mark_out(device), Rule::default().if_in_by(device)),
+        (mark_in(device), Rule::default().if_out_by(device)),
     ] {
         if nft.marked_rules(FILTER, chain, &mark)?.is_empty() {
             transaction.insert_rule(FILTER, chain, &rule.accept(), &mark);

@@ -98,31 +98,31 @@ pub(in crate::network) struct Rule(Attributes);
 
 impl Rule {
     /// The packet came in by this device.
-    pub(in crate::network) fn from_device(self, name: &str) -> Self {
+    pub(in crate::network) fn if_in_by(self, name: &str) -> Self {
         self.meta(NFT_META_IIFNAME)
             .compare(NFT_CMP_EQ, &terminated(name))
     }
 
     /// The packet came in by another device.
-    pub(in crate::network) fn not_from_device(self, name: &str) -> Self {
+    pub(in crate::network) fn unless_in_by(self, name: &str) -> Self {
         self.meta(NFT_META_IIFNAME)
             .compare(NFT_CMP_NEQ, &terminated(name))
     }
 
     /// The packet goes out by this device.
-    pub(in crate::network) fn to_device(self, name: &str) -> Self {
+    pub(in crate::network) fn if_out_by(self, name: &str) -> Self {
         self.meta(NFT_META_OIFNAME)
             .compare(NFT_CMP_EQ, &terminated(name))
     }
 
     /// The packet goes out by another device.
-    pub(in crate::network) fn not_to_device(self, name: &str) -> Self {
+    pub(in crate::network) fn unless_out_by(self, name: &str) -> Self {
         self.meta(NFT_META_OIFNAME)
             .compare(NFT_CMP_NEQ, &terminated(name))
     }
 
     /// The packet's source address is in this subnet.
-    pub(in crate::network) fn from_subnet(self, network: Ipv4Addr, mask: Ipv4Addr) -> Self {
+    pub(in crate::network) fn if_from(self, network: Ipv4Addr, mask: Ipv4Addr) -> Self {
         let load = Attributes::default()
             .number(1, NFT_REG_1)
             .number(2, NFT_PAYLOAD_NETWORK_HEADER)
@@ -134,7 +134,7 @@ impl Rule {
     }
 
     /// The packet belongs to no connection that is already known.
-    pub(in crate::network) fn starts_connection(self) -> Self {
+    pub(in crate::network) fn if_first_of_connection(self) -> Self {
         let load = Attributes::default()
             .number(1, NFT_REG_1)
             .number(2, NFT_CT_STATE);

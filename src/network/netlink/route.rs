@@ -23,6 +23,9 @@ pub(in crate::network) const LOOPBACK: u32 = 1;
 
 const RTM_NEWLINK: u16 = 16;
 const IFLA_MTU: u16 = 4;
+const IFLA_OPERSTATE: u16 = 16;
+/// Packets flow (linux/if.h, `IF_OPER_UP`).
+const IF_OPER_UP: u8 = 6;
 const IFA_LOCAL: u16 = 2;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
@@ -37,7 +40,10 @@ const ROUTE_BYTES: usize = 12;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::network) struct Link {
     pub(in crate::network) index: u32,
+    /// Whether it is switched on.
     pub(in crate::network) is_up: bool,
+    /// Whether it has noticed that its peer is on, too, and carries packets.
+    pub(in crate::network) is_running: bool,
     pub(in crate::network) mtu: u32,
 }
 
@@ -45,7 +51,7 @@ pub(in crate::network) struct Link {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::network) struct Address {
     pub(in crate::network) link: u32,
-    pub(in crate::network) address: Ipv4Addr,
+    pub(in crate::network) local: Ipv4Addr,
     pub(in crate::network) prefix: u8,
 }
 
@@ -103,7 +109,7 @@ impl RouteSocket {
             .push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
         let replies = match self
             .0
-            .ask(request(RouteNetlinkMessage::GetLink(message), 0))
+            .ask(request(&RouteNetlinkMessage::GetLink(message), 0))
         {
             Err(err) if is_no_device(&err) => return Ok(None),
             result => result?,
@@ -118,6 +124,7 @@ impl RouteSocket {
         Ok(Some(Link {
             index: u32::from_ne_bytes(read_array(body, 4)?),
             is_up: flags.contains(LinkFlags::Up),
+            is_running: find(attributes, IFLA_OPERSTATE) == Some(&[IF_OPER_UP]),
             mtu: find(attributes, IFLA_MTU)
                 .map(|value| read_array(value, 0).map(u32::from_ne_bytes))
                 .transpose()?
@@ -131,7 +138,7 @@ impl RouteSocket {
         message.header.family = AddressFamily::Inet;
         let replies = self
             .0
-            .list(request(RouteNetlinkMessage::GetAddress(message), 0))?;
+            .list(request(&RouteNetlinkMessage::GetAddress(message), 0))?;
         let mut addresses = Vec::with_capacity(replies.len());
         for reply in &replies {
             let attributes = reply.body.get(ADDRESS_BYTES..).unwrap_or_default();
@@ -139,7 +146,7 @@ impl RouteSocket {
             if let Some(local) = find(attributes, IFA_LOCAL) {
                 addresses.push(Address {
                     link: u32::from_ne_bytes(read_array(&reply.body, 4)?),
-                    address: Ipv4Addr::from(read_array::<4>(local, 0)?),
+                    local: Ipv4Addr::from(read_array::<4>(local, 0)?),
                     prefix,
                 });
             }
@@ -153,7 +160,7 @@ impl RouteSocket {
         message.header.address_family = AddressFamily::Inet;
         let replies = self
             .0
-            .list(request(RouteNetlinkMessage::GetRoute(message), 0))?;
+            .list(request(&RouteNetlinkMessage::GetRoute(message), 0))?;
         let mut routes = Vec::with_capacity(replies.len());
         for reply in &replies {
             let attributes = reply.body.get(ROUTE_BYTES..).unwrap_or_default();
@@ -194,7 +201,7 @@ impl RouteSocket {
         let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
         match self
             .0
-            .send_all(&[request(RouteNetlinkMessage::NewLink(message), flags)])
+            .send_all(&[request(&RouteNetlinkMessage::NewLink(message), flags)])
         {
             Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             result => result,
@@ -213,7 +220,7 @@ impl RouteSocket {
         // Said to a bridge that exists, this also keeps it from following its ports' MTU.
         up.attributes.push(LinkAttribute::Mtu(mtu));
         self.0.send_all(&[
-            request(RouteNetlinkMessage::SetLink(up), NLM_F_ACK),
+            request(&RouteNetlinkMessage::SetLink(up), NLM_F_ACK),
             new_address(link, address, prefix),
         ])
     }
@@ -240,7 +247,7 @@ impl RouteSocket {
         ]);
         let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
         self.0
-            .send_all(&[request(RouteNetlinkMessage::NewLink(outer), flags)])
+            .send_all(&[request(&RouteNetlinkMessage::NewLink(outer), flags)])
     }
 
     /// Gives the namespace its address and its way out: loopback and `link`
@@ -262,13 +269,13 @@ impl RouteSocket {
             RouteAttribute::Gateway(RouteAddress::Inet(gateway)),
             RouteAttribute::Oif(link),
         ]);
-        let switch_on = |link| request(RouteNetlinkMessage::SetLink(switched_on(link)), NLM_F_ACK);
+        let switch_on = |link| request(&RouteNetlinkMessage::SetLink(switched_on(link)), NLM_F_ACK);
         self.0.send_all(&[
             switch_on(LOOPBACK),
             switch_on(link),
             new_address(link, address, prefix),
             request(
-                RouteNetlinkMessage::NewRoute(route),
+                &RouteNetlinkMessage::NewRoute(route),
                 NLM_F_ACK | NLM_F_CREATE,
             ),
         ])
@@ -277,7 +284,7 @@ impl RouteSocket {
     /// Removes the device with this name; whether there was one.
     pub(in crate::network) fn remove_link(&mut self, name: &str) -> io::Result<bool> {
         let message = RouteNetlinkMessage::DelLink(named(name));
-        match self.0.send_all(&[request(message, NLM_F_ACK)]) {
+        match self.0.send_all(&[request(&message, NLM_F_ACK)]) {
             Err(err) if is_no_device(&err) => Ok(false),
             result => result.map(|()| true),
         }
@@ -317,12 +324,12 @@ fn new_address(link: u32, address: Ipv4Addr, prefix: u8) -> Request {
     ]);
     // No `NLM_F_EXCL`: an address that is there already is kept.
     request(
-        RouteNetlinkMessage::NewAddress(message),
+        &RouteNetlinkMessage::NewAddress(message),
         NLM_F_ACK | NLM_F_CREATE | super::NLM_F_REPLACE,
     )
 }
 
-fn request(message: RouteNetlinkMessage, flags: u16) -> Request {
+fn request(message: &RouteNetlinkMessage, flags: u16) -> Request {
     let mut body = vec![0; message.buffer_len()];
     message.serialize(&mut body);
     Request {

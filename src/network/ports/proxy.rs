@@ -39,7 +39,7 @@ pub(super) struct Proxy {
     listeners: Vec<Listener>,
     flows: HashMap<u64, Flow>,
     next_flow: u64,
-    max_flows: usize,
+    pub(super) max_flows: usize,
     /// UDP flows by listener and client.
     sessions: HashMap<(usize, SocketAddr), u64>,
     is_accepting: bool,
@@ -251,11 +251,7 @@ impl Proxy {
                 client,
                 container,
             } => {
-                let is_over = match relay.carry(&mut self.scratch) {
-                    Ok(is_over) => is_over,
-                    Err(_) => true,
-                };
-                if is_over
+                if relay.carry(&mut self.scratch).unwrap_or(true)
                     || watch(&self.epoll, relay, Side::Client, client, id * 2).is_err()
                     || watch(&self.epoll, relay, Side::Container, container, id * 2 + 1).is_err()
                 {

@@ -157,6 +157,30 @@ fn many_connections_live_side_by_side() {
 }
 
 #[test]
+fn connections_beyond_the_bound_wait_for_their_turn() {
+    let (listener, port) = server();
+    let listeners = super::listen::bind(&publish(port, "tcp")).unwrap();
+    let address = SocketAddr::new(HERE.into(), listeners[0].forward.host_port);
+    let (mut proxy, stop) = super::Proxy::new(listeners, HERE).unwrap();
+    proxy.max_flows = 2;
+    thread::scope(|scope| {
+        scope.spawn(|| proxy.run());
+        let mut clients = [(); 3].map(|()| TcpStream::connect(address).unwrap());
+        let first = listener.accept().unwrap().0;
+        let _second = listener.accept().unwrap();
+        listener.set_nonblocking(true).unwrap();
+        thread::sleep(Duration::from_millis(50));
+        assert!(listener.accept().is_err());
+        listener.set_nonblocking(false).unwrap();
+        drop(first);
+        assert_eq!(clients[0].read(&mut [0]).unwrap(), 0);
+        clients[0].shutdown(Shutdown::Both).unwrap();
+        listener.accept().unwrap();
+        rustix::io::write(&stop, &1_u64.to_ne_bytes()).unwrap();
+    });
+}
+
+#[test]
 fn dropping_the_publisher_frees_the_port() {
     let (_listener, port) = server();
     let (publisher, address) = started(port, "tcp");
