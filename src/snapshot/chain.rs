@@ -1,10 +1,11 @@
 //! Layers to a chain of snapshots, unpacking what is missing.
 
-use std::io::Read;
+use std::io::{self, Read};
 
-use super::Error;
-use crate::layer::UnpackError;
-use crate::oci::DiffId;
+use super::{Active, Error, View, hold, layer_dir, pipe, tree_bytes};
+use crate::fs::Lock;
+use crate::layer::{Limits, UnpackError, UnpackOptions, decompress, unpack};
+use crate::oci::{ChainId, DiffId};
 use crate::store::{SnapshotId, Store};
 
 /// Why an image's layers cannot become a tree.
@@ -34,15 +35,101 @@ pub enum ChainError {
     Snapshot(#[from] Error),
 }
 
+/// Opens the tar of the layer with this index, compressed or not.
+pub type OpenLayer<'a, E> = &'a mut dyn FnMut(usize) -> Result<Box<dyn Read + Send>, E>;
+
 /// Makes sure that every layer of the stack `diff_ids` (bottom first) is a
 /// snapshot, and returns the top; `None` for no layers. `open` gives the tar of
 /// layer `index`, compressed or not. Two processes that need the same chain
 /// unpack it once (a lock per chain ID).
-pub fn ensure_chain(
+pub fn ensure_chain<E: From<ChainError>>(
     store: &Store,
     diff_ids: &[DiffId],
-    open: &mut dyn FnMut(usize) -> Result<Box<dyn Read + Send>, Error>,
-) -> Result<Option<SnapshotId>, ChainError> {
-    let _ = (store, diff_ids, open);
-    todo!()
+    open: OpenLayer<'_, E>,
+) -> Result<Option<SnapshotId>, E> {
+    let failed = |err: Error| E::from(ChainError::Snapshot(err));
+    let _hold = hold(store).map_err(|err| failed(err.into()))?;
+    let chains: Vec<ChainId> = chain_ids(diff_ids).collect();
+    let (mut top, mut next) = (None, 0);
+    for (index, chain) in chains.iter().enumerate().rev() {
+        if let Some(id) = find(store, *chain).map_err(failed)? {
+            (top, next) = (Some(id), index + 1);
+            break;
+        }
+    }
+    for index in next..chains.len() {
+        top = Some(ensure_layer(store, top, chains[index], diff_ids[index], index, open)?);
+    }
+    Ok(top)
+}
+
+/// The chain ID of every prefix of the stack.
+fn chain_ids(diff_ids: &[DiffId]) -> impl Iterator<Item = ChainId> {
+    diff_ids.iter().scan(None, |below: &mut Option<ChainId>, diff| {
+        *below = Some(match *below {
+            Some(chain) => chain.push(*diff),
+            None => ChainId::base(*diff),
+        });
+        *below
+    })
+}
+
+fn find(store: &Store, chain: ChainId) -> Result<Option<SnapshotId>, Error> {
+    let row = store.snapshot_by_chain(chain)?;
+    // A tree that someone removed by hand is unpacked again.
+    Ok(row
+        .map(|row| row.id)
+        .filter(|id| layer_dir(store, *id).is_dir()))
+}
+
+fn ensure_layer<E: From<ChainError>>(
+    store: &Store,
+    parent: Option<SnapshotId>,
+    chain: ChainId,
+    want: DiffId,
+    index: usize,
+    open: OpenLayer<'_, E>,
+) -> Result<SnapshotId, E> {
+    let lock = store.paths().locks().join(format!("chain-{}", chain.0.hex()));
+    let _lock = Lock::exclusive(&lock).map_err(|err| ChainError::Snapshot(err.into()))?;
+    if let Some(id) = find(store, chain).map_err(ChainError::Snapshot)? {
+        return Ok(id);
+    }
+    let source = open(index)?;
+    Ok(unpack_layer(store, parent, want, index, source)?)
+}
+
+fn unpack_layer(
+    store: &Store,
+    parent: Option<SnapshotId>,
+    want: DiffId,
+    index: usize,
+    source: Box<dyn Read + Send>,
+) -> Result<SnapshotId, ChainError> {
+    let active = Active::begin(store, parent)?;
+    let lower = View::open(store, parent)?;
+    let options = UnpackOptions {
+        limits: Limits::default(),
+        whiteouts: true,
+    };
+    // Decompression runs a little ahead on a thread of its own. The thread ends
+    // with its source, or when the reading end is dropped.
+    let unpacked = std::thread::scope(|scope| {
+        let (mut writer, mut reader) = pipe();
+        scope.spawn(move || {
+            let copied = decompress(source).and_then(|(_, mut plain)| io::copy(&mut plain, &mut writer));
+            if let Err(err) = copied {
+                writer.fail(err);
+            }
+        });
+        unpack(&mut reader, &active.fs(), &lower, options)
+    })
+    .map_err(|source| ChainError::Unpack { index, source })?;
+    if unpacked.diff_id != want {
+        let got = unpacked.diff_id;
+        return Err(ChainError::WrongDiffId { index, want, got });
+    }
+    let bytes = tree_bytes(&active.fs()).map_err(Error::from)?;
+    let row = active.commit(bytes, Some((want, unpacked.size)), None)?;
+    Ok(row.id)
 }
