@@ -1,6 +1,6 @@
 //! Containers by name, ID or ID prefix.
 
-use super::Error;
+use super::{Error, names};
 use crate::store::{ContainerRow, Store};
 
 /// Finds the container that `text` names: its name (Docker's leading slash is
@@ -15,5 +15,21 @@ pub fn find(store: &Store, text: &str) -> Result<ContainerRow, Error> {
         (Some(row), true) => Ok(row),
         (Some(_), false) => Err(Error::Ambiguous(text.to_owned())),
         (None, _) => Err(Error::NotFound(text.to_owned())),
+    }
+}
+
+/// Gives the container `text` another name.
+pub fn rename(store: &Store, text: &str, name: &str) -> Result<(), Error> {
+    let row = find(store, text)?;
+    let name = name.strip_prefix('/').unwrap_or(name);
+    names::check(name)?;
+    if row.name == name {
+        return Err(Error::Invalid(
+            "Renaming a container with the same name as its current name".to_owned(),
+        ));
+    }
+    match store.container_rename(&row.id, name)? {
+        true => Ok(()),
+        false => Err(Error::NotFound(text.to_owned())),
     }
 }

@@ -253,7 +253,10 @@ fn port_bindings(request: &Request) -> Value {
         let key = format!("{}/{}", port.container_port, port.protocol);
         let binding = json!({
             "HostIp": port.host.map(|host| host.to_string()).unwrap_or_default(),
-            "HostPort": port.host_port.map(|port| port.to_string()).unwrap_or_default(),
+            "HostPort": port.host_port.map(|ports| match ports.start() == ports.end() {
+                true => ports.start().to_string(),
+                false => format!("{}-{}", ports.start(), ports.end()),
+            }).unwrap_or_default(),
         });
         push(&mut bindings, key, binding);
     }

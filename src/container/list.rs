@@ -95,6 +95,24 @@ pub fn list(store: &Store, filter: &Filter) -> Result<Vec<Summary>, Error> {
     Ok(summaries)
 }
 
+/// Bytes of the regular files in the own layer of the container `text`.
+pub fn own_size(store: &Store, text: &str) -> Result<u64, Error> {
+    let row = find(store, text)?;
+    let mut bytes = 0;
+    let mut pending = vec![Dir::new(store.paths(), &row.id).path("fs")];
+    // What a running container removes meanwhile counts no longer.
+    while let Some(dir) = pending.pop() {
+        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+            match entry.metadata() {
+                Ok(meta) if meta.is_dir() => pending.push(entry.path()),
+                Ok(meta) if meta.is_file() => bytes += meta.len(),
+                _ => {}
+            }
+        }
+    }
+    Ok(bytes)
+}
+
 fn summary(candidate: Candidate, names: &BTreeMap<Reference, ImageId>, now: i64) -> Summary {
     let Candidate { row, record, state } = candidate;
     let request = record.map(|record| record.request).unwrap_or_default();

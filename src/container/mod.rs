@@ -41,9 +41,9 @@ pub use attach::{Attached, Event, attach};
 pub use create::{Created, create};
 pub use error::Error;
 pub use exec::{ExecRequest, exec};
-pub use find::find;
+pub use find::{find, rename};
 pub use inspect::{inspect, published};
-pub use list::{Filter, Summary, list};
+pub use list::{Filter, Summary, list, own_size};
 pub use logs::{LogEntry, LogOptions, Stream, logs};
 pub use protocol::Streams;
 pub use record::Status;
@@ -51,7 +51,6 @@ pub use remove::{collect, remove};
 pub use request::{MountRequest, NetworkMode, Request, Ulimit};
 pub use shim::{SHIM_ARGV0, shim_main};
 pub use start::{StartOptions, Started, start};
-pub use status::human_duration;
 pub use stop::{StopOptions, kill, stop, wait};
 
 /// Nanoseconds since 1970.

@@ -7,7 +7,7 @@ use super::record::{State, Status};
 /// A length of time as Docker words it.
 ///
 /// Source: docker/go-units `duration.go`, `HumanDuration`.
-pub fn human_duration(duration: Duration) -> String {
+fn human_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let minutes = seconds / 60;
     // Rounded to the nearest hour, as Docker does.

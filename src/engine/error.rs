@@ -63,13 +63,33 @@ impl Error {
             Self::Invalid(_) => ErrorKind::InvalidInput,
             Self::Conflict(_) => ErrorKind::Conflict,
             Self::Unsupported(_) => ErrorKind::Unsupported,
-            Self::Image(image::Error::NotFound(_))
-            | Self::Container(container::Error::NotFound(_)) => ErrorKind::NotFound,
+            Self::Image(image::Error::NotFound(_)) => ErrorKind::NotFound,
             Self::Image(image::Error::Ambiguous(_) | image::Error::Reference(_)) => {
                 ErrorKind::InvalidInput
             }
+            Self::Container(error) => container_kind(error),
             Self::Store(store::Error::NameTaken { .. }) => ErrorKind::Conflict,
             _ => ErrorKind::Internal,
         }
+    }
+}
+
+fn container_kind(error: &container::Error) -> ErrorKind {
+    use container::Error;
+    match error {
+        Error::NotFound(_) => ErrorKind::NotFound,
+        Error::Ambiguous(_)
+        | Error::Invalid(_)
+        | Error::InvalidName(_)
+        | Error::NoCommand
+        | Error::User(_)
+        | Error::NotStarted { code: 126 | 127, .. } => ErrorKind::InvalidInput,
+        Error::NameTaken { .. }
+        | Error::NotRunning(_)
+        | Error::CannotKill { .. }
+        | Error::StillRunning(_)
+        | Error::AttachStopped
+        | Error::Busy(_) => ErrorKind::Conflict,
+        _ => ErrorKind::Internal,
     }
 }
