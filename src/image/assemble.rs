@@ -11,8 +11,8 @@ use crate::layer::{PackOptions, Packed, pack_tree};
 use crate::oci::{
     Descriptor, DiffId, Digest, ImageConfig, ImageId, Manifest, Reference, media_type,
 };
-use crate::snapshot::{self, layer_dir};
-use crate::store::{SnapshotId, SnapshotRow, Store};
+use crate::snapshot::layer_dir;
+use crate::store::{self, SnapshotId, SnapshotRow, Store};
 
 /// Most layers packed at once: each is one stream from the disk.
 const THREADS: usize = 4;
@@ -34,9 +34,14 @@ pub struct NewImage {
 /// tar is stored; independent layers in parallel), writes configuration and manifest, and sets the names, all in
 /// one transaction. The manifest describes locally built layers as uncompressed tars.
 pub fn assemble(store: &Store, new: NewImage) -> Result<Image, Error> {
-    let _hold = snapshot::hold(store)?;
     let layers = match new.top {
-        Some(top) => packed_stack(store, top)?,
+        Some(top) => {
+            // Until the image names its layers.
+            if !store.pin(top)? {
+                return Err(store::Error::NoSnapshot(top).into());
+            }
+            packed_stack(store, top)?
+        }
         None => Vec::new(),
     };
     let diff_ids: Vec<DiffId> = layers.iter().map(|(diff_id, _)| *diff_id).collect();
@@ -138,6 +143,9 @@ fn in_oci(layer: &Descriptor) -> Descriptor {
 }
 
 /// A document as bytes: members in the order of their declaration, no spaces.
-pub(super) fn to_json(what: &'static str, document: &impl serde::Serialize) -> Result<Vec<u8>, Error> {
+pub(super) fn to_json(
+    what: &'static str,
+    document: &impl serde::Serialize,
+) -> Result<Vec<u8>, Error> {
     serde_json::to_vec(document).map_err(|source| Error::Document { what, source })
 }

@@ -41,7 +41,9 @@ pub enum Error {
     #[error("cannot write the archive")]
     Write(#[source] std::io::Error),
     /// The last name of an image may not go while a container needs it.
-    #[error("conflict: unable to remove repository reference \"{reference}\" (must force) - container {container} is using its referenced image {image}")]
+    #[error(
+        "conflict: unable to remove repository reference \"{reference}\" (must force) - container {container} is using its referenced image {image}"
+    )]
     NameInUse {
         /// The name, as written.
         reference: String,

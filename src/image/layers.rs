@@ -57,14 +57,14 @@ fn open_plain(
     };
     let dir = layer_dir(store, row.id);
     let (mut writer, reader) = pipe();
-    std::thread::spawn(move || {
-        match pack_tree(&dir, PackOptions::default(), &mut writer) {
+    std::thread::spawn(
+        move || match pack_tree(&dir, PackOptions::default(), &mut writer) {
             Ok(packed) if packed.diff_id == diff_id => {}
             Ok(_) => writer.fail(io::Error::other(format!(
                 "the tree of layer `{diff_id}` was changed"
             ))),
             Err(err) => writer.fail(io::Error::other(err)),
-        }
-    });
+        },
+    );
     Ok(Some(Box::new(reader)))
 }

@@ -11,6 +11,11 @@ mod read;
 mod remove;
 mod validate;
 
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests;
+
 pub use archive::{ImportOptions, Loaded, import, load, save};
 pub use assemble::{NewImage, assemble};
 pub use error::Error;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{Error, open_layer};
 use crate::oci::{Digest, ImageConfig, ImageId, Manifest, Reference};
-use crate::snapshot::{self, ensure_chain};
+use crate::snapshot::ensure_chain;
 use crate::store::{ImageRow, LayerBlobRow, SnapshotId, Store};
 
 /// Fewest digits that may stand for an ID.
@@ -135,9 +135,8 @@ pub fn find_all(store: &Store) -> Result<Vec<(Image, Vec<String>)>, Error> {
 }
 
 /// The snapshot on which the image's whole tree lies, unpacking what is
-/// missing; `None` for an image without layers.
+/// missing; `None` for an image without layers. The snapshot is pinned.
 pub fn snapshot_of(store: &Store, image: &Image) -> Result<Option<SnapshotId>, Error> {
-    let _hold = snapshot::hold(store)?;
     let diff_ids = &image.config.rootfs.diff_ids;
     let mut unpacked = Vec::new();
     let top = ensure_chain(store, diff_ids, &mut |index| {

@@ -81,7 +81,10 @@ pub fn remove_reference(
 ) -> Result<Vec<Removed>, Error> {
     let image = find(store, text)?;
     let all = store.name_list()?.into_iter();
-    let names: Vec<Reference> = all.filter(|(_, id)| *id == image.id).map(|(n, _)| n).collect();
+    let names: Vec<Reference> = all
+        .filter(|(_, id)| *id == image.id)
+        .map(|(n, _)| n)
+        .collect();
     let uses: Vec<&ImageUse> = uses.iter().filter(|one| one.image == image.id).collect();
     if is_id_of(image.id, text) {
         by_id(store, &image, names, force, &uses)
@@ -112,7 +115,9 @@ fn by_name(
     let (gone, kept): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| *name == wanted);
     // A digest finds the image through its manifest: every name of that
     // repository goes. And a repository without tags keeps no digests either.
-    let tags = kept.iter().any(|name| same_repository(name, &wanted) && name.digest().is_none());
+    let tags = kept
+        .iter()
+        .any(|name| same_repository(name, &wanted) && name.digest().is_none());
     let whole = gone.is_empty() || !tags;
     let (also, kept): (Vec<_>, Vec<_>) = kept
         .into_iter()

@@ -29,14 +29,24 @@ pub fn validate(store: &Store, image: &Image) -> Result<(), Error> {
     })?;
     let descriptor = &image.manifest.config;
     check(descriptor.digest == config, &|| {
-        format!("the manifest names the configuration `{}`", descriptor.digest)
+        format!(
+            "the manifest names the configuration `{}`",
+            descriptor.digest
+        )
     })?;
     check(descriptor.size == image.config_bytes.len() as u64, &|| {
-        format!("the manifest says {} bytes of configuration", descriptor.size)
+        format!(
+            "the manifest says {} bytes of configuration",
+            descriptor.size
+        )
     })?;
     let (layers, diff_ids) = (&image.manifest.layers, &image.config.rootfs.diff_ids);
     check(layers.len() == diff_ids.len(), &|| {
-        format!("it has {} layers and {} diff IDs", layers.len(), diff_ids.len())
+        format!(
+            "it has {} layers and {} diff IDs",
+            layers.len(),
+            diff_ids.len()
+        )
     })?;
     let history = &image.config.history;
     let steps = history.iter().filter(|step| !step.empty_layer).count();

@@ -3,7 +3,7 @@
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::{Error, Hold, hold, layer_dir};
+use super::{Error, layer_dir};
 use crate::fs::{At, PathError, remove_tree};
 use crate::oci::{DiffId, Digest};
 use crate::store::{SnapshotId, SnapshotRow, Store};
@@ -15,24 +15,20 @@ pub struct Active<'a> {
     id: SnapshotId,
     dir: PathBuf,
     committed: bool,
-    #[allow(dead_code, reason = "held for its destructor, which lets the collector in")]
-    hold: Hold,
 }
 
 impl<'a> Active<'a> {
     /// Makes an empty top on `parent`: `snapshots/<id>/{fs,work}`, `fs` with mode 0755, root-owned
     /// unless the parent's root directory says otherwise.
     pub fn begin(store: &'a Store, parent: Option<SnapshotId>) -> Result<Self, Error> {
-        let hold = hold(store)?;
         let id = store.snapshot_begin(parent)?;
         let active = Self {
             store,
             id,
             dir: store.paths().snapshots().join(id.to_string()),
             committed: false,
-            hold,
         };
-        // The number is ours alone, so whatever lies there was left behind.
+        // A power cut can take back that a number was given, but not its directory.
         remove_tree(&active.dir)?;
         // Only the owner may enter: a layer's setuid programs are not the host's.
         make_dir(&active.dir, 0o700)?;
@@ -72,8 +68,9 @@ impl<'a> Active<'a> {
     /// Commits: from here on it never changes. `bytes` is the size of its regular
     /// files; `diff` and `tree` are recorded where they are known already.
     ///
-    /// Nothing may be mounted on it any more. Until something refers to the
-    /// snapshot, a [`Hold`] keeps the collector away from it.
+    /// Nothing may be mounted on it any more. Whoever needs it for more than a
+    /// minute before anything in the store refers to it pins it
+    /// ([`Store::pin`]).
     pub fn commit(
         mut self,
         bytes: u64,
@@ -103,7 +100,8 @@ fn make_dir(path: &Path, mode: u32) -> Result<(), PathError> {
         .create(path)
         .at("create", path)?;
     // Again, as the umask may have narrowed it.
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).at("set the mode of", path)
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+        .at("set the mode of", path)
 }
 
 /// Gives `dir` the mode and owner of `parent`: overlayfs shows the root of the

@@ -11,11 +11,7 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
-/// overlayfs' own names, privileged and not.
-const OVERLAY: [&str; 2] = ["trusted.overlay.", "user.overlay."];
 const OPAQUE: [&str; 2] = ["trusted.overlay.opaque", "user.overlay.opaque"];
-/// The host's label of the file, which is no property of the image.
-const HOST_LABEL: &str = "security.selinux";
 /// Fits what nearly every file has; the kernel's own bound is 64 KiB.
 const USUAL_LENGTH: usize = 512;
 
@@ -40,8 +36,8 @@ fn opaque(path: &CStr) -> Result<bool, Errno> {
     Ok(false)
 }
 
-/// The attributes of `name` in the directory, sorted by name, without
-/// overlayfs' own; `.` is the directory itself.
+/// The attributes of `name` in the directory that belong to a layer, sorted by
+/// name; `.` is the directory itself.
 pub(super) fn of(directory: impl AsFd, name: &OsStr) -> Result<Vec<(String, Vec<u8>)>, Errno> {
     let path = path_of(directory, name);
     let names = read(|buffer| rustix::fs::llistxattr(&path, buffer))?;
@@ -53,7 +49,7 @@ pub(super) fn of(directory: impl AsFd, name: &OsStr) -> Result<Vec<(String, Vec<
         else {
             continue;
         };
-        if name == HOST_LABEL || OVERLAY.iter().any(|prefix| name.starts_with(prefix)) {
+        if !is_kept(name) {
             continue;
         }
         match read(|buffer| rustix::fs::lgetxattr(&path, name, buffer)) {
@@ -65,6 +61,15 @@ pub(super) fn of(directory: impl AsFd, name: &OsStr) -> Result<Vec<(String, Vec<
     }
     found.sort();
     Ok(found)
+}
+
+/// The same that enter a layer's tar: no labels of the host's security modules,
+/// and nothing of overlayfs' own.
+fn is_kept(name: &str) -> bool {
+    match name {
+        "security.capability" | "system.posix_acl_access" | "system.posix_acl_default" => true,
+        _ => name.starts_with("user.") && !name.starts_with("user.overlay."),
+    }
 }
 
 fn path_of(directory: impl AsFd, name: &OsStr) -> CString {

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use super::{Active, Error, View, hold, layer_dir, pipe, tree_bytes};
+use super::{Active, Error, View, layer_dir, pipe, tree_bytes};
 use crate::fs::Lock;
 use crate::layer::{Limits, UnpackError, UnpackOptions, decompress, unpack};
 use crate::oci::{ChainId, DiffId};
@@ -36,19 +36,18 @@ pub enum ChainError {
 }
 
 /// Opens the tar of the layer with this index, compressed or not.
-pub type OpenLayer<'a, E> = &'a mut dyn FnMut(usize) -> Result<Box<dyn Read + Send>, E>;
+pub(super) type OpenLayer<'a, E> = &'a mut dyn FnMut(usize) -> Result<Box<dyn Read + Send>, E>;
 
 /// Makes sure that every layer of the stack `diff_ids` (bottom first) is a
 /// snapshot, and returns the top; `None` for no layers. `open` gives the tar of
 /// layer `index`, compressed or not. Two processes that need the same chain
-/// unpack it once (a lock per chain ID).
+/// unpack it once (a lock per chain ID). The result is pinned.
 pub fn ensure_chain<E: From<ChainError>>(
     store: &Store,
     diff_ids: &[DiffId],
     open: OpenLayer<'_, E>,
 ) -> Result<Option<SnapshotId>, E> {
     let failed = |err: Error| E::from(ChainError::Snapshot(err));
-    let _hold = hold(store).map_err(|err| failed(err.into()))?;
     let chains: Vec<ChainId> = chain_ids(diff_ids).collect();
     let (mut top, mut next) = (None, 0);
     for (index, chain) in chains.iter().enumerate().rev() {
@@ -58,28 +57,39 @@ pub fn ensure_chain<E: From<ChainError>>(
         }
     }
     for index in next..chains.len() {
-        top = Some(ensure_layer(store, top, chains[index], diff_ids[index], index, open)?);
+        top = Some(ensure_layer(
+            store,
+            top,
+            chains[index],
+            diff_ids[index],
+            index,
+            open,
+        )?);
     }
     Ok(top)
 }
 
 /// The chain ID of every prefix of the stack.
 fn chain_ids(diff_ids: &[DiffId]) -> impl Iterator<Item = ChainId> {
-    diff_ids.iter().scan(None, |below: &mut Option<ChainId>, diff| {
-        *below = Some(match *below {
-            Some(chain) => chain.push(*diff),
-            None => ChainId::base(*diff),
-        });
-        *below
-    })
+    diff_ids
+        .iter()
+        .scan(None, |below: &mut Option<ChainId>, diff| {
+            *below = Some(match *below {
+                Some(chain) => chain.push(*diff),
+                None => ChainId::base(*diff),
+            });
+            *below
+        })
 }
 
 fn find(store: &Store, chain: ChainId) -> Result<Option<SnapshotId>, Error> {
-    let row = store.snapshot_by_chain(chain)?;
-    // A tree that someone removed by hand is unpacked again.
-    Ok(row
-        .map(|row| row.id)
-        .filter(|id| layer_dir(store, *id).is_dir()))
+    let Some(row) = store.snapshot_by_chain(chain)? else {
+        return Ok(None);
+    };
+    // A tree that someone removed by hand is unpacked again, and so is one
+    // that the collector took before it was pinned.
+    let there = layer_dir(store, row.id).is_dir() && store.pin(row.id)?;
+    Ok(there.then_some(row.id))
 }
 
 fn ensure_layer<E: From<ChainError>>(
@@ -90,7 +100,10 @@ fn ensure_layer<E: From<ChainError>>(
     index: usize,
     open: OpenLayer<'_, E>,
 ) -> Result<SnapshotId, E> {
-    let lock = store.paths().locks().join(format!("chain-{}", chain.0.hex()));
+    let lock = store
+        .paths()
+        .locks()
+        .join(format!("chain-{}", chain.0.hex()));
     let _lock = Lock::exclusive(&lock).map_err(|err| ChainError::Snapshot(err.into()))?;
     if let Some(id) = find(store, chain).map_err(ChainError::Snapshot)? {
         return Ok(id);
@@ -117,7 +130,8 @@ fn unpack_layer(
     let unpacked = std::thread::scope(|scope| {
         let (mut writer, mut reader) = pipe();
         scope.spawn(move || {
-            let copied = decompress(source).and_then(|(_, mut plain)| io::copy(&mut plain, &mut writer));
+            let copied =
+                decompress(source).and_then(|(_, mut plain)| io::copy(&mut plain, &mut writer));
             if let Err(err) = copied {
                 writer.fail(err);
             }
@@ -131,5 +145,6 @@ fn unpack_layer(
     }
     let bytes = tree_bytes(&active.fs()).map_err(Error::from)?;
     let row = active.commit(bytes, Some((want, unpacked.size)), None)?;
+    store.pin(row.id).map_err(Error::from)?;
     Ok(row.id)
 }

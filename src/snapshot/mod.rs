@@ -2,14 +2,12 @@
 //!
 //! A committed snapshot never changes. [`View`] reads a stack as one tree
 //! without mounting it; [`Active`] is a new top that is being written.
-//! [`collect`] removes what nothing reaches, [`Hold`] keeps it away.
+//! [`collect`] removes what nothing reaches.
 
 mod active;
 mod attributes;
 mod chain;
 mod collect;
-mod hold;
-mod merged;
 mod pipe;
 mod tree;
 mod view;
@@ -22,7 +20,6 @@ use std::path::PathBuf;
 pub use active::Active;
 pub use chain::{ChainError, ensure_chain};
 pub use collect::collect;
-pub use hold::{Hold, hold};
 pub(crate) use pipe::pipe;
 pub use tree::{tree_bytes, tree_digest};
 pub use view::View;

@@ -2,11 +2,13 @@
 //! ones as blobs in the store.
 
 use std::collections::HashMap;
+use std::fs;
 use std::io::{Read, Write as _};
 use std::path::{Component, Path};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::documents::BLOBS;
-use super::tar::{Kind, Member, Reader, damaged};
+use super::members::{Kind, Member, Reader, damaged};
 use crate::fs::At as _;
 use crate::image::Error;
 use crate::layer::{Compression, decompress};
@@ -25,6 +27,7 @@ const MEMORY_BYTES: u64 = 16 << 20;
 const NAME_BYTES: usize = 16 << 20;
 /// Most links from one name of the archive to a file.
 const LINK_LIMIT: usize = 8;
+const TOUCH_EVERY: Duration = Duration::from_mins(1);
 const COPY_BYTES: usize = 256 << 10;
 
 /// What an archive holds.
@@ -35,8 +38,10 @@ pub(super) struct Contents<'a> {
     links: HashMap<String, String>,
     memory: u64,
     names: usize,
-    /// Blobs that were not in the store before.
+    /// Blobs that this archive brought.
     added: Vec<Digest>,
+    /// When they were last made to look young.
+    touched: Instant,
 }
 
 enum File {
@@ -61,6 +66,7 @@ impl<'a> Contents<'a> {
             memory: 0,
             names: 0,
             added: Vec::new(),
+            touched: Instant::now(),
         }
     }
 
@@ -124,10 +130,12 @@ impl<'a> Contents<'a> {
             self.memory += member.size;
             return Ok(File::Memory(bytes));
         }
-        if let Some(digest) = named.filter(|digest| self.store.blob_exists(*digest)) {
-            // What has this digest is there already; the tar skips the bytes.
+        if let Some(digest) = named {
+            // What has this digest may be there already; the tar skips the bytes.
             let size = member.size;
-            return Ok(File::Stored { digest, size });
+            if self.store.blob_exists(digest) && self.store.pin_layer_blob(digest)? {
+                return Ok(File::Stored { digest, size });
+            }
         }
         let (digest, size) = self.spool(tar, named)?;
         Ok(File::Stored { digest, size })
@@ -141,6 +149,7 @@ impl<'a> Contents<'a> {
         let mut blob = self.store.blob_writer()?;
         let mut buffer = vec![0; COPY_BYTES];
         loop {
+            self.keep_young();
             match source.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(length) => blob
@@ -257,9 +266,30 @@ impl<'a> Contents<'a> {
         })
     }
 
-    /// The blobs that reading the archive brought into the store.
-    pub(super) fn into_added(self) -> Vec<Digest> {
-        self.added
+    /// The collector leaves blobs alone that are young, although nothing names
+    /// them yet; those of a large archive must not grow old meanwhile.
+    fn keep_young(&mut self) {
+        if self.touched.elapsed() < TOUCH_EVERY {
+            return;
+        }
+        self.touched = Instant::now();
+        for digest in &self.added {
+            let file = fs::File::options()
+                .write(true)
+                .open(self.store.blob_path(*digest));
+            // One that is gone is missed when it is needed.
+            file.and_then(|file| file.set_modified(SystemTime::now()))
+                .ok();
+        }
+    }
+
+    /// Removes the blobs that reading the archive brought into the store, but
+    /// that no image came to need.
+    pub(super) fn clean(self) -> Result<(), store::Error> {
+        for digest in self.added {
+            self.store.layer_blob_remove(digest)?;
+        }
+        Ok(())
     }
 }
 

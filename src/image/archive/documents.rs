@@ -8,8 +8,6 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::oci::DiffId;
-
 /// One image in `manifest.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -34,12 +32,6 @@ pub(super) struct LayerSource {
     pub(super) media_type: String,
     pub(super) size: u64,
     pub(super) digest: String,
-}
-
-impl DockerImage {
-    pub(super) fn source_key(diff_id: &DiffId) -> String {
-        diff_id.to_string()
-    }
 }
 
 /// `repositories`: repository, tag, and the last layer's identifier.

@@ -5,7 +5,7 @@ use std::io::Read;
 use crate::image::{Error, NewImage, assemble};
 use crate::layer::{Limits, NoLower, PackOptions, UnpackOptions, decompress, pack_tree, unpack};
 use crate::oci::{History, ImageConfig, ImageId, Platform, Reference};
-use crate::snapshot::{self, Active, tree_bytes};
+use crate::snapshot::{Active, tree_bytes};
 use crate::store::Store;
 
 /// What `import` adds to the tree.
@@ -28,7 +28,6 @@ pub fn import(
     source: &mut (dyn Read + Send),
     options: ImportOptions,
 ) -> Result<ImageId, Error> {
-    let _hold = snapshot::hold(store)?;
     let active = Active::begin(store, None)?;
     let (_, mut plain) =
         decompress(source).map_err(|err| Error::Archive(format!("it is damaged: {err}")))?;

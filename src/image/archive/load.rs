@@ -4,23 +4,18 @@ use std::collections::HashMap;
 use std::io::Read;
 
 use super::contents::{Contents, Stored, blob_name};
-use super::documents::{
-    DockerImage, IMAGE_NAME, INDEX_JSON, MANIFEST_JSON, REF_NAME, REFERENCE_TYPE,
-};
-use super::tar::damaged;
+use super::documents::{DockerImage, INDEX_JSON, MANIFEST_JSON};
+use super::index::{IMAGE_LIMIT, by_names, choose};
+use super::members::damaged;
 use crate::image::assemble::to_json;
 use crate::image::read::parse;
 use crate::image::{Error, Image};
 use crate::layer::{Compression, decompress};
 use crate::oci::{
-    Descriptor, DiffId, Digest, ImageConfig, ImageId, Index, Manifest, Platform, Reference,
-    media_type,
+    Descriptor, DiffId, Digest, ImageConfig, ImageId, Index, Manifest, Reference, media_type,
 };
-use crate::snapshot;
 use crate::store::{LayerBlobRow, Store};
 
-/// Most images of one archive.
-const IMAGE_LIMIT: usize = 10_000;
 /// Most indexes within indexes.
 const INDEX_DEPTH: usize = 4;
 /// Bytes read after the archive's end, so that whoever writes it can finish.
@@ -47,7 +42,6 @@ pub struct Loaded {
 /// [`Error::Archive`], [`Error::WrongDigest`] and [`Error::Document`] for an
 /// archive that is none or is damaged; images before the damage stay.
 pub fn load(store: &Store, source: &mut (dyn Read + Send)) -> Result<Vec<Loaded>, Error> {
-    let hold = snapshot::hold(store)?;
     let mut contents = Contents::new(store);
     let loaded = fill(&mut contents, source).and_then(|()| {
         let mut load = Load {
@@ -58,11 +52,9 @@ pub fn load(store: &Store, source: &mut (dyn Read + Send)) -> Result<Vec<Loaded>
         load.images()?;
         Ok(load.loaded)
     });
-    let added = contents.into_added();
-    drop(hold);
-    let swept = snapshot::sweep_blobs(store, &added);
+    let cleaned = contents.clean();
     let loaded = loaded?;
-    swept?;
+    cleaned?;
     Ok(loaded)
 }
 
@@ -74,6 +66,12 @@ fn fill(contents: &mut Contents<'_>, source: &mut (dyn Read + Send)) -> Result<(
         .map_err(|err| damaged(&err))
 }
 
+/// An image whose every layer is in the store, though no record says so yet.
+struct Whole {
+    image: Image,
+    layers: Vec<LayerBlobRow>,
+}
+
 struct Load<'a, 'b> {
     store: &'a Store,
     contents: &'b mut Contents<'a>,
@@ -83,10 +81,10 @@ struct Load<'a, 'b> {
 impl Load<'_, '_> {
     fn images(&mut self) -> Result<(), Error> {
         if self.contents.has(INDEX_JSON) {
-            self.from_index()?;
+            self.load_index()?;
         } else if self.contents.has(MANIFEST_JSON) {
             for image in self.docker_images()? {
-                self.from_docker(image)?;
+                self.load_docker(image)?;
             }
         } else {
             let what = "not an image archive: it has neither `index.json` nor `manifest.json`";
@@ -98,21 +96,21 @@ impl Load<'_, '_> {
         Ok(())
     }
 
-    fn from_index(&mut self) -> Result<(), Error> {
+    fn load_index(&mut self) -> Result<(), Error> {
         let index: Index = parse("image index", &self.contents.document(INDEX_JSON)?)?;
         let docker_names = self.docker_names()?;
         for (names, descriptors) in by_names(index.manifests) {
             let Some(descriptor) = choose(&descriptors) else {
                 continue;
             };
-            let Some(image) = self.find_manifest(descriptor, INDEX_DEPTH)? else {
+            let Some(whole) = self.find_manifest(descriptor, INDEX_DEPTH)? else {
                 continue;
             };
-            let names = match (names.is_empty(), docker_names.get(&image.id)) {
+            let names = match (names.is_empty(), docker_names.get(&whole.image.id)) {
                 (true, Some(docker)) => docker.clone(),
                 _ => names,
             };
-            self.put(&image, names)?;
+            self.put(&whole, names)?;
         }
         Ok(())
     }
@@ -148,9 +146,9 @@ impl Load<'_, '_> {
         &mut self,
         descriptor: &Descriptor,
         depth: usize,
-    ) -> Result<Option<Image>, Error> {
+    ) -> Result<Option<Whole>, Error> {
         match media_type::to_oci(&descriptor.media_type) {
-            media_type::MANIFEST => self.from_manifest(descriptor),
+            media_type::MANIFEST => self.read_manifest(descriptor),
             media_type::INDEX if depth > 0 => {
                 let index: Index = parse("image index", &self.blob(descriptor)?)?;
                 match choose(&index.manifests) {
@@ -162,7 +160,7 @@ impl Load<'_, '_> {
         }
     }
 
-    fn from_manifest(&mut self, descriptor: &Descriptor) -> Result<Option<Image>, Error> {
+    fn read_manifest(&mut self, descriptor: &Descriptor) -> Result<Option<Whole>, Error> {
         let manifest_bytes = self.blob(descriptor)?;
         let manifest: Manifest = parse("image manifest", &manifest_bytes)?;
         if media_type::to_oci(&manifest.config.media_type) != media_type::CONFIG {
@@ -171,19 +169,21 @@ impl Load<'_, '_> {
         let config_bytes = self.blob(&manifest.config)?;
         let config: ImageConfig = parse("image configuration", &config_bytes)?;
         check_count(manifest.layers.len(), &config)?;
+        let mut layers = Vec::with_capacity(manifest.layers.len());
         for (layer, diff_id) in manifest.layers.iter().zip(&config.rootfs.diff_ids) {
             let stored = self.contents.stored_blob(layer.digest)?;
             check_size(layer, stored.size)?;
-            self.put_layer(stored, *diff_id, &layer.media_type)?;
+            layers.push(layer_row(stored, *diff_id, &layer.media_type)?);
         }
-        Ok(Some(Image {
+        let image = Image {
             id: ImageId(manifest.config.digest),
             manifest_digest: descriptor.digest,
             manifest,
             manifest_bytes,
             config,
             config_bytes,
-        }))
+        };
+        Ok(Some(Whole { image, layers }))
     }
 
     /// The document behind a descriptor, as long as it says.
@@ -203,13 +203,13 @@ impl Load<'_, '_> {
     }
 
     /// An image of a docker archive: it has no manifest, so one is made.
-    fn from_docker(&mut self, image: DockerImage) -> Result<(), Error> {
+    fn load_docker(&mut self, image: DockerImage) -> Result<(), Error> {
         let names = tags_of(&image)?;
         let config_bytes = self.contents.document(&image.config)?;
         let config: ImageConfig = parse("image configuration", &config_bytes)?;
         let paths = image.layers.unwrap_or_default();
         check_count(paths.len(), &config)?;
-        let mut layers = Vec::with_capacity(paths.len());
+        let (mut layers, mut descriptors) = (Vec::new(), Vec::new());
         for (path, diff_id) in paths.iter().zip(&config.rootfs.diff_ids) {
             let mut stored = self.contents.stored(path)?;
             let media_type = match stored.compression {
@@ -222,15 +222,15 @@ impl Load<'_, '_> {
                     media_type::LAYER
                 }
             };
-            self.put_layer(stored, *diff_id, media_type)?;
-            layers.push(Descriptor::new(media_type, stored.digest, stored.size));
+            layers.push(layer_row(stored, *diff_id, media_type)?);
+            descriptors.push(Descriptor::new(media_type, stored.digest, stored.size));
         }
         let id = ImageId(Digest::of(&config_bytes));
         let manifest = Manifest {
             schema_version: 2,
             media_type: Some(media_type::MANIFEST.to_owned()),
             config: Descriptor::new(media_type::CONFIG, id.0, config_bytes.len() as u64),
-            layers,
+            layers: descriptors,
             annotations: std::collections::BTreeMap::new(),
         };
         let manifest_bytes = to_json("image manifest", &manifest)?;
@@ -242,35 +242,15 @@ impl Load<'_, '_> {
             config,
             config_bytes,
         };
-        self.put(&image, names)
+        self.put(&Whole { image, layers }, names)
     }
 
-    /// Remembers a layer's blob, and checks what can be checked without
-    /// decompressing it.
-    fn put_layer(
-        &self,
-        stored: Stored,
-        diff_id: DiffId,
-        media_type: &str,
-    ) -> Result<(), Error> {
-        let plain = stored.compression == Compression::None;
-        if plain && stored.digest != diff_id.0 {
-            let (want, got) = (diff_id.0, stored.digest);
-            return Err(Error::WrongDigest { want, got });
+    fn put(&mut self, whole: &Whole, names: Vec<Reference>) -> Result<(), Error> {
+        let Whole { image, layers } = whole;
+        // From here on the blobs are kept as long as this process or an image needs them.
+        for layer in layers {
+            self.store.layer_blob_put(layer)?;
         }
-        let known = self.store.layer_blob_get(stored.digest)?;
-        if known.is_none_or(|row| plain && row.diff_id.is_none()) {
-            self.store.layer_blob_put(&LayerBlobRow {
-                digest: stored.digest,
-                diff_id: plain.then_some(diff_id),
-                size: stored.size,
-                media_type: media_type.to_owned(),
-            })?;
-        }
-        Ok(())
-    }
-
-    fn put(&mut self, image: &Image, names: Vec<Reference>) -> Result<(), Error> {
         let before = self.store.image_put_named(&image.to_row(), &names)?;
         let replaced = before.into_iter().map(|id| id.filter(|id| *id != image.id));
         let position = self.loaded.iter().position(|one| one.id == image.id);
@@ -293,10 +273,28 @@ impl Load<'_, '_> {
     }
 }
 
+/// A layer's blob as the store remembers it, after what can be checked without
+/// decompressing it was checked.
+fn layer_row(stored: Stored, diff_id: DiffId, media_type: &str) -> Result<LayerBlobRow, Error> {
+    let plain = stored.compression == Compression::None;
+    if plain && stored.digest != diff_id.0 {
+        let (want, got) = (diff_id.0, stored.digest);
+        return Err(Error::WrongDigest { want, got });
+    }
+    Ok(LayerBlobRow {
+        digest: stored.digest,
+        diff_id: plain.then_some(diff_id),
+        size: stored.size,
+        media_type: media_type.to_owned(),
+    })
+}
+
 fn check_count(layers: usize, config: &ImageConfig) -> Result<(), Error> {
     let diff_ids = config.rootfs.diff_ids.len();
     (layers == diff_ids).then_some(()).ok_or_else(|| {
-        Error::Archive(format!("an image has {layers} layers and {diff_ids} diff IDs"))
+        Error::Archive(format!(
+            "an image has {layers} layers and {diff_ids} diff IDs"
+        ))
     })
 }
 
@@ -311,63 +309,4 @@ fn check_size(descriptor: &Descriptor, got: u64) -> Result<(), Error> {
 fn tags_of(image: &DockerImage) -> Result<Vec<Reference>, Error> {
     let tags = image.repo_tags.iter().flatten();
     tags.map(|tag| Ok(tag.parse()?)).collect()
-}
-
-/// Manifests that share their names are one image for several platforms;
-/// without a name each is an image of its own.
-fn by_names(manifests: Vec<Descriptor>) -> Vec<(Vec<Reference>, Vec<Descriptor>)> {
-    let mut groups: Vec<(Vec<Reference>, Vec<Descriptor>)> = Vec::new();
-    let mut places: HashMap<Reference, usize> = HashMap::new();
-    for descriptor in manifests.into_iter().take(IMAGE_LIMIT) {
-        if is_attestation(&descriptor) {
-            continue;
-        }
-        let name = name_of(&descriptor);
-        match name.as_ref().and_then(|name| places.get(name)) {
-            Some(place) => groups[*place].1.push(descriptor),
-            None => {
-                if let Some(name) = &name {
-                    places.insert(name.clone(), groups.len());
-                }
-                groups.push((name.into_iter().collect(), vec![descriptor]));
-            }
-        }
-    }
-    groups
-}
-
-/// The full name in a descriptor's annotations. OCI's own annotation often has
-/// a bare tag, which names nothing.
-fn name_of(descriptor: &Descriptor) -> Option<Reference> {
-    let full = descriptor.annotations.get(IMAGE_NAME);
-    let other = descriptor.annotations.get(REF_NAME);
-    let text = full.or(other.filter(|text| text.contains([':', '/'])))?;
-    let name: Reference = text.parse().ok()?;
-    (name.tag().is_some() && name.digest().is_none()).then_some(name)
-}
-
-/// The manifest for this machine, or else the first that is an image.
-fn choose(manifests: &[Descriptor]) -> Option<&Descriptor> {
-    let host = Platform::host();
-    let images = || manifests.iter().filter(|one| !is_attestation(one));
-    let fits = |descriptor: &Descriptor, exactly: bool| {
-        descriptor.platform.as_ref().is_some_and(|platform| {
-            let variant = platform.variant.as_deref().filter(|_| exactly);
-            let platform = Platform::normalised(&platform.os, &platform.architecture, variant);
-            platform.os == host.os
-                && platform.architecture == host.architecture
-                && (!exactly || platform.variant == host.variant)
-        })
-    };
-    images()
-        .find(|one| fits(one, true))
-        .or_else(|| images().find(|one| fits(one, false)))
-        .or_else(|| images().next())
-}
-
-fn is_attestation(descriptor: &Descriptor) -> bool {
-    let unknown = descriptor.platform.as_ref().is_some_and(|platform| {
-        platform.os == "unknown" && platform.architecture == "unknown"
-    });
-    unknown || descriptor.annotations.contains_key(REFERENCE_TYPE)
 }

@@ -8,9 +8,10 @@
 mod contents;
 mod documents;
 mod import;
+mod index;
 mod load;
+mod members;
 mod save;
-mod tar;
 
 #[cfg(test)]
 mod tests;

@@ -9,8 +9,7 @@ use super::documents::{
 };
 use crate::image::assemble::to_json;
 use crate::image::{Error, Image, open_layer};
-use crate::oci::{Descriptor, Digest, Hasher, Index, Reference, media_type};
-use crate::snapshot;
+use crate::oci::{ChainId, Descriptor, Digest, Hasher, Index, Reference, media_type};
 use crate::store::Store;
 
 /// Writes images to one tar that is at once an OCI layout (`oci-layout`,
@@ -28,8 +27,10 @@ pub fn save(
     images: &[(Image, Vec<Reference>)],
     out: &mut dyn Write,
 ) -> Result<(), Error> {
-    let _hold = snapshot::hold(store)?;
     let images = merge(images);
+    for (image, _) in &images {
+        pin_layers(store, image)?;
+    }
     let mut tar = Tar { out };
     tar.directory("blobs/")?;
     tar.directory(BLOBS)?;
@@ -50,7 +51,10 @@ pub fn save(
     tar.file(OCI_LAYOUT, &to_json("layout header", &layout)?)?;
     let repositories = repositories(&images);
     if !repositories.is_empty() {
-        tar.file(REPOSITORIES, &to_json("list of repositories", &repositories)?)?;
+        tar.file(
+            REPOSITORIES,
+            &to_json("list of repositories", &repositories)?,
+        )?;
     }
     tar.finish()
 }
@@ -93,6 +97,20 @@ fn blobs<'a>(images: &[Named<'a>]) -> BTreeMap<Digest, Blob<'a>> {
         }
     }
     blobs
+}
+
+/// Keeps the layers of an image where they are while it is being read.
+fn pin_layers(store: &Store, image: &Image) -> Result<(), Error> {
+    for layer in &image.manifest.layers {
+        store.pin_layer_blob(layer.digest)?;
+    }
+    // The top needs everything beneath it.
+    if let Some(chain) = ChainId::of(&image.config.rootfs.diff_ids)
+        && let Some(row) = store.snapshot_by_chain(chain)?
+    {
+        store.pin(row.id)?;
+    }
+    Ok(())
 }
 
 fn index_of(images: &[Named<'_>]) -> Index {

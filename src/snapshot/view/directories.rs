@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags};
 use rustix::io::Errno;
 
-use super::attributes;
 use crate::fs::{At, PathError};
+use crate::snapshot::attributes;
 
 /// Most directory descriptors held open by one view: far below the usual soft
 /// limit of 1,024 for a process, which several views share.

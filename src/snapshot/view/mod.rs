@@ -1,5 +1,9 @@
 //! A stack read as one tree, without a mount.
 
+mod directories;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -10,7 +14,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{Dir, FileType, Mode, OFlags, Statx};
 use rustix::io::Errno;
 
-use super::merged::{self, Directories, Found};
+use self::directories::{Directories, Found};
 use super::{Error, attributes, layer_dirs};
 use crate::fs::{At, PathError};
 use crate::layer::{Entry, EntryKind, Lower};
@@ -97,7 +101,7 @@ impl View {
 
     /// The names in the directory `path` (links not followed), sorted by bytes, merged.
     pub fn list(&self, path: &Path) -> Result<Vec<OsString>, PathError> {
-        let path = merged::plain(path)?;
+        let path = directories::plain(path)?;
         let Some(directory) = self.directories.directory(&path)? else {
             let missing = self.locate(&path)?.is_none();
             let err = if missing { Errno::NOENT } else { Errno::NOTDIR };
@@ -127,9 +131,9 @@ impl View {
                     FileType::CharacterDevice | FileType::Unknown
                 );
                 let whiteout = device
-                    && merged::look(&handle, name)
+                    && directories::look(&handle, name)
                         .at("read", shown().join(name))?
-                        .is_none_or(|stat| merged::is_whiteout(&stat));
+                        .is_none_or(|stat| directories::is_whiteout(&stat));
                 names.insert(name.to_owned(), !whiteout);
             }
         }
@@ -155,7 +159,7 @@ impl View {
     /// Where the entry at `path` (links not followed) lies on disk: the file in
     /// the topmost layer that has it. For opening and for hard-linking.
     pub fn locate(&self, path: &Path) -> Result<Option<PathBuf>, PathError> {
-        let path = merged::plain(path)?;
+        let path = directories::plain(path)?;
         let layer = match split(&path) {
             Some((parent, name)) => self.directories.find(parent, name)?.map(|f| f.layer),
             None => (!self.layers().is_empty()).then_some(0),
@@ -166,7 +170,7 @@ impl View {
     /// What the entry at `path` (links not followed) is, without owner and
     /// attributes: cheaper than [`Lower::entry`]. `None` when there is none.
     pub fn kind(&self, path: &Path) -> Result<Option<EntryKind>, PathError> {
-        let path = merged::plain(path)?;
+        let path = directories::plain(path)?;
         let Some((parent, name)) = split(&path) else {
             let opaque = false;
             return Ok((!self.layers().is_empty()).then_some(EntryKind::Directory { opaque }));
@@ -216,7 +220,7 @@ impl View {
         };
         let handle = self.directories.handle(&directory, 0)?;
         let here = OsStr::new(".");
-        let Some(stat) = merged::look(&handle, here).at("read", top)? else {
+        let Some(stat) = directories::look(&handle, here).at("read", top)? else {
             return Ok(None);
         };
         let xattrs = attributes::of(&handle, here).at("read the attributes of", top)?;
@@ -227,7 +231,7 @@ impl View {
 
 impl Lower for View {
     fn entry(&self, path: &Path) -> Result<Option<Entry>, PathError> {
-        let path = merged::plain(path)?;
+        let path = directories::plain(path)?;
         let Some((parent, name)) = split(&path) else {
             return self.root();
         };
@@ -246,7 +250,7 @@ impl Lower for View {
     }
 
     fn open(&self, path: &Path) -> Result<File, PathError> {
-        let path = merged::plain(path)?;
+        let path = directories::plain(path)?;
         let found = match split(&path) {
             Some((parent, name)) => self.directories.find(parent, name)?.map(|f| (f, name)),
             None => return Err(Errno::ISDIR).at("open", path),
@@ -282,12 +286,7 @@ fn push_components(pending: &mut Vec<OsString>, path: &Path) {
     pending.extend(names);
 }
 
-fn entry_of(
-    path: PathBuf,
-    kind: EntryKind,
-    stat: &Statx,
-    xattrs: Vec<(String, Vec<u8>)>,
-) -> Entry {
+fn entry_of(path: PathBuf, kind: EntryKind, stat: &Statx, xattrs: Vec<(String, Vec<u8>)>) -> Entry {
     Entry {
         path,
         kind,

@@ -135,7 +135,10 @@ impl<'a> Reader<'a> {
         let bytes = self.extension()?;
         let mut rest = bytes.as_slice();
         while !rest.is_empty() {
-            let space = rest.iter().position(|byte| *byte == b' ').ok_or_else(wrong)?;
+            let space = rest
+                .iter()
+                .position(|byte| *byte == b' ')
+                .ok_or_else(wrong)?;
             let length: usize = std::str::from_utf8(&rest[..space])
                 .ok()
                 .and_then(|digits| digits.parse().ok())
@@ -143,7 +146,10 @@ impl<'a> Reader<'a> {
                 .ok_or_else(wrong)?;
             let record = &rest[space + 1..length - 1];
             rest = &rest[length..];
-            let equals = record.iter().position(|byte| *byte == b'=').ok_or_else(wrong)?;
+            let equals = record
+                .iter()
+                .position(|byte| *byte == b'=')
+                .ok_or_else(wrong)?;
             let value = String::from_utf8_lossy(&record[equals + 1..]);
             match &record[..equals] {
                 b"path" => extended.path = Some(value.into_owned()),
@@ -162,7 +168,9 @@ impl<'a> Reader<'a> {
     fn extension(&mut self) -> Result<Vec<u8>, Error> {
         if self.left > EXTENSION_LIMIT {
             let limit = EXTENSION_LIMIT;
-            return Err(Error::Archive(format!("a header of more than {limit} bytes")));
+            return Err(Error::Archive(format!(
+                "a header of more than {limit} bytes"
+            )));
         }
         let mut bytes = Vec::new();
         self.read_to_end(&mut bytes).map_err(|err| damaged(&err))?;
@@ -242,15 +250,19 @@ fn number(field: &[u8]) -> Result<u64, Error> {
         if head[0] != 0x80 || head[1..].iter().any(|byte| *byte != 0) {
             return Err(wrong());
         }
-        let value = tail.iter().fold(0, |value, byte| value << 8 | u64::from(*byte));
+        let value = tail
+            .iter()
+            .fold(0, |value, byte| value << 8 | u64::from(*byte));
         return Ok(value);
     }
     let digits = field.iter().skip_while(|byte| **byte == b' ');
     let digits = digits.take_while(|byte| !matches!(byte, 0 | b' '));
-    digits.into_iter().try_fold(0_u64, |value, byte| match byte {
-        b'0'..=b'7' => Ok(value << 3 | u64::from(byte - b'0')),
-        _ => Err(wrong()),
-    })
+    digits
+        .into_iter()
+        .try_fold(0_u64, |value, byte| match byte {
+            b'0'..=b'7' => Ok(value << 3 | u64::from(byte - b'0')),
+            _ => Err(wrong()),
+        })
 }
 
 /// The sum of all bytes with the sum's own field as spaces; some old writers
@@ -259,7 +271,13 @@ fn checksum_holds(block: &[u8; BLOCK]) -> bool {
     let Ok(want) = number(&block[148..156]) else {
         return false;
     };
-    let counted = |index: usize, byte: u8| if (148..156).contains(&index) { b' ' } else { byte };
+    let counted = |index: usize, byte: u8| {
+        if (148..156).contains(&index) {
+            b' '
+        } else {
+            byte
+        }
+    };
     let bytes = block.iter().enumerate().map(|(i, byte)| counted(i, *byte));
     let unsigned: u64 = bytes.clone().map(u64::from).sum();
     let signed: i64 = bytes.map(|byte| i64::from(byte.cast_signed())).sum();
