@@ -14,6 +14,7 @@ fn main() -> ExitCode {
     let name = arguments.next().unwrap_or_default();
     match name.to_str() {
         Some(rbuild::sandbox::INIT_ARGV0) => exit_code(rbuild::sandbox::init_main()),
+        Some(rbuild::container::SHIM_ARGV0) => exit_code(rbuild::container::shim_main()),
         _ => ExitCode::from(cli::main(arguments.collect(), environment())),
     }
 }

@@ -29,7 +29,11 @@ pub enum Error {
     #[error("failed to read dockerfile: `{0}` is not valid UTF-8")]
     NotText(String),
     /// The Dockerfile cannot be parsed.
-    #[error("dockerfile parse error on line {}: {}", line(source_file, diagnostics), first(diagnostics))]
+    #[error(
+        "dockerfile parse error on line {}: {}",
+        line(source_file, diagnostics),
+        first(diagnostics)
+    )]
     Parse {
         /// The Dockerfile.
         source_file: Source,
@@ -101,11 +105,15 @@ pub enum Error {
 }
 
 fn line(source: &Source, diagnostics: &[Diagnostic]) -> usize {
-    diagnostics.first().map_or(1, |first| first.span.line(&source.text))
+    diagnostics
+        .first()
+        .map_or(1, |first| first.span.line(&source.text))
 }
 
 fn first(diagnostics: &[Diagnostic]) -> &str {
-    diagnostics.first().map_or("", |first| first.message.as_str())
+    diagnostics
+        .first()
+        .map_or("", |first| first.message.as_str())
 }
 
 impl Error {
@@ -143,11 +151,22 @@ impl Error {
             }]
         };
         match self {
-            Self::Parse { source_file, diagnostics } => Some((source_file, diagnostics.clone())),
-            Self::Plan { source_file, span, message, hint } => Some((source_file, one(*span, message, hint))),
-            Self::Step { source_file, span: Some(span), message, hint } => {
-                Some((source_file, one(*span, message, hint)))
-            }
+            Self::Parse {
+                source_file,
+                diagnostics,
+            } => Some((source_file, diagnostics.clone())),
+            Self::Plan {
+                source_file,
+                span,
+                message,
+                hint,
+            } => Some((source_file, one(*span, message, hint))),
+            Self::Step {
+                source_file,
+                span: Some(span),
+                message,
+                hint,
+            } => Some((source_file, one(*span, message, hint))),
             _ => None,
         }
     }
@@ -180,14 +199,20 @@ enum Cause {
 
 impl<E: Into<Cause>> From<E> for StepError {
     fn from(cause: E) -> Self {
-        Self { cause: cause.into(), span: None }
+        Self {
+            cause: cause.into(),
+            span: None,
+        }
     }
 }
 
 impl StepError {
     /// The build was stopped.
     pub(super) fn canceled() -> Self {
-        Self { cause: Cause::Canceled, span: None }
+        Self {
+            cause: Cause::Canceled,
+            span: None,
+        }
     }
 
     pub(super) fn is_canceled(&self) -> bool {
@@ -197,7 +222,9 @@ impl StepError {
     /// Adds the place of the step, unless a nearer one is known.
     pub(super) fn at(mut self, vertex: &Vertex) -> Self {
         let own = match &self.cause {
-            Cause::Copy(CopyError::NotFound { span, .. } | CopyError::BadPattern { span, .. }) => *span,
+            Cause::Copy(CopyError::NotFound { span, .. } | CopyError::BadPattern { span, .. }) => {
+                *span
+            }
             _ => None,
         };
         self.span = self.span.or(own).or(vertex.span);
@@ -220,7 +247,10 @@ impl std::fmt::Display for StepError {
     /// The error and its causes on one line.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if let Cause::Copy(CopyError::NotFound { path, .. }) = &self.cause {
-            return write!(f, "failed to calculate checksum of ref: {path:?}: not found");
+            return write!(
+                f,
+                "failed to calculate checksum of ref: {path:?}: not found"
+            );
         }
         self.cause.fmt(f)?;
         let mut cause = std::error::Error::source(&self.cause);

@@ -20,22 +20,38 @@ pub(super) fn export(
     solved: &Solved,
 ) -> Result<BuildResult, Error> {
     let top = graph.target.and_then(|id| solved.result(id));
-    let base = graph.base.as_ref().map(|base| image::find(store, &base.id.to_string())).transpose()?;
+    let base = graph
+        .base
+        .as_ref()
+        .map(|base| image::find(store, &base.id.to_string()))
+        .transpose()?;
     let mut config = graph.config.clone();
     for (name, value) in &request.labels {
         config.config.labels.insert(name.clone(), value.clone());
     }
     config.history = history(store, graph, solved)?;
     config.created = created(&config);
-    let new = NewImage { top, base, config, names: request.tags.clone() };
+    let new = NewImage {
+        top,
+        base,
+        config,
+        names: request.tags.clone(),
+    };
     let image = image::assemble(store, new)?;
-    Ok(BuildResult { image: image.id, names: request.tags.clone() })
+    Ok(BuildResult {
+        image: image.id,
+        names: request.tags.clone(),
+    })
 }
 
 /// When the image was made: with its last layer, so that a build in which
 /// nothing changed gives the very same image.
 fn created(config: &ImageConfig) -> Option<String> {
-    let last = config.history.iter().rev().find_map(|entry| entry.created.clone());
+    let last = config
+        .history
+        .iter()
+        .rev()
+        .find_map(|entry| entry.created.clone());
     last.or_else(|| config.created.clone())
 }
 
@@ -45,7 +61,10 @@ fn history(store: &Store, graph: &Graph, solved: &Solved) -> Result<Vec<History>
     let mut below: Option<SnapshotId> = None;
     if let Some(base) = &graph.base {
         let chain = crate::oci::ChainId::of(&base.diff_ids);
-        let row = chain.map(|chain| store.snapshot_by_chain(chain)).transpose()?.flatten();
+        let row = chain
+            .map(|chain| store.snapshot_by_chain(chain))
+            .transpose()?
+            .flatten();
         below = row.map(|row| row.id);
     }
     let mut depth = depth_of(store, below)?;
@@ -55,8 +74,11 @@ fn history(store: &Store, graph: &Graph, solved: &Solved) -> Result<Vec<History>
             let here = solved.result(vertex);
             let now = depth_of(store, here)?;
             grew = now > depth;
-            if grew && let Some(row) = here.map(|id| store.snapshot_get(id)).transpose()?.flatten() {
-                last = Timestamp::from_nanosecond(i128::from(row.created_at)).ok().map(|time| time.to_string());
+            if grew && let Some(row) = here.map(|id| store.snapshot_get(id)).transpose()?.flatten()
+            {
+                last = Timestamp::from_nanosecond(i128::from(row.created_at))
+                    .ok()
+                    .map(|time| time.to_string());
             }
             depth = now;
         }
@@ -71,7 +93,9 @@ fn history(store: &Store, graph: &Graph, solved: &Solved) -> Result<Vec<History>
     if last.is_none() {
         // Nothing in it has a time: only configuration on an empty tree.
         let now = Some(Timestamp::now().to_string());
-        entries.iter_mut().for_each(|entry| entry.created.clone_from(&now));
+        entries
+            .iter_mut()
+            .for_each(|entry| entry.created.clone_from(&now));
     }
     Ok(entries)
 }

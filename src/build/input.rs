@@ -61,11 +61,18 @@ pub(super) fn open(store: &Store, request: &BuildRequest, scratch: &Path) -> Res
     })?;
     let name = Digest::of(root.as_os_str().as_encoded_bytes()).hex();
     let context = Context::open(&root, patterns, store.paths().contexts().join(name))?;
-    Ok(Input { source, context, ignore_file })
+    Ok(Input {
+        source,
+        context,
+        ignore_file,
+    })
 }
 
 fn refuse(path: &Path, why: &str) -> Error {
-    Error::Context { path: path.display().to_string(), why: why.to_owned() }
+    Error::Context {
+        path: path.display().to_string(),
+        why: why.to_owned(),
+    }
 }
 
 fn unpack(archive: impl std::io::Read + Send, scratch: &Path) -> Result<PathBuf, Error> {
@@ -81,7 +88,10 @@ fn dockerfile(
     context: &Context,
     text: Option<String>,
 ) -> Result<(Source, Option<PathBuf>), Error> {
-    let named = |name: &str, text: String| Source { name: name.to_owned(), text: text.into() };
+    let named = |name: &str, text: String| Source {
+        name: name.to_owned(),
+        text: text.into(),
+    };
     match &request.dockerfile {
         DockerfileSource::Text(text) => Ok((named("-", text.clone()), None)),
         DockerfileSource::Path(path) => {
@@ -94,7 +104,10 @@ fn dockerfile(
                 },
                 Err(err) => return Err(err.into()),
             };
-            let shown = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
+            let shown = path.file_name().map_or_else(
+                || path.display().to_string(),
+                |name| name.to_string_lossy().into_owned(),
+            );
             let text = to_text(bytes, &shown)?;
             let mut beside = path.clone().into_os_string();
             beside.push(".dockerignore");
@@ -122,7 +135,8 @@ fn is_missing(err: &crate::fs::PathError) -> bool {
 fn read_limited(path: &Path) -> Result<Vec<u8>, crate::fs::PathError> {
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).at("read", path)?;
-    std::io::Read::read_to_end(&mut std::io::Read::take(file, TEXT_LIMIT), &mut bytes).at("read", path)?;
+    std::io::Read::read_to_end(&mut std::io::Read::take(file, TEXT_LIMIT), &mut bytes)
+        .at("read", path)?;
     Ok(bytes)
 }
 
@@ -131,11 +145,18 @@ fn to_text(bytes: Vec<u8>, name: &str) -> Result<String, Error> {
 }
 
 /// The ignore file's patterns: the Dockerfile's own file wins over the context's.
-fn ignore_lines(context: &Context, beside: Option<&Path>) -> Result<(Vec<String>, Option<String>), Error> {
+fn ignore_lines(
+    context: &Context,
+    beside: Option<&Path>,
+) -> Result<(Vec<String>, Option<String>), Error> {
     if let Some(beside) = beside {
         match read_limited(beside) {
             Ok(bytes) => {
-                let name = beside.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let name = beside
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned();
                 return Ok((Patterns::read(&to_text(bytes, &name)?), Some(name)));
             }
             Err(err) if is_missing(&err) => {}

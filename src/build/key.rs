@@ -39,7 +39,10 @@ impl Definition {
         hasher.part(VERSION);
         hasher.part(kind(&vertex.op).as_bytes());
         hasher.part(vertex.text.as_bytes());
-        Self { line: hasher.finish(), parts }
+        Self {
+            line: hasher.finish(),
+            parts,
+        }
     }
 
     /// Adds an input.
@@ -63,7 +66,10 @@ impl Definition {
 
 /// The value of a part, in a stored record.
 pub(super) fn value<'a>(parts: &'a [KeyPart], name: &str) -> Option<&'a str> {
-    parts.iter().find(|part| part.name == name).map(|part| part.value.as_str())
+    parts
+        .iter()
+        .find(|part| part.name == name)
+        .map(|part| part.value.as_str())
 }
 
 /// Whether two records have the same parts, inputs that are compared by content left out.
@@ -87,11 +93,17 @@ pub(super) fn explain(old: &[KeyPart], new: &[KeyPart]) -> Vec<String> {
             ("parent", _) => lines.push("the step before it has another result".to_owned()),
             ("from", _) => lines.push("the stage it copies from has another result".to_owned()),
             ("files", _) => lines.push("files changed".to_owned()),
-            (name, Some(before)) => lines.push(format!("{name} changed from {before:?} to {:?}", part.value)),
+            (name, Some(before)) => lines.push(format!(
+                "{name} changed from {before:?} to {:?}",
+                part.value
+            )),
             (name, None) => lines.push(format!("{name} is new")),
         }
     }
-    let gone = old.iter().filter(visible).filter(|part| value(new, &part.name).is_none());
+    let gone = old
+        .iter()
+        .filter(visible)
+        .filter(|part| value(new, &part.name).is_none());
     lines.extend(gone.map(|part| format!("{} is gone", part.name)));
     lines
 }
@@ -153,5 +165,8 @@ fn list(diff_ids: &[DiffId]) -> String {
 }
 
 fn part(name: &str, value: &str) -> KeyPart {
-    KeyPart { name: name.to_owned(), value: value.to_owned() }
+    KeyPart {
+        name: name.to_owned(),
+        value: value.to_owned(),
+    }
 }

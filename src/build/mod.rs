@@ -18,9 +18,7 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 pub use error::{Error, Source};
-pub use request::{
-    BuildRequest, BuildResult, Cancel, ContextSource, DockerfileSource, RunNetwork,
-};
+pub use request::{BuildRequest, BuildResult, Cancel, ContextSource, DockerfileSource, RunNetwork};
 
 use crate::dockerfile::{self, Dockerfile, Level};
 use crate::fs::At;
@@ -68,7 +66,10 @@ fn run(
     let graph = make_plan(store, request, source, &dockerfile)?;
     for (span, warning) in &graph.warnings {
         let line = span.line(&source.text);
-        steps.sink.event(Event::Warning(format!("{warning} ({}:{line})", source.name)));
+        steps.sink.event(Event::Warning(format!(
+            "{warning} ({}:{line})",
+            source.name
+        )));
     }
     let tools = Tools {
         store,
@@ -85,7 +86,9 @@ fn run(
     }
     let solved = solved.map_err(|err| Error::step(source, err))?;
     let last = 3 + u32::try_from(graph.vertices.len()).unwrap_or(u32::MAX - 3);
-    steps.timed(last, "exporting to image", || export::export(store, request, &graph, &solved))
+    steps.timed(last, "exporting to image", || {
+        export::export(store, request, &graph, &solved)
+    })
 }
 
 /// Parses; any error ends the build with all of them.
@@ -96,7 +99,10 @@ fn parse(source: &Source) -> Result<Dockerfile, Error> {
     if diagnostics.is_empty() {
         return Ok(parsed.dockerfile);
     }
-    Err(Error::Parse { source_file: source.clone(), diagnostics })
+    Err(Error::Parse {
+        source_file: source.clone(),
+        diagnostics,
+    })
 }
 
 fn make_plan(
@@ -119,8 +125,10 @@ fn make_plan(
         platform: &platform,
         network: request.network,
     };
-    plan::plan(&plan_request, &mut |reference| find_image(store, reference, &platform))
-        .map_err(|err| Error::plan(source, err))
+    plan::plan(&plan_request, &mut |reference| {
+        find_image(store, reference, &platform)
+    })
+    .map_err(|err| Error::plan(source, err))
 }
 
 fn find_image(store: &Store, reference: &str, platform: &Platform) -> Result<BaseImage, String> {
@@ -143,7 +151,8 @@ fn find_image(store: &Store, reference: &str, platform: &Platform) -> Result<Bas
     }
     let reference = reference.parse::<crate::oci::Reference>();
     Ok(BaseImage {
-        reference: reference.map_or_else(|_| image.id.to_string(), |reference| reference.to_string()),
+        reference: reference
+            .map_or_else(|_| image.id.to_string(), |reference| reference.to_string()),
         id: image.id,
         diff_ids: image.config.rootfs.diff_ids.clone(),
         config: image.config,
@@ -156,15 +165,28 @@ struct Steps<'a> {
 }
 
 impl Steps<'_> {
-    fn timed<T>(&self, number: u32, name: &str, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    fn timed<T>(
+        &self,
+        number: u32,
+        name: &str,
+        work: impl FnOnce() -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let (step, began) = (StepId(number), Instant::now());
-        self.sink.event(Event::Started { step, name: name.to_owned() });
+        self.sink.event(Event::Started {
+            step,
+            name: name.to_owned(),
+        });
         let result = work();
         let outcome = match &result {
             Ok(_) => Outcome::Done,
             Err(err) => Outcome::Failed(err.to_string()),
         };
-        self.sink.event(Event::Finished { step, outcome, took: began.elapsed(), layer_bytes: None });
+        self.sink.event(Event::Finished {
+            step,
+            outcome,
+            took: began.elapsed(),
+            layer_bytes: None,
+        });
         result
     }
 }

@@ -79,7 +79,11 @@ impl<'a> Solver<'a> {
             }
         }
         self.run_needed(&needed)?;
-        let results = self.states().iter().map(|state| state.result.flatten()).collect();
+        let results = self
+            .states()
+            .iter()
+            .map(|state| state.result.flatten())
+            .collect();
         Ok(Solved { results })
     }
 
@@ -108,10 +112,14 @@ impl<'a> Solver<'a> {
     fn look_up(&self, id: VertexId) -> Result<(), StepError> {
         let vertex = self.vertex(id);
         if let Op::Image(image) = &vertex.op {
-            let chain = ChainId::of(&image.diff_ids).map(|chain| self.tools.store.snapshot_by_chain(chain));
+            let chain =
+                ChainId::of(&image.diff_ids).map(|chain| self.tools.store.snapshot_by_chain(chain));
             let row = chain.transpose()?.flatten();
             let key = Definition::of(vertex, &[]).key(&vertex.op);
-            self.states()[id.0] = State { key: Some(key), result: row.map(|row| Some(row.id)) };
+            self.states()[id.0] = State {
+                key: Some(key),
+                result: row.map(|row| Some(row.id)),
+            };
             return Ok(());
         }
         let Some(definition) = self.definition(id)? else {
@@ -181,14 +189,20 @@ impl<'a> Solver<'a> {
             let inputs = self.graph.vertices[index].inputs();
             inputs.filter(|input| needed.contains(&input.0)).count()
         };
-        let mut waiting: BTreeMap<usize, usize> = needed.iter().map(|index| (*index, waits_for(*index))).collect();
+        let mut waiting: BTreeMap<usize, usize> = needed
+            .iter()
+            .map(|index| (*index, waits_for(*index)))
+            .collect();
         let mut failure = None;
         std::thread::scope(|scope| {
             let (done, ended) = mpsc::channel::<(usize, Result<(), StepError>)>();
             let mut running = 0;
             loop {
-                let ready: Vec<usize> =
-                    waiting.iter().filter(|(_, inputs)| **inputs == 0).map(|(index, _)| *index).collect();
+                let ready: Vec<usize> = waiting
+                    .iter()
+                    .filter(|(_, inputs)| **inputs == 0)
+                    .map(|(index, _)| *index)
+                    .collect();
                 for index in ready {
                     waiting.remove(&index);
                     if failure.is_some() || self.tools.cancel.is_canceled() {
@@ -205,7 +219,9 @@ impl<'a> Solver<'a> {
                 if running == 0 {
                     break;
                 }
-                let Ok((index, result)) = ended.recv() else { break };
+                let Ok((index, result)) = ended.recv() else {
+                    break;
+                };
                 running -= 1;
                 if let Err(err) = result {
                     self.tools.cancel.stop_steps();
@@ -229,11 +245,18 @@ impl<'a> Solver<'a> {
     fn perform(&self, id: VertexId) -> Result<(), StepError> {
         let began = Instant::now();
         let vertex = self.vertex(id);
-        self.tools.sink.event(Event::Started { step: self.step(id), name: vertex.name.clone() });
+        self.tools.sink.event(Event::Started {
+            step: self.step(id),
+            name: vertex.name.clone(),
+        });
         match self.obtain(id) {
             Ok((result, cached)) => {
                 self.states()[id.0].result = Some(result);
-                let outcome = if cached { Outcome::Cached } else { Outcome::Done };
+                let outcome = if cached {
+                    Outcome::Cached
+                } else {
+                    Outcome::Done
+                };
                 let grew = result.filter(|_| result != self.input(vertex.parent));
                 let row = grew.map(|id| self.tools.store.snapshot_get(id)).transpose();
                 let bytes = row.ok().flatten().flatten().map(|row| row.bytes);
@@ -252,13 +275,25 @@ impl<'a> Solver<'a> {
         }
     }
 
-    fn report(&self, id: VertexId, outcome: Outcome, began: Instant, layer_bytes: Option<u64>, start: bool) {
+    fn report(
+        &self,
+        id: VertexId,
+        outcome: Outcome,
+        began: Instant,
+        layer_bytes: Option<u64>,
+        start: bool,
+    ) {
         let step = self.step(id);
         if start {
             let name = self.vertex(id).name.clone();
             self.tools.sink.event(Event::Started { step, name });
         }
-        self.tools.sink.event(Event::Finished { step, outcome, took: began.elapsed(), layer_bytes });
+        self.tools.sink.event(Event::Finished {
+            step,
+            outcome,
+            took: began.elapsed(),
+            layer_bytes,
+        });
     }
 
     /// The result of a step, and whether it was there already.
@@ -272,7 +307,9 @@ impl<'a> Solver<'a> {
         let parent = self.input(vertex.parent);
         let mut definition = self.definition(id)?;
         let line = Definition::of(vertex, &self.extra_hosts).line;
-        let name = definition.as_ref().map_or(line, |known| known.key(&vertex.op).0);
+        let name = definition
+            .as_ref()
+            .map_or(line, |known| known.key(&vertex.op).0);
         // Whoever else wants this very step waits for the one who runs it.
         let _turn = Lock::transient(&store.paths().locks().join(format!("step-{}", name.hex())))?;
         if definition.is_none() {
@@ -287,7 +324,9 @@ impl<'a> Solver<'a> {
                 if let Some(record) = store.cache_get(key)? {
                     return Ok((record.result, true));
                 }
-                if let Some(result) = self.same_by_content(vertex, definition, earlier.as_ref(), parent)? {
+                if let Some(result) =
+                    self.same_by_content(vertex, definition, earlier.as_ref(), parent)?
+                {
                     self.remember(id, definition.clone(), result, parent)?;
                     return Ok((result, true));
                 }
@@ -331,23 +370,37 @@ impl<'a> Solver<'a> {
         earlier: Option<&CacheRecord>,
         parent: Option<SnapshotId>,
     ) -> Result<Option<Option<SnapshotId>>, StepError> {
-        let Some(earlier) = earlier else { return Ok(None) };
+        let Some(earlier) = earlier else {
+            return Ok(None);
+        };
         if !key::same_operation(&earlier.parts, &definition.parts) {
             return Ok(None);
         }
-        let Some(old) = key::value(&earlier.parts, "@parent") else { return Ok(None) };
+        let Some(old) = key::value(&earlier.parts, "@parent") else {
+            return Ok(None);
+        };
         let old = old.parse().ok().map(SnapshotId);
         if !snapshot::same_content(self.tools.store, old, parent)? {
             return Ok(None);
         }
-        if let Op::Copy(op @ CopyOp { source: CopySource::Vertex(from), .. }) = &vertex.op {
+        if let Op::Copy(
+            op @ CopyOp {
+                source: CopySource::Vertex(from),
+                ..
+            },
+        ) = &vertex.op
+        {
             let files = copy::Prepared::new(op, self.tools, self.input(*from))?.digest()?;
             if key::value(&earlier.parts, "@files") != Some(files.to_string().as_str()) {
                 return Ok(None);
             }
         }
         // What did nothing then does nothing now, on the tree of now.
-        Ok(Some(if earlier.result == old { parent } else { earlier.result }))
+        Ok(Some(if earlier.result == old {
+            parent
+        } else {
+            earlier.result
+        }))
     }
 
     fn execute(
@@ -387,7 +440,12 @@ impl<'a> Solver<'a> {
         let definition = definition.with("@parent", parent);
         let key = definition.key(&vertex.op);
         self.states()[id.0].key = Some(key);
-        let record = CacheRecord { key, line: definition.line, result, parts: definition.parts };
+        let record = CacheRecord {
+            key,
+            line: definition.line,
+            result,
+            parts: definition.parts,
+        };
         if self.tools.request.no_cache {
             self.tools.store.cache_replace(&record)?;
         } else {
@@ -397,10 +455,19 @@ impl<'a> Solver<'a> {
     }
 
     /// Says why the cache was missed.
-    fn explain(&self, id: VertexId, definition: &Definition, earlier: Option<&CacheRecord>, result: Option<SnapshotId>) {
+    fn explain(
+        &self,
+        id: VertexId,
+        definition: &Definition,
+        earlier: Option<&CacheRecord>,
+        result: Option<SnapshotId>,
+    ) {
         let step = self.step(id);
         let Some(earlier) = earlier else {
-            self.tools.note(step, "not cached: this step has not been built before".to_owned());
+            self.tools.note(
+                step,
+                "not cached: this step has not been built before".to_owned(),
+            );
             return;
         };
         for line in key::explain(&earlier.parts, &definition.parts) {

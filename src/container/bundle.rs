@@ -211,12 +211,25 @@ mod tests {
 
     #[test]
     fn later_variables_win() {
-        assert_eq!(env(&[], &[], false), [DEFAULT_PATH, "HOSTNAME=box", "HOME=/root"]);
+        assert_eq!(
+            env(&[], &[], false),
+            [DEFAULT_PATH, "HOSTNAME=box", "HOME=/root"]
+        );
         assert_eq!(
             env(&["PATH=/x", "A=img", "B=keep"], &["A=run", "HOME=/h"], true),
-            ["PATH=/x", "HOSTNAME=box", "TERM=xterm", "A=run", "B=keep", "HOME=/h"]
+            [
+                "PATH=/x",
+                "HOSTNAME=box",
+                "TERM=xterm",
+                "A=run",
+                "B=keep",
+                "HOME=/h"
+            ]
         );
-        assert_eq!(env(&["A=1"], &["A=", "C=="], false)[2..], ["A=", "C==", "HOME=/root"]);
+        assert_eq!(
+            env(&["A=1"], &["A=", "C=="], false)[2..],
+            ["A=", "C==", "HOME=/root"]
+        );
     }
 
     #[test]
@@ -229,7 +242,10 @@ mod tests {
             at("/etc/hosts", "theirs"),
         ]);
         let targets: Vec<_> = ordered.iter().map(|mount| mount.target.clone()).collect();
-        assert_eq!(targets, [Path::new("/a"), Path::new("/a/b"), Path::new("/etc/hosts")]);
+        assert_eq!(
+            targets,
+            [Path::new("/a"), Path::new("/a/b"), Path::new("/etc/hosts")]
+        );
         let MountKind::Bind { source, .. } = &ordered[2].kind else {
             panic!("a bind mount");
         };

@@ -109,7 +109,11 @@ fn numbers(names: &[String]) -> Result<Named, Error> {
             continue;
         }
         let short = upper.strip_prefix("CAP_").unwrap_or(&upper);
-        let unknown = || Error::Invalid(format!("invalid CapAdd/CapDrop: unknown capability: \"{name}\""));
+        let unknown = || {
+            Error::Invalid(format!(
+                "invalid CapAdd/CapDrop: unknown capability: \"{name}\""
+            ))
+        };
         list.push(number(short).ok_or_else(unknown)?);
     }
     Ok(if every { Named::All } else { Named::Some(list) })
@@ -132,7 +136,11 @@ mod tests {
 
     fn check(add: &[&str], drop: &[&str], want: &[u8]) {
         let own = |list: &[&str]| list.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
-        assert_eq!(kept(&own(add), &own(drop), false).unwrap(), want, "{add:?} {drop:?}");
+        assert_eq!(
+            kept(&own(add), &own(drop), false).unwrap(),
+            want,
+            "{add:?} {drop:?}"
+        );
     }
 
     #[test]
@@ -141,8 +149,17 @@ mod tests {
         check(&[], &[], &default);
         check(&[], &["ALL"], &[]);
         check(&["NET_ADMIN"], &["all"], &[12]);
-        check(&["cap_chown"], &["CAP_KILL", "CHOWN"], &[1, 3, 4, 6, 7, 8, 10, 13, 18, 27, 29, 31]);
-        assert_eq!(kept(&["ALL".to_owned()], &["SYS_ADMIN".to_owned()], false).unwrap().len(), 40);
+        check(
+            &["cap_chown"],
+            &["CAP_KILL", "CHOWN"],
+            &[1, 3, 4, 6, 7, 8, 10, 13, 18, 27, 29, 31],
+        );
+        assert_eq!(
+            kept(&["ALL".to_owned()], &["SYS_ADMIN".to_owned()], false)
+                .unwrap()
+                .len(),
+            40
+        );
         assert_eq!(kept(&[], &[], true).unwrap().len(), 41);
         assert!(kept(&["NOSUCH".to_owned()], &[], false).is_err());
     }

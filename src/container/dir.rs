@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::record::{Process, Record, State};
 use super::Error;
+use super::record::{Process, Record, State};
 use crate::fs::{At, Lock, PathError};
-use crate::store::Paths;
+use crate::store::{self, Paths};
 
 /// Longest document that is read back. They are our own; a bound costs nothing.
 const DOCUMENT_LIMIT: u64 = 16 << 20;
@@ -140,51 +140,24 @@ fn write<T: Serialize>(dir: &Path, name: &str, document: &T) -> Result<(), PathE
 
 /// This process.
 pub(super) fn current_process() -> Process {
-    let pid = rustix::process::getpid().as_raw_nonzero().get();
+    let this = store::Process::this();
     Process {
-        pid,
-        started: start_time(pid).unwrap_or_default(),
+        pid: this.pid,
+        started: this.started,
     }
 }
 
-/// Whether that very process still runs. A zombie does not.
-pub(super) fn is_alive(process: Process) -> bool {
-    start_time(process.pid) == Some(process.started)
-}
-
-/// When a process started, in clock ticks since boot; `None` for none and for a zombie.
-///
-/// Source: proc_pid_stat(5), fields 3 and 22.
-fn start_time(pid: i32) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is the name in parentheses and may contain anything.
-    let (_, rest) = text.rsplit_once(')')?;
-    let mut fields = rest.split_ascii_whitespace();
-    let state = fields.next()?;
-    if matches!(state, "Z" | "X" | "x") {
-        return None;
+fn is_alive(process: Process) -> bool {
+    store::Process {
+        pid: process.pid,
+        started: process.started,
     }
-    fields.nth(18)?.parse().ok()
+    .is_alive()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_process_is_known_by_its_start() {
-        let own = current_process();
-        assert!(own.started > 0);
-        assert!(is_alive(own));
-        assert!(!is_alive(Process {
-            started: own.started + 1,
-            ..own
-        }));
-        assert!(!is_alive(Process {
-            pid: i32::MAX,
-            started: 1,
-        }));
-    }
 
     #[test]
     fn without_a_state_a_container_is_created() {
@@ -200,7 +173,8 @@ mod tests {
             pid: 1,
             started: u64::MAX,
         };
-        dir.write_state(&State::created().running(1, shim, 5)).unwrap();
+        dir.write_state(&State::created().running(1, shim, 5))
+            .unwrap();
         assert_eq!(dir.state().unwrap().exit_code, 255);
     }
 }

@@ -1,9 +1,59 @@
-//! The life of a container.
+//! The life of a container: made from an image and a request, started under a
+//! shim, listened to, stopped, removed.
+//!
+//! A container is a row in the store's register (its name, its image) and a
+//! directory: `request.json` says what it is and never changes, `state.json` says
+//! what happened to it and is written by its shim alone, `log` holds its output,
+//! `fs` its own layer. There is no daemon: the shim is a process of its own that
+//! outlives the command that started it, and every verb reads the documents or
+//! talks to the shim's socket. A shim that was killed took the program with it;
+//! whoever reads the state sees that it is gone.
+//!
+//! `bundle`, `mounts`, `ports`, `record`'s transitions and `status` are pure.
 
-/// What can go wrong with containers.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// No container has this name or ID.
-    #[error("No such container: {0}")]
-    NotFound(String),
+mod attach;
+mod bundle;
+mod capabilities;
+mod create;
+mod dir;
+mod error;
+mod exec;
+mod find;
+mod inspect;
+mod list;
+mod logs;
+mod mounts;
+mod names;
+mod ports;
+mod protocol;
+mod record;
+mod remove;
+mod request;
+mod shim;
+pub mod signal;
+mod socket;
+mod start;
+mod status;
+mod stop;
+mod volumes;
+
+pub use attach::{Attached, Event, attach};
+pub use create::{Created, create};
+pub use error::Error;
+pub use exec::{ExecRequest, exec};
+pub use find::{find, rename};
+pub use inspect::{inspect, published};
+pub use list::{Filter, Summary, list, own_size};
+pub use logs::{LogEntry, LogOptions, Stream, logs};
+pub use protocol::Streams;
+pub use record::Status;
+pub use remove::{collect, remove};
+pub use request::{MountRequest, NetworkMode, Request, Ulimit};
+pub use shim::{SHIM_ARGV0, shim_main};
+pub use start::{StartOptions, Started, start};
+pub use stop::{StopOptions, kill, stop, wait};
+
+/// Nanoseconds since 1970.
+fn now() -> i64 {
+    i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX)
 }

@@ -8,7 +8,8 @@ impl MountRequest {
     /// Parses `-v`: `/host:/container[:options]`, `name:/container[:options]` or
     /// `/container`. A relative host path starts at `directory`.
     pub fn parse_volume(text: &str, directory: &Path) -> Result<Self, Error> {
-        let invalid = |why: &str| Error::Invalid(format!("invalid volume specification: '{text}'{why}"));
+        let invalid =
+            |why: &str| Error::Invalid(format!("invalid volume specification: '{text}'{why}"));
         let fields: Vec<&str> = text.split(':').collect();
         let (source, target, options) = match fields.as_slice() {
             [target] => ("", *target, ""),
@@ -119,7 +120,8 @@ struct Fields {
 
 impl Fields {
     fn take(&mut self, key: &str, value: Option<&str>, field: &str) -> Result<(), Error> {
-        let invalid = || Error::Invalid(format!("invalid field '{field}' must be a key=value pair"));
+        let invalid =
+            || Error::Invalid(format!("invalid field '{field}' must be a key=value pair"));
         let own = || value.map(str::to_owned).ok_or_else(invalid);
         let truth = || match value {
             None | Some("1" | "true" | "True" | "TRUE") => Ok(true),
@@ -143,14 +145,18 @@ impl Fields {
             "tmpfs-mode" => self.tmpfs.push(format!("mode={}", own()?)),
             "consistency" => {}
             _ => {
-                return Err(Error::Invalid(format!("unexpected key '{key}' in '{field}'")));
+                return Err(Error::Invalid(format!(
+                    "unexpected key '{key}' in '{field}'"
+                )));
             }
         }
         Ok(())
     }
 }
 
-const PROPAGATIONS: [&str; 6] = ["shared", "rshared", "slave", "rslave", "private", "rprivate"];
+const PROPAGATIONS: [&str; 6] = [
+    "shared", "rshared", "slave", "rslave", "private", "rprivate",
+];
 
 #[derive(Debug)]
 struct VolumeOptions {
@@ -226,7 +232,8 @@ fn clean(path: &Path) -> PathBuf {
 fn check_volume_name(name: &str) -> Result<(), Error> {
     let mut bytes = name.bytes();
     let good = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-    if bytes.next().is_some_and(|b| b.is_ascii_alphanumeric()) && bytes.all(good) && name.len() > 1 {
+    if bytes.next().is_some_and(|b| b.is_ascii_alphanumeric()) && bytes.all(good) && name.len() > 1
+    {
         return Ok(());
     }
     Err(Error::Invalid(format!(
@@ -303,7 +310,11 @@ mod tests {
                 options: "noexec,size=1m,mode=700".to_owned(),
             }
         );
-        assert!(mount("type=nosuch,target=/x").unwrap_err().contains("mount type"));
+        assert!(
+            mount("type=nosuch,target=/x")
+                .unwrap_err()
+                .contains("mount type")
+        );
         assert!(mount("type=bind,target=/x").is_err());
         assert!(mount("source=/x").is_err());
         assert!(mount("bogus=1,target=/x").is_err());

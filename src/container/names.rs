@@ -41,7 +41,9 @@ pub(super) fn generate(digit: bool) -> String {
 /// Whether Docker would take this name.
 pub(super) fn check(name: &str) -> Result<(), Error> {
     let mut bytes = name.bytes();
-    let first = bytes.next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let first = bytes
+        .next()
+        .is_some_and(|byte| byte.is_ascii_alphanumeric());
     let mut rest = bytes.clone();
     let good = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     if first && rest.len() >= 1 && rest.all(good) {
@@ -82,7 +84,11 @@ mod tests {
     fn names_look_like_dockers() {
         let name = generate(false);
         let (left, right) = name.split_once('_').unwrap();
-        assert!(left.bytes().chain(right.bytes()).all(|b| b.is_ascii_lowercase()));
+        assert!(
+            left.bytes()
+                .chain(right.bytes())
+                .all(|b| b.is_ascii_lowercase())
+        );
         assert!(generate(true).ends_with(|c: char| c.is_ascii_digit()));
         check(&name).unwrap();
     }

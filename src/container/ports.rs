@@ -55,7 +55,10 @@ pub(super) fn render(forwards: &[PortForward], expose: &[String]) -> String {
             .iter()
             .any(|forward| forward.container_port == port && forward.protocol == protocol);
         if !published {
-            groups.entry((protocol, None)).or_default().push((port, port));
+            groups
+                .entry((protocol, None))
+                .or_default()
+                .push((port, port));
         }
     }
     let mut shown: Vec<(u16, String)> = Vec::new();
@@ -87,11 +90,7 @@ fn runs(pairs: &[(u16, u16)]) -> Vec<((u16, u16), (u16, u16))> {
     runs
 }
 
-fn show(
-    host: Option<IpAddr>,
-    protocol: &str,
-    (first, last): ((u16, u16), (u16, u16)),
-) -> String {
+fn show(host: Option<IpAddr>, protocol: &str, (first, last): ((u16, u16), (u16, u16))) -> String {
     let range = |first: u16, last: u16| match first == last {
         true => first.to_string(),
         false => format!("{first}-{last}"),
@@ -130,19 +129,31 @@ mod tests {
     #[test]
     fn ports_read_as_dockers() {
         let both = [forward("0.0.0.0", 8080, 80), forward("::", 8080, 80)];
-        assert_eq!(render(&both, &[]), "0.0.0.0:8080->80/tcp, [::]:8080->80/tcp");
+        assert_eq!(
+            render(&both, &[]),
+            "0.0.0.0:8080->80/tcp, [::]:8080->80/tcp"
+        );
         let range = [8000, 8001, 8002].map(|port| forward("0.0.0.0", port, port));
         assert_eq!(render(&range, &[]), "0.0.0.0:8000-8002->8000-8002/tcp");
         let gap = [forward("127.0.0.1", 90, 80), forward("127.0.0.1", 95, 81)];
-        assert_eq!(render(&gap, &[]), "127.0.0.1:90->80/tcp, 127.0.0.1:95->81/tcp");
+        assert_eq!(
+            render(&gap, &[]),
+            "127.0.0.1:90->80/tcp, 127.0.0.1:95->81/tcp"
+        );
         let expose = ["80/tcp".to_owned(), "443".to_owned(), "53/udp".to_owned()];
-        assert_eq!(render(&both[..1], &expose), "53/udp, 0.0.0.0:8080->80/tcp, 443/tcp");
+        assert_eq!(
+            render(&both[..1], &expose),
+            "53/udp, 0.0.0.0:8080->80/tcp, 443/tcp"
+        );
         assert_eq!(render(&[], &[]), "");
     }
 
     #[test]
     fn exposed_ports_and_nonsense() {
-        assert_eq!(exposed("80-81/udp"), [(80, "udp".to_owned()), (81, "udp".to_owned())]);
+        assert_eq!(
+            exposed("80-81/udp"),
+            [(80, "udp".to_owned()), (81, "udp".to_owned())]
+        );
         assert!(exposed("x").is_empty() && exposed("0").is_empty() && exposed("9-1").is_empty());
     }
 }

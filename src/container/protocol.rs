@@ -85,9 +85,9 @@ pub(super) struct Refusal {
 
 /// How a program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Exited {
+pub(super) struct Exited {
     /// Its exit code, 128 plus the number for a signal.
-    pub code: i32,
+    pub(super) code: i32,
 }
 
 /// From a client to the shim.
@@ -286,7 +286,10 @@ mod tests {
         let exited = Tell::Exited(Exited { code: 3 }).encode().unwrap();
         send(theirs.as_fd(), &exited, SendFlags::empty()).unwrap();
         drop(theirs);
-        assert!(matches!(hear(&ours).unwrap(), Some(Tell::Exited(Exited { code: 3 }))));
+        assert!(matches!(
+            hear(&ours).unwrap(),
+            Some(Tell::Exited(Exited { code: 3 }))
+        ));
         assert!(hear(&ours).unwrap().is_none());
     }
 

@@ -14,7 +14,7 @@ const VERSION: u32 = 1;
 /// `request.json`: what the container is, written once. A start needs this, the
 /// container's row and its image's layers, nothing else.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Record {
+pub(super) struct Record {
     version: u32,
     /// The container's ID.
     pub id: String,
@@ -30,7 +30,7 @@ pub struct Record {
 
 impl Record {
     /// A record of the current format.
-    pub fn new(id: String, image_id: String, created_at: i64, request: Request) -> Self {
+    pub(super) fn new(id: String, image_id: String, created_at: i64, request: Request) -> Self {
         Self {
             version: VERSION,
             id,
@@ -70,7 +70,7 @@ impl Status {
 
 /// A process that cannot be mistaken for a later one with the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Process {
+pub(super) struct Process {
     /// Its number.
     pub pid: i32,
     /// When it started, in clock ticks since boot.
@@ -79,7 +79,7 @@ pub struct Process {
 
 /// `state.json`: what happened to the container; only its shim writes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct State {
+pub(super) struct State {
     version: u32,
     /// What it is doing.
     pub status: Status,
@@ -105,7 +105,7 @@ pub struct State {
 
 /// A running container's place on the default bridge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NetworkState {
+pub(super) struct NetworkState {
     /// Its address.
     pub address: Ipv4Addr,
     /// The bridge's.
@@ -118,7 +118,7 @@ pub struct NetworkState {
 
 impl State {
     /// A container that was never started.
-    pub fn created() -> Self {
+    pub(super) fn created() -> Self {
         Self {
             version: VERSION,
             status: Status::Created,
@@ -131,6 +131,14 @@ impl State {
             out_of_memory: false,
             network: None,
             ports: Vec::new(),
+        }
+    }
+
+    /// A container whose documents cannot be read.
+    pub(super) fn dead() -> Self {
+        Self {
+            status: Status::Dead,
+            ..Self::created()
         }
     }
 
@@ -189,7 +197,7 @@ impl State {
     }
 
     /// Whether its first process runs.
-    pub fn is_running(&self) -> bool {
+    pub(super) fn is_running(&self) -> bool {
         self.status == Status::Running
     }
 }
@@ -209,8 +217,14 @@ mod tests {
         assert!(running.is_running());
         assert_eq!(running.started_at, Some(1_000));
         let exited = running.exited(3, false, 2_000);
-        assert_eq!((exited.status, exited.exit_code, exited.pid), (Status::Exited, 3, 0));
-        assert_eq!((exited.started_at, exited.finished_at), (Some(1_000), Some(2_000)));
+        assert_eq!(
+            (exited.status, exited.exit_code, exited.pid),
+            (Status::Exited, 3, 0)
+        );
+        assert_eq!(
+            (exited.started_at, exited.finished_at),
+            (Some(1_000), Some(2_000))
+        );
         assert_eq!(exited.shim, None);
     }
 

@@ -225,9 +225,9 @@ impl MountRequest {
     /// Where it goes in the container.
     pub fn target(&self) -> &str {
         match self {
-            Self::Bind { target, .. } | Self::Volume { target, .. } | Self::Tmpfs { target, .. } => {
-                target
-            }
+            Self::Bind { target, .. }
+            | Self::Volume { target, .. }
+            | Self::Tmpfs { target, .. } => target,
         }
     }
 }
@@ -316,8 +316,13 @@ impl Request {
         if self.memory_bytes.is_some_and(|bytes| bytes < LEAST_MEMORY) {
             return invalid("Minimum memory limit allowed is 6MB".to_owned());
         }
-        let most = u64::try_from(cpus).unwrap_or(u64::MAX).saturating_mul(1_000_000_000);
-        if self.nano_cpus.is_some_and(|nano| nano > most || nano < 10_000_000) {
+        let most = u64::try_from(cpus)
+            .unwrap_or(u64::MAX)
+            .saturating_mul(1_000_000_000);
+        if self
+            .nano_cpus
+            .is_some_and(|nano| nano > most || nano < 10_000_000)
+        {
             return invalid(format!(
                 "Range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
             ));
@@ -332,15 +337,23 @@ impl Request {
     fn check_security_option(&self, option: &str) -> Result<(), Error> {
         let known = matches!(
             option,
-            "no-new-privileges" | "no-new-privileges:true" | "no-new-privileges=true"
-                | "no-new-privileges:false" | "no-new-privileges=false" | "seccomp=unconfined"
-                | "seccomp:unconfined" | "seccomp=builtin" | "systempaths=unconfined"
+            "no-new-privileges"
+                | "no-new-privileges:true"
+                | "no-new-privileges=true"
+                | "no-new-privileges:false"
+                | "no-new-privileges=false"
+                | "seccomp=unconfined"
+                | "seccomp:unconfined"
+                | "seccomp=builtin"
+                | "systempaths=unconfined"
         ) || option.starts_with("apparmor")
             || option.starts_with("label");
         if known {
             return Ok(());
         }
-        Err(Error::Invalid(format!("invalid --security-opt: \"{option}\"")))
+        Err(Error::Invalid(format!(
+            "invalid --security-opt: \"{option}\""
+        )))
     }
 
     /// Whether a security option is set.

@@ -94,7 +94,9 @@ mod tests {
         ] {
             assert_eq!(parse(text).unwrap(), want, "{text}");
         }
-        for text in ["", "SIG", "SIGNOPE", "0", "65", "-1", "RTMIN+99", "RTMAX-40"] {
+        for text in [
+            "", "SIG", "SIGNOPE", "0", "65", "-1", "RTMIN+99", "RTMAX-40",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
     }

@@ -15,14 +15,14 @@ use crate::fs::{At, PathError};
 const BACKLOG: i32 = 64;
 const NAME: &str = "socket";
 
-/// Makes the container's socket and listens on it. What an earlier shim left is replaced.
+/// Makes the container's socket and listens on it, accepting without waiting. What an earlier shim left is replaced.
 pub(super) fn listen(dir: &Dir) -> Result<OwnedFd, PathError> {
     std::fs::create_dir_all(dir.run()).at("create", dir.run())?;
     let path = dir.run().join(NAME);
     crate::fs::remove_tree(&path)?;
     let socket = || -> io::Result<OwnedFd> {
         let (_directory, address) = address(dir.run())?;
-        let socket = new()?;
+        let socket = new(SocketFlags::NONBLOCK)?;
         bind(&socket, &address)?;
         start_listening(&socket, BACKLOG)?;
         Ok(socket)
@@ -34,7 +34,7 @@ pub(super) fn listen(dir: &Dir) -> Result<OwnedFd, PathError> {
 pub(super) fn connect_to(dir: &Dir) -> Result<Option<OwnedFd>, PathError> {
     let socket = || -> io::Result<OwnedFd> {
         let (_directory, address) = address(dir.run())?;
-        let socket = new()?;
+        let socket = new(SocketFlags::empty())?;
         connect(&socket, &address)?;
         Ok(socket)
     };
@@ -57,13 +57,10 @@ pub(super) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     )?)
 }
 
-fn new() -> io::Result<OwnedFd> {
-    Ok(socket_with(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )?)
+fn new(flags: SocketFlags) -> io::Result<OwnedFd> {
+    let flags = flags | SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    Ok(socket)
 }
 
 /// The address of the socket in `directory`, through a descriptor: the path

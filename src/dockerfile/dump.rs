@@ -14,7 +14,11 @@ pub(super) fn dump(nodes: &[Node]) -> String {
 fn expression(node: &Node) -> String {
     let mut text = node.name.text.to_lowercase();
     if !node.flags.is_empty() {
-        let flags: Vec<_> = node.flags.iter().map(|flag| quote(&flag.word.text)).collect();
+        let flags: Vec<_> = node
+            .flags
+            .iter()
+            .map(|flag| quote(&flag.word.text))
+            .collect();
         text.push_str(&format!(" [{}]", flags.join(" ")));
     }
     if let Some(child) = &node.child {

@@ -81,7 +81,9 @@ impl<'p> Pattern<'p> {
     ) -> Result<String> {
         let regex = self.compile(self.tokens.iter(), false, true)?;
         let limit = if all { 0 } else { 1 };
-        let matches = regex.find_iter(&value).take(if all { usize::MAX } else { 1 });
+        let matches = regex
+            .find_iter(&value)
+            .take(if all { usize::MAX } else { 1 });
         let size = matches.count().saturating_mul(replacement.len());
         if size.saturating_add(value.len()) > max_bytes {
             return Err(format!("the result is larger than {max_bytes} bytes"));

@@ -68,7 +68,10 @@ mod tests {
         let options = ["RUN", "ENV", "ENTRYPOINT"];
         assert_eq!(closest("RNU", &options).as_deref(), Some("RUN"));
         assert_eq!(closest("rnu", &options).as_deref(), Some("run"));
-        assert_eq!(closest("Entrypont", &options).as_deref(), Some("entrypoint"));
+        assert_eq!(
+            closest("Entrypont", &options).as_deref(),
+            Some("entrypoint")
+        );
         assert_eq!(closest("run", &options), None);
         assert_eq!(closest("MAINTAIN", &options), None);
         assert_eq!(closest("", &options), None);

@@ -62,15 +62,37 @@ impl Error {
         match self {
             Self::Invalid(_) => ErrorKind::InvalidInput,
             Self::Unsupported(_) => ErrorKind::Unsupported,
-            Self::Image(image::Error::NotFound(_))
-            | Self::Container(container::Error::NotFound(_)) => ErrorKind::NotFound,
+            Self::Image(image::Error::NotFound(_)) => ErrorKind::NotFound,
             Self::Image(image::Error::Ambiguous(_) | image::Error::Reference(_)) => {
                 ErrorKind::InvalidInput
             }
             Self::Conflict(_)
             | Self::Image(image::Error::NameInUse { .. } | image::Error::InUse { .. })
             | Self::Store(store::Error::NameTaken { .. }) => ErrorKind::Conflict,
+            Self::Container(error) => container_kind(error),
             _ => ErrorKind::Internal,
         }
+    }
+}
+
+fn container_kind(error: &container::Error) -> ErrorKind {
+    use container::Error;
+    match error {
+        Error::NotFound(_) => ErrorKind::NotFound,
+        Error::Ambiguous(_)
+        | Error::Invalid(_)
+        | Error::InvalidName(_)
+        | Error::NoCommand
+        | Error::User(_)
+        | Error::NotStarted {
+            code: 126 | 127, ..
+        } => ErrorKind::InvalidInput,
+        Error::NameTaken { .. }
+        | Error::NotRunning(_)
+        | Error::CannotKill { .. }
+        | Error::StillRunning(_)
+        | Error::AttachStopped
+        | Error::Busy(_) => ErrorKind::Conflict,
+        _ => ErrorKind::Internal,
     }
 }

@@ -14,6 +14,11 @@ mod system;
 
 pub use changes::apply_changes;
 pub use config::Config;
+pub use containers::{
+    Attached, ContainerFilter, ContainerRequest, ContainerSummary, Created, Event, ExecRequest,
+    LogEntry, LogOptions, MountRequest, NetworkMode, PortForward, PortPublish, StartOptions,
+    Started, Status, StopOptions, Stream, Streams, Ulimit, run_code, signal,
+};
 pub use dockerfile::DockerfileText;
 pub use error::{Error, ErrorKind};
 pub use images::{HistoryEntry, ImageDetails, ImageFilter, ImageSummary, Pruned, RemoveOptions};

@@ -29,7 +29,10 @@ impl Lock {
     pub fn exclusive(path: &Path) -> Result<Self, PathError> {
         let file = Self::open(path)?;
         file.lock().at("lock", path)?;
-        Ok(Self { file, transient: None })
+        Ok(Self {
+            file,
+            transient: None,
+        })
     }
 
     /// Waits for the exclusive lock on `path`, whose file is removed with the
@@ -51,14 +54,20 @@ impl Lock {
     pub fn shared(path: &Path) -> Result<Self, PathError> {
         let file = Self::open(path)?;
         file.lock_shared().at("lock", path)?;
-        Ok(Self { file, transient: None })
+        Ok(Self {
+            file,
+            transient: None,
+        })
     }
 
     /// Takes the exclusive lock on `path` if nobody holds it.
     pub fn try_exclusive(path: &Path) -> Result<Option<Self>, PathError> {
         let file = Self::open(path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Self { file, transient: None })),
+            Ok(()) => Ok(Some(Self {
+                file,
+                transient: None,
+            })),
             Err(std::fs::TryLockError::WouldBlock) => Ok(None),
             Err(std::fs::TryLockError::Error(err)) => Err(err).at("lock", path),
         }

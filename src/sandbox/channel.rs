@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
 };
 use serde::{Deserialize, Serialize};
 
@@ -43,7 +44,11 @@ pub(super) enum Report {
     /// The program could not be executed.
     NotExecuted { command: String, errno: i32 },
     /// The program ended.
-    Ended { code: Option<i32>, signal: i32, out_of_memory: bool },
+    Ended {
+        code: Option<i32>,
+        signal: i32,
+        out_of_memory: bool,
+    },
 }
 
 /// Sends one message with descriptors.
@@ -53,13 +58,20 @@ pub(super) fn send(
     descriptors: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
     let body = serde_json::to_vec(message)?;
-    let length = u32::try_from(body.len()).map_err(|_| io::ErrorKind::InvalidInput)?.to_le_bytes();
+    let length = u32::try_from(body.len())
+        .map_err(|_| io::ErrorKind::InvalidInput)?
+        .to_le_bytes();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    rustix::net::sendmsg(socket.as_fd(), &[IoSlice::new(&length)], &mut control, SendFlags::NOSIGNAL)?;
+    rustix::net::sendmsg(
+        socket.as_fd(),
+        &[IoSlice::new(&length)],
+        &mut control,
+        SendFlags::NOSIGNAL,
+    )?;
     socket.write_all(&body)
 }
 

@@ -33,14 +33,24 @@ pub(super) struct Failure {
 
 impl Failure {
     pub(super) fn step(step: &str, err: &io::Error) -> Self {
-        Self { step: step.to_owned(), errno: err.raw_os_error().unwrap_or(libc::EIO), program: false }
+        Self {
+            step: step.to_owned(),
+            errno: err.raw_os_error().unwrap_or(libc::EIO),
+            program: false,
+        }
     }
 
     fn report(self) -> Report {
         if self.program {
-            Report::NotExecuted { command: self.step, errno: self.errno }
+            Report::NotExecuted {
+                command: self.step,
+                errno: self.errno,
+            }
         } else {
-            Report::Failed { step: self.step, errno: self.errno }
+            Report::Failed {
+                step: self.step,
+                errno: self.errno,
+            }
         }
     }
 }
@@ -50,7 +60,9 @@ impl Failure {
 /// and reports its end. Returns the process' exit code.
 pub fn main() -> i32 {
     let Ok(socket) = take_socket() else { return 1 };
-    let Ok(Some((order, descriptors))) = channel::receive::<Order>(&socket) else { return 1 };
+    let Ok(Some((order, descriptors))) = channel::receive::<Order>(&socket) else {
+        return 1;
+    };
     match run(&socket, order, descriptors) {
         Ok(()) => 0,
         Err(failure) => {
@@ -71,16 +83,21 @@ fn take_socket() -> io::Result<UnixStream> {
 fn run(socket: &UnixStream, order: Order, mut descriptors: Vec<OwnedFd>) -> Result<(), Failure> {
     let spec = &order.spec;
     if spec.die_with_parent {
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).during("follow the parent")?;
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+            .during("follow the parent")?;
     }
     let wanted = usize::from(order.has_network) + if order.has_stdio { 3 } else { 0 };
     if descriptors.len() != wanted {
-        return Err(Failure::step("receive descriptors", &io::ErrorKind::InvalidData.into()));
+        return Err(Failure::step(
+            "receive descriptors",
+            &io::ErrorKind::InvalidData.into(),
+        ));
     }
     let network = order.has_network.then(|| descriptors.pop()).flatten();
     join_network(spec, network)?;
     let warnings = Vec::new();
-    let namespaces = UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS | UnshareFlags::NEWCGROUP;
+    let namespaces =
+        UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS | UnshareFlags::NEWCGROUP;
     rustix::thread::unshare(namespaces).during("make namespaces")?;
     let (mut verdict, tell) = io::pipe().during("open a pipe")?;
     match process::fork_single_threaded(true).during("start the first process")? {
@@ -94,10 +111,13 @@ fn run(socket: &UnixStream, order: Order, mut descriptors: Vec<OwnedFd>) -> Resu
         Fork::Parent(pid) => {
             drop((tell, descriptors));
             let mut text = Vec::new();
-            verdict.read_to_end(&mut text).during("hear of the program")?;
+            verdict
+                .read_to_end(&mut text)
+                .during("hear of the program")?;
             if !text.is_empty() {
                 drop(wait(pid));
-                let lost = || Failure::step("start the program", &io::ErrorKind::InvalidData.into());
+                let lost =
+                    || Failure::step("start the program", &io::ErrorKind::InvalidData.into());
                 return Err(serde_json::from_slice(&text).unwrap_or_else(|_| lost()));
             }
             watch(socket, pid, warnings)
@@ -108,13 +128,15 @@ fn run(socket: &UnixStream, order: Order, mut descriptors: Vec<OwnedFd>) -> Resu
 fn join_network(spec: &Spec, network: Option<OwnedFd>) -> Result<(), Failure> {
     match (spec.network, network) {
         (NetworkNamespace::Host, _) => Ok(()),
-        (NetworkNamespace::Passed, Some(network)) => {
-            rustix::thread::move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
-                .during("join the network namespace")
-        }
-        (NetworkNamespace::Passed, None) => {
-            Err(Failure::step("join the network namespace", &io::ErrorKind::InvalidInput.into()))
-        }
+        (NetworkNamespace::Passed, Some(network)) => rustix::thread::move_into_link_name_space(
+            network.as_fd(),
+            Some(LinkNameSpaceType::Network),
+        )
+        .during("join the network namespace"),
+        (NetworkNamespace::Passed, None) => Err(Failure::step(
+            "join the network namespace",
+            &io::ErrorKind::InvalidInput.into(),
+        )),
         (NetworkNamespace::Isolated, _) => {
             rustix::thread::unshare(UnshareFlags::NEWNET).during("make a network namespace")?;
             process::loopback_up().during("bring the loopback device up")
@@ -127,7 +149,10 @@ fn become_program(order: &Order, descriptors: Vec<OwnedFd>, socket: &UnixStream)
     match prepare(order, descriptors, socket) {
         Ok(program) => {
             let err = process::execute(&program.path, &program.argv, &program.env);
-            Failure { program: true, ..Failure::step(&order.spec.argv[0], &err) }
+            Failure {
+                program: true,
+                ..Failure::step(&order.spec.argv[0], &err)
+            }
         }
         Err(failure) => failure,
     }
@@ -140,10 +165,15 @@ struct Program {
     env: Vec<CString>,
 }
 
-fn prepare(order: &Order, descriptors: Vec<OwnedFd>, socket: &UnixStream) -> Result<Program, Failure> {
+fn prepare(
+    order: &Order,
+    descriptors: Vec<OwnedFd>,
+    socket: &UnixStream,
+) -> Result<Program, Failure> {
     let spec = &order.spec;
     if spec.die_with_parent {
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).during("follow the parent")?;
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+            .during("follow the parent")?;
     }
     rustix::process::setsid().during("start a session")?;
     if let Some(name) = &spec.hostname {
@@ -159,7 +189,9 @@ fn prepare(order: &Order, descriptors: Vec<OwnedFd>, socket: &UnixStream) -> Res
     }
     process::reset_signals().during("reset the signals")?;
     let texts = |list: &[String]| -> Result<Vec<CString>, Failure> {
-        let each = list.iter().map(|text| CString::new(text.as_str()).map_err(io::Error::from));
+        let each = list
+            .iter()
+            .map(|text| CString::new(text.as_str()).map_err(io::Error::from));
         each.collect::<Result<_, _>>().during("read the command")
     };
     let (argv, env) = (texts(&spec.argv)?, texts(&spec.env)?);
@@ -170,7 +202,8 @@ fn prepare(order: &Order, descriptors: Vec<OwnedFd>, socket: &UnixStream) -> Res
     identity::assume(spec)?;
     if spec.die_with_parent {
         // Changing the user clears it.
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).during("follow the parent")?;
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+            .during("follow the parent")?;
     }
     let cwd = format!("enter the working directory {}", spec.cwd.display());
     rustix::process::chdir(&spec.cwd).during(&cwd)?;
@@ -207,13 +240,18 @@ fn connect(spec: &Spec, descriptors: Vec<OwnedFd>, socket: &UnixStream) -> Resul
         return dup2_stderr(stderr).during("connect standard error");
     }
     let Some(size) = spec.terminal else {
-        return Err(Failure::step("open a terminal", &io::ErrorKind::InvalidInput.into()));
+        return Err(Failure::step(
+            "open a terminal",
+            &io::ErrorKind::InvalidInput.into(),
+        ));
     };
     use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
     let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC;
-    let master = rustix::fs::open("/dev/ptmx", flags, rustix::fs::Mode::empty()).during("open a terminal")?;
+    let master = rustix::fs::open("/dev/ptmx", flags, rustix::fs::Mode::empty())
+        .during("open a terminal")?;
     unlockpt(&master).during("open a terminal")?;
-    let peer = ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY).during("open a terminal")?;
+    let peer = ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY)
+        .during("open a terminal")?;
     if size.rows > 0 && size.columns > 0 {
         let size = rustix::termios::Winsize {
             ws_row: size.rows,
@@ -225,7 +263,11 @@ fn connect(spec: &Spec, descriptors: Vec<OwnedFd>, socket: &UnixStream) -> Resul
     }
     channel::send(socket, &Report::Terminal, &[master.as_fd()]).during("hand over the terminal")?;
     rustix::process::ioctl_tiocsctty(&peer).during("take the terminal")?;
-    drop(rustix::fs::fchown(&peer, Some(rustix::fs::Uid::from_raw(spec.uid)), None));
+    drop(rustix::fs::fchown(
+        &peer,
+        Some(rustix::fs::Uid::from_raw(spec.uid)),
+        None,
+    ));
     dup2_stdin(&peer).during("connect standard input")?;
     dup2_stdout(&peer).during("connect standard output")?;
     dup2_stderr(&peer).during("connect standard error")?;
@@ -235,7 +277,8 @@ fn connect(spec: &Spec, descriptors: Vec<OwnedFd>, socket: &UnixStream) -> Resul
 /// `/dev/console` is the terminal.
 fn console(peer: &OwnedFd) -> Result<(), Failure> {
     std::fs::File::create("/dev/console").during("create /dev/console")?;
-    let name = std::fs::read_link(format!("/proc/self/fd/{}", peer.as_raw_fd())).during("name the terminal")?;
+    let name = std::fs::read_link(format!("/proc/self/fd/{}", peer.as_raw_fd()))
+        .during("name the terminal")?;
     rustix::mount::mount_bind(&name, "/dev/console").during("bind /dev/console")
 }
 
@@ -243,15 +286,26 @@ fn console(peer: &OwnedFd) -> Result<(), Failure> {
 /// environment.
 fn find_program(spec: &Spec) -> Result<CString, Failure> {
     let name = spec.argv.first().map_or("", String::as_str);
-    let missing = |errno: i32| Failure { step: name.to_owned(), errno, program: true };
+    let missing = |errno: i32| Failure {
+        step: name.to_owned(),
+        errno,
+        program: true,
+    };
     let to_c = |path: &str| CString::new(path).map_err(|_| missing(libc::ENOENT));
     if name.is_empty() {
         return Err(missing(libc::ENOENT));
     }
     if name.contains('/') {
-        return check(Path::new(name)).map_err(missing).and_then(|()| to_c(name));
+        return check(Path::new(name))
+            .map_err(missing)
+            .and_then(|()| to_c(name));
     }
-    let path = spec.env.iter().rev().find_map(|line| line.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH);
+    let path = spec
+        .env
+        .iter()
+        .rev()
+        .find_map(|line| line.strip_prefix("PATH="))
+        .unwrap_or(DEFAULT_PATH);
     let mut worst = libc::ENOENT;
     for dir in path.split(':') {
         let candidate = Path::new(if dir.is_empty() { "." } else { dir }).join(name);

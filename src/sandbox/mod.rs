@@ -6,6 +6,7 @@
 //! (`argv[0]` = [`INIT_ARGV0`]) that gets the specification through a socket.
 
 mod channel;
+mod enter;
 mod identity;
 mod init;
 mod rootfs;
@@ -13,6 +14,7 @@ mod seccomp;
 mod spawn;
 mod spec;
 
+pub use enter::{ExecSpec, enter};
 pub use init::main as init_main;
 pub use spawn::{Error, Exit, Killer, Running, Stdio, spawn};
 pub use spec::{

@@ -112,7 +112,14 @@ impl Running {
             return Ok(exit);
         }
         let exit = match channel::receive::<Report>(&self.socket)? {
-            Some((Report::Ended { code, signal, out_of_memory }, _)) => {
+            Some((
+                Report::Ended {
+                    code,
+                    signal,
+                    out_of_memory,
+                },
+                _,
+            )) => {
                 self.out_of_memory = out_of_memory;
                 code.map_or(Exit::Signal(signal), Exit::Code)
             }
@@ -169,16 +176,25 @@ impl Killer {
 
 /// Starts a sandbox. Returns when the program was executed, or why it was not.
 /// `network` is the descriptor for [`super::NetworkNamespace::Passed`].
-pub fn spawn(spec: &Spec, stdio: Stdio<'_>, network: Option<BorrowedFd<'_>>) -> Result<Running, Error> {
+pub fn spawn(
+    spec: &Spec,
+    stdio: Stdio<'_>,
+    network: Option<BorrowedFd<'_>>,
+) -> Result<Running, Error> {
     let set_up = |step: &str| {
         let step = step.to_owned();
         move |source| Error::SetUp { step, source }
     };
     let (socket, theirs) = UnixStream::pair().map_err(set_up("open a socket"))?;
-    let init = process::spawn_self(INIT_ARGV0, theirs.into()).map_err(set_up("start the init process"))?;
+    let init =
+        process::spawn_self(INIT_ARGV0, theirs.into()).map_err(set_up("start the init process"))?;
     let mut descriptors = Vec::new();
     let has_stdio = match stdio {
-        Stdio::Descriptors { stdin, stdout, stderr } => {
+        Stdio::Descriptors {
+            stdin,
+            stdout,
+            stderr,
+        } => {
             descriptors.extend([stdin, stdout, stderr]);
             true
         }
@@ -189,8 +205,17 @@ pub fn spawn(spec: &Spec, stdio: Stdio<'_>, network: Option<BorrowedFd<'_>>) -> 
         Seccomp::Unconfined => Vec::new(),
         Seccomp::Default => seccomp::default_filters(&spec.capabilities),
     };
-    let order = Order { spec: spec.clone(), has_stdio, has_network: network.is_some(), filters };
-    let starting = Starting { socket, init, terminal: None };
+    let order = Order {
+        spec: spec.clone(),
+        has_stdio,
+        has_network: network.is_some(),
+        filters,
+    };
+    let starting = Starting {
+        socket,
+        init,
+        terminal: None,
+    };
     channel::send(&starting.socket, &order, &descriptors).map_err(set_up("order the sandbox"))?;
     starting.finish()
 }
@@ -206,13 +231,19 @@ impl Starting {
     fn finish(mut self) -> Result<Running, Error> {
         loop {
             let report = channel::receive::<Report>(&self.socket);
-            let report = report.map_err(|source| Error::SetUp { step: "hear of the sandbox".to_owned(), source })?;
+            let report = report.map_err(|source| Error::SetUp {
+                step: "hear of the sandbox".to_owned(),
+                source,
+            })?;
             match report {
                 Some((Report::Terminal, mut descriptors)) => self.terminal = descriptors.pop(),
                 Some((Report::Started { pid, warnings }, _)) => return self.running(pid, warnings),
                 Some((Report::Failed { step, errno }, _)) => {
                     drop(self.init.wait());
-                    return Err(Error::SetUp { step, source: io::Error::from_raw_os_error(errno) });
+                    return Err(Error::SetUp {
+                        step,
+                        source: io::Error::from_raw_os_error(errno),
+                    });
                 }
                 Some((Report::NotExecuted { command, errno }, _)) => {
                     drop(self.init.wait());
@@ -235,12 +266,30 @@ impl Starting {
             Err(err) => {
                 drop(self.init.kill());
                 drop(self.init.wait());
-                return Err(Error::SetUp { step: "watch the sandbox".to_owned(), source: err.into() });
+                return Err(Error::SetUp {
+                    step: "watch the sandbox".to_owned(),
+                    source: err.into(),
+                });
             }
         };
-        let killer = Killer { process: Arc::new(process) };
-        let Self { socket, init, terminal } = self;
-        Ok(Running { socket, init, pid, killer, terminal, warnings, ended: None, out_of_memory: false })
+        let killer = Killer {
+            process: Arc::new(process),
+        };
+        let Self {
+            socket,
+            init,
+            terminal,
+        } = self;
+        Ok(Running {
+            socket,
+            init,
+            pid,
+            killer,
+            terminal,
+            warnings,
+            ended: None,
+            out_of_memory: false,
+        })
     }
 }
 

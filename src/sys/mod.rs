@@ -3,5 +3,7 @@
 //! Prefer `rustix` directly where it has the call; this module holds what it
 //! lacks, and everything that starts a process.
 
+pub mod myself;
 pub mod netns;
 pub mod process;
+pub mod signals;

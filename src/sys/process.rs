@@ -9,7 +9,10 @@ use std::process::{Child, Command, Stdio};
 
 /// Starts this program again under the name `argv0`, with `stdin` as its
 /// standard input, an empty environment and nothing else of ours.
-#[allow(clippy::disallowed_methods, reason = "this is the place that starts processes")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "this is the place that starts processes"
+)]
 pub fn spawn_self(argv0: &str, stdin: OwnedFd) -> io::Result<Child> {
     Command::new("/proc/self/exe")
         .arg0(argv0)
@@ -69,8 +72,19 @@ pub fn execute(program: &CString, argv: &[CString], env: &[CString]) -> io::Erro
 /// Marks every descriptor from `first` on close-on-exec.
 pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     // SAFETY: the call takes numbers only, and marks descriptors without closing them.
-    let done = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            u32::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Gives every signal its default disposition and blocks none. Rust programs
@@ -88,7 +102,11 @@ pub fn reset_signals() -> io::Result<()> {
     unsafe { libc::sigemptyset(none.as_mut_ptr()) };
     // SAFETY: the set was just initialised; the old one is not asked for.
     let done = unsafe { libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut()) };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// One instruction of a classic BPF program, as the kernel takes it.
@@ -106,11 +124,18 @@ pub fn install_filter(program: &[FilterInstruction]) -> io::Result<()> {
             k: u32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
         })
         .collect();
-    let program = libc::sock_fprog { len: length, filter: instructions.as_ptr().cast_mut() };
+    let program = libc::sock_fprog {
+        len: length,
+        filter: instructions.as_ptr().cast_mut(),
+    };
     // SAFETY: the program points to `len` instructions that live through the call;
     // the kernel copies and checks them.
     let done = unsafe { libc::syscall(libc::SYS_seccomp, 1_u64, 0_u64, &raw const program) };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Brings the loopback device of the current network namespace up.
@@ -123,7 +148,11 @@ pub fn loopback_up() -> io::Result<()> {
     request[16..18].copy_from_slice(&flags.to_ne_bytes());
     // SAFETY: `request` is an ifreq of 40 bytes with name and flags, read by the call.
     let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, request.as_ptr()) };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Ends this process at once: no destructors, no flushing. For the child of a

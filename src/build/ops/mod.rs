@@ -50,12 +50,17 @@ impl Tools<'_> {
 
 /// The users of a tree.
 pub(super) fn users(view: &View) -> Result<Users, PathError> {
-    let read = |path| Ok::<_, PathError>(view.read(Path::new(path), USERS_LIMIT)?.unwrap_or_default());
+    let read =
+        |path| Ok::<_, PathError>(view.read(Path::new(path), USERS_LIMIT)?.unwrap_or_default());
     Ok(Users::parse(&read("etc/passwd")?, &read("etc/group")?))
 }
 
 /// The account that a user as written stands for; root for an empty text.
-pub(super) fn account(store: &Store, tree: Option<SnapshotId>, user: &str) -> Result<Account, AccountError> {
+pub(super) fn account(
+    store: &Store,
+    tree: Option<SnapshotId>,
+    user: &str,
+) -> Result<Account, AccountError> {
     let view = View::open(store, tree)?;
     Ok(users(&view)?.resolve(if user.is_empty() { "0" } else { user })?)
 }

@@ -98,8 +98,16 @@ pub(in crate::build) fn run(
     match exit {
         (Exit::Code(0), _) => {}
         (exit, out_of_memory) => {
-            let why = if out_of_memory { ": cannot allocate memory" } else { "" };
-            return Err(RunError::Exit { command, code: exit.code(), why });
+            let why = if out_of_memory {
+                ": cannot allocate memory"
+            } else {
+                ""
+            };
+            return Err(RunError::Exit {
+                command,
+                code: exit.code(),
+                why,
+            });
         }
     }
     let fs = active.fs();
@@ -116,7 +124,8 @@ fn attach<'t>(tools: &'t Tools<'_>) -> Result<&'t network::Attachment, RunError>
     let made = tools
         .network
         .get_or_init(|| network::attach(tools.store, &owner).map_err(|err| chain(&err)));
-    made.as_ref().map_err(|message| RunError::Network(message.clone()))
+    made.as_ref()
+        .map_err(|message| RunError::Network(message.clone()))
 }
 
 /// An error and its causes on one line.
@@ -143,7 +152,12 @@ fn specification(
     Ok(Spec {
         rootfs: RootFs {
             mountpoint: paths.mnt(),
-            overlay: Overlay { lower, upper: active.fs(), work: active.work(), volatile: true },
+            overlay: Overlay {
+                lower,
+                upper: active.fs(),
+                work: active.work(),
+                volatile: true,
+            },
         },
         mounts: Vec::new(),
         argv: op.argv.clone(),
@@ -195,35 +209,67 @@ fn environment(op: &RunOp, account: &Account) -> Vec<String> {
     for (name, value) in &op.proxy_env {
         add(name, value);
     }
-    add("HOME", if account.home.is_empty() { "/" } else { &account.home });
-    env.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
+    add(
+        "HOME",
+        if account.home.is_empty() {
+            "/"
+        } else {
+            &account.home
+        },
+    );
+    env.into_iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect()
 }
 
 /// `/etc/hosts`, `/etc/resolv.conf`, and the script of a heredoc.
-fn mount_files(tools: &Tools<'_>, op: &RunOp, spec: &mut Spec, step: StepId) -> Result<(), RunError> {
+fn mount_files(
+    tools: &Tools<'_>,
+    op: &RunOp,
+    spec: &mut Spec,
+    step: StepId,
+) -> Result<(), RunError> {
     let own_namespace = op.network == RunNetwork::Default;
     let kind = if own_namespace { "bridge" } else { "host" };
     let mut mount = |name: &str, target: String, text: &str, mode: u32| -> Result<(), PathError> {
         let source = tools.scratch.join(name);
         write_once(&source, text, mode)?;
         spec.mounts.push(Mount {
-            kind: MountKind::Bind { source, propagation: None },
+            kind: MountKind::Bind {
+                source,
+                propagation: None,
+            },
             target: PathBuf::from(target),
             read_only: true,
         });
         Ok(())
     };
     let extra: Vec<(String, IpAddr)> = tools.request.extra_hosts.clone();
-    mount(&format!("hosts-{kind}"), "/etc/hosts".to_owned(), &network::hosts_file(None, &extra), 0o644)?;
+    mount(
+        &format!("hosts-{kind}"),
+        "/etc/hosts".to_owned(),
+        &network::hosts_file(None, &extra),
+        0o644,
+    )?;
     if op.network != RunNetwork::None {
         let host = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
         let fallback = std::fs::read_to_string("/run/systemd/resolve/resolv.conf").ok();
         let text = network::resolv_conf(&host, fallback.as_deref(), own_namespace);
-        mount(&format!("resolv-{kind}"), "/etc/resolv.conf".to_owned(), &text, 0o644)?;
+        mount(
+            &format!("resolv-{kind}"),
+            "/etc/resolv.conf".to_owned(),
+            &text,
+            0o644,
+        )?;
     }
     if let Some(script) = &op.script {
         let target = format!("/dev/pipes/{}", script.name);
-        mount(&format!("script-{}", step.0), target, &script.content, 0o755)?;
+        mount(
+            &format!("script-{}", step.0),
+            target,
+            &script.content,
+            0o755,
+        )?;
     }
     Ok(())
 }
@@ -231,12 +277,15 @@ fn mount_files(tools: &Tools<'_>, op: &RunOp, spec: &mut Spec, step: StepId) -> 
 /// Writes a file that steps running at the same time share: complete or not there.
 fn write_once(path: &Path, text: &str, mode: u32) -> Result<(), PathError> {
     static WRITING: Mutex<()> = Mutex::new(());
-    let _writing = WRITING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _writing = WRITING
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     if path.exists() {
         return Ok(());
     }
     std::fs::write(path, text).at("write", path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).at("change the mode of", path)
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+        .at("change the mode of", path)
 }
 
 /// Starts the command, passes its output on, and waits for its end.
@@ -278,7 +327,11 @@ fn start_error(err: sandbox::Error, command: &str) -> RunError {
         sandbox::Error::CommandNotExecutable { .. } => 126,
         other => return RunError::Sandbox(other),
     };
-    RunError::Start { command: command.to_owned(), code, source: err }
+    RunError::Start {
+        command: command.to_owned(),
+        code,
+        source: err,
+    }
 }
 
 /// Passes a stream on until every writer has closed it.
@@ -286,7 +339,11 @@ fn forward(mut pipe: PipeReader, tools: &Tools<'_>, step: StepId, stream: Stream
     let mut buffer = [0; TAIL_LIMIT];
     while let Ok(count @ 1..) = pipe.read(&mut buffer) {
         let bytes = buffer[..count].to_vec();
-        tools.sink.event(Event::Log { step, stream, bytes });
+        tools.sink.event(Event::Log {
+            step,
+            stream,
+            bytes,
+        });
     }
 }
 

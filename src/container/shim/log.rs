@@ -157,7 +157,13 @@ mod tests {
     #[test]
     fn the_format_is_dockers() {
         let mut out = Vec::new();
-        encode(Stream::Stderr, &mut Vec::new(), b"x\n", "2026-01-02T03:04:05Z", &mut out);
+        encode(
+            Stream::Stderr,
+            &mut Vec::new(),
+            b"x\n",
+            "2026-01-02T03:04:05Z",
+            &mut out,
+        );
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "{\"log\":\"x\\n\",\"stream\":\"stderr\",\"time\":\"2026-01-02T03:04:05Z\"}\n"

@@ -40,7 +40,10 @@ pub fn shim_main() -> i32 {
 /// Leaves the command's session and hears what to do.
 fn born() -> std::io::Result<(OwnedFd, StartOrder)> {
     let socket = std::io::stdin().as_fd().try_clone_to_owned()?;
-    let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
+    let null = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")?;
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(&null)?;
     rustix::stdio::dup2_stderr(&null)?;

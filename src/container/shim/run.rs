@@ -79,19 +79,25 @@ impl Kept {
         let record = dir.record()?;
         let before = dir.state()?;
         let auto_remove = record.request.auto_remove;
-        Self::launch(order, dir.clone(), paths.clone(), record, before.clone(), lock).inspect_err(
-            |error| {
-                // The first failure is the one to tell.
-                if auto_remove {
-                    let _kept = Store::open(paths)
-                        .map_err(Error::from)
-                        .and_then(|store| remove::erase(&store, &dir));
-                } else {
-                    let code = i32::from(error.run_code());
-                    let _kept = dir.write_state(&before.not_started(code, error.chain()));
-                }
-            },
+        Self::launch(
+            order,
+            dir.clone(),
+            paths.clone(),
+            record,
+            before.clone(),
+            lock,
         )
+        .inspect_err(|error| {
+            // The first failure is the one to tell.
+            if auto_remove {
+                let _kept = Store::open(paths)
+                    .map_err(Error::from)
+                    .and_then(|store| remove::erase(&store, &dir));
+            } else {
+                let code = i32::from(error.run_code());
+                let _kept = dir.write_state(&before.not_started(code, error.chain()));
+            }
+        })
     }
 
     fn launch(
@@ -164,7 +170,9 @@ impl Kept {
             add(Source::Listener, listener.as_fd(), PollFlags::IN);
         }
         for (at, client) in self.clients.iter().enumerate() {
-            let session = client.session.and_then(|session| self.sessions.get(&session));
+            let session = client
+                .session
+                .and_then(|session| self.sessions.get(&session));
             let listen = session.is_none_or(Session::takes_input) || !client.streams.stdin;
             add(Source::Client(at), client.socket(), client.interest(listen));
         }
@@ -207,21 +215,24 @@ impl Kept {
         }
     }
 
-    /// Takes a new client in, if it may do as this process' user does.
+    /// Takes new clients in that may do as this process' user does.
     fn accept(&mut self) {
-        let Some(listener) = &self.listener else { return };
-        let Ok(socket) = accept_with(listener, SocketFlags::CLOEXEC) else {
+        let Some(listener) = &self.listener else {
             return;
         };
         let own = rustix::process::geteuid();
-        let allowed = socket_peercred(&socket).is_ok_and(|peer| peer.uid == own || peer.uid.is_root());
-        if allowed {
-            self.clients.push(Client::new(socket));
+        while let Ok(socket) = accept_with(listener, SocketFlags::CLOEXEC) {
+            let peer = socket_peercred(&socket);
+            if peer.is_ok_and(|peer| peer.uid == own || peer.uid.is_root()) {
+                self.clients.push(Client::new(socket));
+            }
         }
     }
 
     fn hear(&mut self, at: usize) {
-        let Some(ask) = self.clients[at].hear() else { return };
+        let Some(ask) = self.clients[at].hear() else {
+            return;
+        };
         match ask {
             // A shim is born once.
             Ask::Start(_) => self.clients[at].leave(),
@@ -230,7 +241,10 @@ impl Kept {
             Ask::Exec(order) => self.exec(at, &order),
             Ask::Signal(signal) => {
                 let session = self.clients[at].session.unwrap_or(FIRST);
-                let sent = self.sessions.get(&session).map(|session| session.signal(signal));
+                let sent = self
+                    .sessions
+                    .get(&session)
+                    .map(|session| session.signal(signal));
                 let tell = match sent {
                     Some(Ok(())) => Tell::Signalled,
                     _ => refusal(&Error::NotRunning(self.dir.id().to_owned())),
@@ -294,7 +308,9 @@ impl Kept {
         };
         let pid = first.pid();
         let started = spec.and_then(|spec| {
-            Ok(Session::start(wiring, |stdio| sandbox::enter(pid, &spec, stdio))?)
+            Ok(Session::start(wiring, |stdio| {
+                sandbox::enter(pid, &spec, stdio)
+            })?)
         });
         match started {
             Ok(session) => {
@@ -354,17 +370,22 @@ impl Kept {
     /// Writes the end down and gives everything back, before anybody hears of it.
     fn close(&mut self, code: i32, out_of_memory: bool) {
         self.log.finish();
-        self.listener = None;
         self.network = None;
+        self.state = self.state.clone().exited(code, out_of_memory, now());
         // An end that cannot be written down is seen all the same, as a lost shim.
         if self.record.request.auto_remove {
             let _kept = Store::open(self.paths.clone())
                 .map_err(Error::from)
                 .and_then(|store| remove::erase(&store, &self.dir));
         } else {
-            self.state = self.state.clone().exited(code, out_of_memory, now());
             let _kept = self.dir.write_state(&self.state);
             let _kept = crate::fs::remove_tree(self.dir.run());
+        }
+        // Whoever came in the meantime is told as well; later ones read the state.
+        self.accept();
+        self.listener = None;
+        for at in 0..self.clients.len() {
+            self.hear(at);
         }
         self.lock = None;
     }

@@ -87,7 +87,12 @@ impl Session {
             stdout: stdout.as_fd(),
             stderr: stderr.as_fd(),
         })?;
-        Self::hold(running, [Some(our_stdout), Some(our_stderr)], our_stdin, false)
+        Self::hold(
+            running,
+            [Some(our_stdout), Some(our_stderr)],
+            our_stdin,
+            false,
+        )
     }
 
     fn with_terminal(mut running: Running, stdin: bool) -> Result<Self, sandbox::Error> {
@@ -146,7 +151,11 @@ impl Session {
         let mut list = vec![(Part::End, self.end.as_fd(), PollFlags::IN)];
         if !congested {
             for (at, output) in self.outputs.iter().enumerate() {
-                list.extend(output.as_ref().map(|output| (Part::Output(at), output.as_fd(), PollFlags::IN)));
+                list.extend(
+                    output
+                        .as_ref()
+                        .map(|output| (Part::Output(at), output.as_fd(), PollFlags::IN)),
+                );
             }
         }
         if !self.input.pending.is_empty() {
@@ -166,7 +175,11 @@ impl Session {
         );
         match result {
             Ok(length) if length > 0 => {
-                let stream = if at == 0 { Stream::Stdout } else { Stream::Stderr };
+                let stream = if at == 0 {
+                    Stream::Stdout
+                } else {
+                    Stream::Stderr
+                };
                 Some((stream, bytes))
             }
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => None,

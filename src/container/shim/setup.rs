@@ -168,14 +168,14 @@ fn resolv_conf(request: &Request) -> Result<String, PathError> {
 
 /// Replaces the parts that the request names.
 fn with_own_dns(text: &str, request: &Request) -> String {
-    let kept = text.lines().filter(|line| {
-        match line.split_ascii_whitespace().next() {
+    let kept = text
+        .lines()
+        .filter(|line| match line.split_ascii_whitespace().next() {
             Some("nameserver") => request.dns.is_empty(),
             Some("search" | "domain") => request.dns_search.is_empty(),
             Some("options") => request.dns_options.is_empty(),
             _ => true,
-        }
-    });
+        });
     let mut lines: Vec<String> = request
         .dns
         .iter()
@@ -199,7 +199,11 @@ fn user_mounts(dir: &Dir, record: &Record, paths: &Paths) -> Result<Vec<Mount>, 
         let read_only = record.request.mounts.iter().any(|mount| {
             matches!(mount, MountRequest::Volume { name: None, target: of, read_only: true, .. } if of == target)
         });
-        mounts.push(bundle::own(volumes::anonymous(dir, number), target, read_only));
+        mounts.push(bundle::own(
+            volumes::anonymous(dir, number),
+            target,
+            read_only,
+        ));
     }
     for mount in &record.request.mounts {
         match mount {
@@ -215,7 +219,12 @@ fn user_mounts(dir: &Dir, record: &Record, paths: &Paths) -> Result<Vec<Mount>, 
                         .or_else(|err| if source.exists() { Ok(()) } else { Err(err) })
                         .at("create", source)?;
                 }
-                mounts.push(bundle::bind(source.clone(), target, *read_only, propagation.clone()));
+                mounts.push(bundle::bind(
+                    source.clone(),
+                    target,
+                    *read_only,
+                    propagation.clone(),
+                ));
             }
             MountRequest::Volume {
                 name: Some(name),

@@ -52,7 +52,12 @@ fn render(text: &str) -> String {
         line(format!("{}: global {}", args.span.line(text), args.text));
     }
     for stage in &file.stages {
-        let name = stage.from.value.name.as_ref().map(|name| name.text.as_str());
+        let name = stage
+            .from
+            .value
+            .name
+            .as_ref()
+            .map(|name| name.text.as_str());
         line(format!(
             "{}: stage {} from {:?}",
             stage.from.span.line(text),

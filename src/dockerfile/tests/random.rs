@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::super::{
-    exposed_ports, expand, expand_heredoc, expand_words, git_reference, lint, mount_options, parse,
+    expand, expand_heredoc, expand_words, exposed_ports, git_reference, lint, mount_options, parse,
     parse_trigger, quote, signal_number,
 };
 
@@ -105,7 +105,11 @@ fn hostile_sizes_are_quick() {
     parse(&flags);
     let unknown = "x\n".repeat(500_000);
     assert!(parse(&unknown).diagnostics.len() < 100_000);
-    let heredocs = format!("FROM x\nRUN {}\n{}", "<<A \\\n".repeat(20_000), "A\n".repeat(20_000));
+    let heredocs = format!(
+        "FROM x\nRUN {}\n{}",
+        "<<A \\\n".repeat(20_000),
+        "A\n".repeat(20_000)
+    );
     parse(&heredocs);
     let scope: HashMap<_, _> = [("a".to_owned(), "x".repeat(1 << 20))].into();
     assert!(expand(&"$a".repeat(100), '\\', &scope).is_err());

@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-    TargetArch,
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch,
 };
 use serde::Deserialize;
 
@@ -39,13 +39,47 @@ const KILL_PROCESS: u32 = 0x8000_0000;
 const RET_ERRNO: u32 = 0x0005_0000;
 /// Names of the capabilities by number, as linux/capability.h has them.
 const CAPABILITIES: [&str; 41] = [
-    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID",
-    "CAP_SETUID", "CAP_SETPCAP", "CAP_LINUX_IMMUTABLE", "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST",
-    "CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_IPC_LOCK", "CAP_IPC_OWNER", "CAP_SYS_MODULE", "CAP_SYS_RAWIO",
-    "CAP_SYS_CHROOT", "CAP_SYS_PTRACE", "CAP_SYS_PACCT", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_NICE",
-    "CAP_SYS_RESOURCE", "CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_MKNOD", "CAP_LEASE", "CAP_AUDIT_WRITE",
-    "CAP_AUDIT_CONTROL", "CAP_SETFCAP", "CAP_MAC_OVERRIDE", "CAP_MAC_ADMIN", "CAP_SYSLOG", "CAP_WAKE_ALARM",
-    "CAP_BLOCK_SUSPEND", "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_DAC_READ_SEARCH",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETPCAP",
+    "CAP_LINUX_IMMUTABLE",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_BROADCAST",
+    "CAP_NET_ADMIN",
+    "CAP_NET_RAW",
+    "CAP_IPC_LOCK",
+    "CAP_IPC_OWNER",
+    "CAP_SYS_MODULE",
+    "CAP_SYS_RAWIO",
+    "CAP_SYS_CHROOT",
+    "CAP_SYS_PTRACE",
+    "CAP_SYS_PACCT",
+    "CAP_SYS_ADMIN",
+    "CAP_SYS_BOOT",
+    "CAP_SYS_NICE",
+    "CAP_SYS_RESOURCE",
+    "CAP_SYS_TIME",
+    "CAP_SYS_TTY_CONFIG",
+    "CAP_MKNOD",
+    "CAP_LEASE",
+    "CAP_AUDIT_WRITE",
+    "CAP_AUDIT_CONTROL",
+    "CAP_SETFCAP",
+    "CAP_MAC_OVERRIDE",
+    "CAP_MAC_ADMIN",
+    "CAP_SYSLOG",
+    "CAP_WAKE_ALARM",
+    "CAP_BLOCK_SUSPEND",
+    "CAP_AUDIT_READ",
+    "CAP_PERFMON",
+    "CAP_BPF",
+    "CAP_CHECKPOINT_RESTORE",
 ];
 
 #[derive(Deserialize)]
@@ -87,27 +121,41 @@ struct Conditions {
 
 /// The filters for a sandbox with these capabilities, oldest first. Compiled once a process and set of capabilities.
 pub(super) fn default_filters(capabilities: &[u8]) -> Vec<Vec<FilterInstruction>> {
-    static COMPILED: Mutex<BTreeMap<Vec<u8>, Vec<Vec<FilterInstruction>>>> = Mutex::new(BTreeMap::new());
+    static COMPILED: Mutex<BTreeMap<Vec<u8>, Vec<Vec<FilterInstruction>>>> =
+        Mutex::new(BTreeMap::new());
     let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
-    compiled.entry(capabilities.to_vec()).or_insert_with(|| compile(capabilities)).clone()
+    compiled
+        .entry(capabilities.to_vec())
+        .or_insert_with(|| compile(capabilities))
+        .clone()
 }
 
 fn compile(capabilities: &[u8]) -> Vec<Vec<FilterInstruction>> {
-    let profile: Profile = serde_json::from_str(PROFILE).expect("the profile is part of this program");
+    let profile: Profile =
+        serde_json::from_str(PROFILE).expect("the profile is part of this program");
     let numbers: HashMap<&str, i64> = NUMBERS
         .lines()
         .filter_map(|line| line.split_once(' '))
         .filter_map(|(name, number)| Some((name, number.parse().ok()?)))
         .collect();
-    let caps: Vec<&str> =
-        capabilities.iter().filter_map(|number| CAPABILITIES.get(usize::from(*number)).copied()).collect();
+    let caps: Vec<&str> = capabilities
+        .iter()
+        .filter_map(|number| CAPABILITIES.get(usize::from(*number)).copied())
+        .collect();
     let mut allowed: BTreeMap<i64, Option<Vec<SeccompRule>>> = BTreeMap::new();
     let mut refused: BTreeMap<u32, BTreeMap<i64, Vec<SeccompRule>>> = BTreeMap::new();
     for rule in profile.syscalls.iter().filter(|rule| applies(rule, &caps)) {
-        for number in rule.names.iter().filter_map(|name| numbers.get(name.as_str())) {
+        for number in rule
+            .names
+            .iter()
+            .filter_map(|name| numbers.get(name.as_str()))
+        {
             if rule.action == "SCMP_ACT_ERRNO" {
                 let errno = rule.errno_ret.unwrap_or(1);
-                refused.entry(errno).or_default().insert(*number, Vec::new());
+                refused
+                    .entry(errno)
+                    .or_default()
+                    .insert(*number, Vec::new());
                 continue;
             }
             let slot = allowed.entry(*number).or_insert_with(|| Some(Vec::new()));
@@ -119,10 +167,21 @@ fn compile(capabilities: &[u8]) -> Vec<Vec<FilterInstruction>> {
             }
         }
     }
-    let allowed = allowed.into_iter().map(|(number, rules)| (number, rules.unwrap_or_default())).collect();
-    let mut filters = vec![program(allowed, SeccompAction::Errno(1), SeccompAction::Allow)];
+    let allowed = allowed
+        .into_iter()
+        .map(|(number, rules)| (number, rules.unwrap_or_default()))
+        .collect();
+    let mut filters = vec![program(
+        allowed,
+        SeccompAction::Errno(1),
+        SeccompAction::Allow,
+    )];
     for (errno, rules) in refused {
-        filters.push(program(rules, SeccompAction::Allow, SeccompAction::Errno(errno)));
+        filters.push(program(
+            rules,
+            SeccompAction::Allow,
+            SeccompAction::Errno(errno),
+        ));
     }
     filters
 }
@@ -131,14 +190,21 @@ fn applies(rule: &Rule, caps: &[&str]) -> bool {
     let caps_hold = |wanted: &[String]| wanted.iter().any(|cap| caps.contains(&cap.as_str()));
     let arch_holds = |wanted: &[String]| wanted.iter().any(|arch| ARCHES.contains(&arch.as_str()));
     let included = rule.includes.as_ref().is_none_or(|only| {
-        (only.caps.is_empty() || caps_hold(&only.caps)) && (only.arches.is_empty() || arch_holds(&only.arches))
+        (only.caps.is_empty() || caps_hold(&only.caps))
+            && (only.arches.is_empty() || arch_holds(&only.arches))
     });
-    let excluded = rule.excludes.as_ref().is_some_and(|not| caps_hold(&not.caps) || arch_holds(&not.arches));
+    let excluded = rule
+        .excludes
+        .as_ref()
+        .is_some_and(|not| caps_hold(&not.caps) || arch_holds(&not.arches));
     included && !excluded
 }
 
 fn conditions(rule: &Rule) -> Option<SeccompRule> {
-    let arguments = rule.args.as_ref().filter(|arguments| !arguments.is_empty())?;
+    let arguments = rule
+        .args
+        .as_ref()
+        .filter(|arguments| !arguments.is_empty())?;
     let each = arguments.iter().map(|argument| {
         let (op, value) = match argument.op.as_str() {
             "SCMP_CMP_LT" => (SeccompCmpOp::Lt, argument.value),
@@ -147,7 +213,8 @@ fn conditions(rule: &Rule) -> Option<SeccompRule> {
             "SCMP_CMP_MASKED_EQ" => (SeccompCmpOp::MaskedEq(argument.value), argument.value_two),
             _ => (SeccompCmpOp::Eq, argument.value),
         };
-        SeccompCondition::new(argument.index, SeccompCmpArgLen::Dword, op, value).expect("the profile is valid")
+        SeccompCondition::new(argument.index, SeccompCmpArgLen::Dword, op, value)
+            .expect("the profile is valid")
     });
     Some(SeccompRule::new(each.collect()).expect("the rule has a condition"))
 }
@@ -162,7 +229,11 @@ fn program(
     program
         .into_iter()
         .map(|instruction| {
-            let k = if instruction.k == KILL_PROCESS { RET_ERRNO | 1 } else { instruction.k };
+            let k = if instruction.k == KILL_PROCESS {
+                RET_ERRNO | 1
+            } else {
+                instruction.k
+            };
             let [code, more] = instruction.code.to_ne_bytes();
             let [a, b, c, d] = k.to_ne_bytes();
             [code, more, instruction.jt, instruction.jf, a, b, c, d]

@@ -36,8 +36,20 @@ impl FileList {
     pub(super) fn of(plan: &Plan) -> Self {
         let known = plan.iter().filter_map(|(path, placed)| {
             let entry = &placed.entry;
-            let EntryKind::File { content: Some(digest), .. } = entry.kind else { return None };
-            let known = Known { digest, mode: entry.mode, uid: entry.uid, gid: entry.gid, mtime: entry.mtime };
+            let EntryKind::File {
+                content: Some(digest),
+                ..
+            } = entry.kind
+            else {
+                return None;
+            };
+            let known = Known {
+                digest,
+                mode: entry.mode,
+                uid: entry.uid,
+                gid: entry.gid,
+                mtime: entry.mtime,
+            };
             Some((path.clone(), known))
         });
         Self(known.collect())
@@ -45,7 +57,13 @@ impl FileList {
 
     /// Whether the layer holds exactly this file.
     pub(super) fn holds(&self, entry: &Entry, digest: Digest) -> bool {
-        let wanted = Known { digest, mode: entry.mode, uid: entry.uid, gid: entry.gid, mtime: entry.mtime };
+        let wanted = Known {
+            digest,
+            mode: entry.mode,
+            uid: entry.uid,
+            gid: entry.gid,
+            mtime: entry.mtime,
+        };
         entry.xattrs.is_empty() && self.0.get(&entry.path) == Some(&wanted)
     }
 
@@ -55,9 +73,16 @@ impl FileList {
         for (path, known) in &newer.0 {
             match self.0.get(path) {
                 None => lines.push(format!("/{} is new", path.display())),
-                Some(old) if old.digest != known.digest => lines.push(format!("/{} changed", path.display())),
+                Some(old) if old.digest != known.digest => {
+                    lines.push(format!("/{} changed", path.display()))
+                }
                 Some(old) if old.mode != known.mode => {
-                    lines.push(format!("/{} changed mode from {:04o} to {:04o}", path.display(), old.mode, known.mode));
+                    lines.push(format!(
+                        "/{} changed mode from {:04o} to {:04o}",
+                        path.display(),
+                        old.mode,
+                        known.mode
+                    ));
                 }
                 Some(_) => {}
             }
@@ -78,7 +103,9 @@ impl FileList {
         let mut bytes = MAGIC.to_vec();
         for (path, known) in &self.0 {
             let path = path.as_os_str().as_bytes();
-            let Ok(length) = u16::try_from(path.len()) else { continue };
+            let Ok(length) = u16::try_from(path.len()) else {
+                continue;
+            };
             bytes.extend(length.to_le_bytes());
             bytes.extend(path);
             bytes.extend(known.digest.raw());

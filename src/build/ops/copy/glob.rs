@@ -31,7 +31,9 @@ pub(super) fn matches(pattern: &str, name: &str) -> Result<bool, BadPattern> {
             n += 1;
             continue;
         }
-        let Some((star_p, star_n)) = star else { return Ok(false) };
+        let Some((star_p, star_n)) = star else {
+            return Ok(false);
+        };
         star = Some((star_p, star_n + 1));
         p = star_p + 1;
         n = star_n + 1;

@@ -126,7 +126,11 @@ impl<'a> Prepared<'a> {
             CopySource::Vertex(_) => Source::Step(View::open(tools.store, from)?),
         };
         let selection = select(op, tree.tree())?;
-        Ok(Self { op, tree, selection })
+        Ok(Self {
+            op,
+            tree,
+            selection,
+        })
     }
 
     /// The digest of all that is copied; reads what is not known yet.
@@ -144,7 +148,10 @@ impl<'a> Prepared<'a> {
         earlier: Option<SnapshotId>,
     ) -> Result<Copied, CopyError> {
         let below = View::open(store, parent)?;
-        let ownership = Ownership { owner: self.owner(&below)?, mode: self.op.chmod };
+        let ownership = Ownership {
+            owner: self.owner(&below)?,
+            mode: self.op.chmod,
+        };
         let active = Active::begin(store, parent)?;
         let mut placer = Placer::new(&below, ownership, FIXED_TIME);
         let (destination, is_dir) = placer.destination(&self.op.destination)?;
@@ -152,7 +159,11 @@ impl<'a> Prepared<'a> {
         if several && !is_dir {
             return Err(CopyError::SeveralSources(self.op.instruction));
         }
-        let archives = if self.op.unpack { self.take_archives()? } else { Vec::new() };
+        let archives = if self.op.unpack {
+            self.take_archives()?
+        } else {
+            Vec::new()
+        };
         let unpacked = self.unpack(&archives, &active)?;
         let mut chosen = Selection::default();
         std::mem::swap(&mut chosen, &mut self.selection);
@@ -168,20 +179,34 @@ impl<'a> Prepared<'a> {
         let mut trees: Vec<&dyn SourceTree> = vec![self.tree.tree()];
         trees.extend(unpacked.iter().map(|tree| tree as &dyn SourceTree));
         let list = earlier.and_then(|id| files::FileList::load(&list_path(store, id)));
-        let dir = earlier.map(|id| snapshot::layer_dir(store, id)).unwrap_or_default();
-        let reuse = list.as_ref().map(|files| write::Earlier { dir: &dir, files });
+        let dir = earlier
+            .map(|id| snapshot::layer_dir(store, id))
+            .unwrap_or_default();
+        let reuse = list
+            .as_ref()
+            .map(|files| write::Earlier { dir: &dir, files });
         let written = write::write(&mut plan, &trees, &active.fs(), reuse.as_ref())?;
         drop(unpacked);
         self.selection = kept;
         self.selection.items.extend(taken.items);
         let digest = self.learn(&plan)?;
         if written.packed.entries == 0 {
-            return Ok(Copied { result: parent, files: digest });
+            return Ok(Copied {
+                result: parent,
+                files: digest,
+            });
         }
         remove_unpacked(&active)?;
         files::FileList::of(&plan).save(&active.dir().join("files"))?;
-        let row = active.commit(written.bytes, Some((written.packed.diff_id, written.packed.size)), None)?;
-        Ok(Copied { result: Some(row.id), files: digest })
+        let row = active.commit(
+            written.bytes,
+            Some((written.packed.diff_id, written.packed.size)),
+            None,
+        )?;
+        Ok(Copied {
+            result: Some(row.id),
+            files: digest,
+        })
     }
 
     /// Takes over the digests that writing has learnt, and returns the digest of all.
@@ -189,14 +214,22 @@ impl<'a> Prepared<'a> {
         let learnt: HashMap<&Path, Digest> = plan
             .values()
             .filter_map(|placed| match (&placed.content, &placed.entry.kind) {
-                (Content::Tree { tree: 0, path }, EntryKind::File { content: Some(digest), .. }) => {
-                    Some((path.as_path(), *digest))
-                }
+                (
+                    Content::Tree { tree: 0, path },
+                    EntryKind::File {
+                        content: Some(digest),
+                        ..
+                    },
+                ) => Some((path.as_path(), *digest)),
                 _ => None,
             })
             .collect();
         for entry in self.selection.entries_mut() {
-            if let EntryKind::File { content: content @ None, .. } = &mut entry.kind {
+            if let EntryKind::File {
+                content: content @ None,
+                ..
+            } = &mut entry.kind
+            {
                 *content = learnt.get(entry.path.as_path()).copied();
             }
         }
@@ -238,7 +271,9 @@ impl<'a> Prepared<'a> {
             }
             let file = self.tree.tree().open(&item.entry.path)?;
             let mut head = Vec::new();
-            file.take(ARCHIVE_HEAD).read_to_end(&mut head).at("read", &item.entry.path)?;
+            file.take(ARCHIVE_HEAD)
+                .read_to_end(&mut head)
+                .at("read", &item.entry.path)?;
             if is_archive(&head) {
                 found.push(number);
             }
@@ -254,9 +289,10 @@ impl<'a> Prepared<'a> {
             let target = unpack_dir(active, *number);
             std::fs::create_dir(&target).at("create", &target)?;
             context::unpack_archive(file, &target).map_err(|err| match err {
-                context::SourceError::Unpack(source) => {
-                    CopyError::Archive { path: format!("/{}", path.display()), source }
-                }
+                context::SourceError::Unpack(source) => CopyError::Archive {
+                    path: format!("/{}", path.display()),
+                    source,
+                },
                 context::SourceError::File(err) => CopyError::File(err),
             })?;
             trees.push(View::of_layers(vec![target]));
@@ -273,7 +309,11 @@ fn remove_unpacked(active: &Active<'_>) -> Result<(), PathError> {
     let dir = active.dir();
     for entry in std::fs::read_dir(dir).at("list", dir)? {
         let entry = entry.at("list", dir)?;
-        if entry.file_name().as_encoded_bytes().starts_with(b"unpacked-") {
+        if entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(b"unpacked-")
+        {
             crate::fs::remove_tree(&entry.path())?;
         }
     }
@@ -284,14 +324,20 @@ fn remove_unpacked(active: &Active<'_>) -> Result<(), PathError> {
 fn split(selection: Selection, archives: &[usize]) -> (Selection, Selection) {
     let (mut kept, mut taken) = (Selection::default(), Selection::default());
     for (number, item) in selection.items.into_iter().enumerate() {
-        let side = if archives.contains(&number) { &mut taken } else { &mut kept };
+        let side = if archives.contains(&number) {
+            &mut taken
+        } else {
+            &mut kept
+        };
         side.items.push(item);
     }
     (kept, taken)
 }
 
 fn duplicate(selection: &Selection) -> Selection {
-    Selection { items: selection.items.clone() }
+    Selection {
+        items: selection.items.clone(),
+    }
 }
 
 /// Places what an archive held: links to directories in the image are followed,
@@ -313,7 +359,13 @@ fn place_archive(
             placer.replace_directory(entry)?;
             continue;
         }
-        placer.put(entry, Content::Tree { tree: number, path: source })?;
+        placer.put(
+            entry,
+            Content::Tree {
+                tree: number,
+                path: source,
+            },
+        )?;
     }
     Ok(())
 }
@@ -323,7 +375,11 @@ fn list_path(store: &Store, id: SnapshotId) -> PathBuf {
 }
 
 /// How the files of two results of one instruction differ, for `--explain-cache`.
-pub(in crate::build) fn differences(store: &Store, old: SnapshotId, new: SnapshotId) -> Vec<String> {
+pub(in crate::build) fn differences(
+    store: &Store,
+    old: SnapshotId,
+    new: SnapshotId,
+) -> Vec<String> {
     let load = |id| files::FileList::load(&list_path(store, id));
     match (load(old), load(new)) {
         (Some(old), Some(new)) => old.differences(&new, 10),

@@ -70,7 +70,12 @@ pub(super) struct Placer<'a> {
 
 impl<'a> Placer<'a> {
     pub(super) fn new(below: &'a View, ownership: Ownership, now: i64) -> Self {
-        Self { below, ownership, now, plan: Plan::new() }
+        Self {
+            below,
+            ownership,
+            now,
+            plan: Plan::new(),
+        }
     }
 
     /// The destination as a path without links, and whether it is a directory
@@ -79,7 +84,9 @@ impl<'a> Placer<'a> {
         let as_dir = written.ends_with('/');
         let path = Path::new(written.trim_matches('/'));
         let real = self.below.resolve(path, true)?;
-        let is_dir = self.kind(&real)?.is_some_and(|kind| matches!(kind, EntryKind::Directory { .. }));
+        let is_dir = self
+            .kind(&real)?
+            .is_some_and(|kind| matches!(kind, EntryKind::Directory { .. }));
         if is_dir || as_dir {
             return Ok((real, true));
         }
@@ -111,7 +118,8 @@ impl<'a> Placer<'a> {
                 continue;
             }
             let mut entry = item.entry;
-            let source = std::mem::replace(&mut entry.path, target(destination, is_dir, &item.name));
+            let source =
+                std::mem::replace(&mut entry.path, target(destination, is_dir, &item.name));
             self.put(entry, Content::Tree { tree, path: source })?;
         }
         Ok(())
@@ -175,7 +183,13 @@ impl<'a> Placer<'a> {
                 entry
             }
         };
-        self.plan.insert(path.to_owned(), Placed { entry, content: Content::None });
+        self.plan.insert(
+            path.to_owned(),
+            Placed {
+                entry,
+                content: Content::None,
+            },
+        );
         Ok(())
     }
 
@@ -201,7 +215,8 @@ impl<'a> Placer<'a> {
             EntryKind::File { .. } => content,
             _ => Content::None,
         };
-        self.plan.insert(entry.path.clone(), Placed { entry, content });
+        self.plan
+            .insert(entry.path.clone(), Placed { entry, content });
         Ok(())
     }
 
@@ -232,7 +247,13 @@ impl<'a> Placer<'a> {
         let path = entry.path.clone();
         self.directory(&path)?;
         self.ownership.apply(&mut entry);
-        self.plan.insert(path, Placed { entry, content: Content::None });
+        self.plan.insert(
+            path,
+            Placed {
+                entry,
+                content: Content::None,
+            },
+        );
         Ok(())
     }
 
@@ -242,7 +263,11 @@ impl<'a> Placer<'a> {
 }
 
 fn target(destination: &Path, is_dir: bool, name: &OsStr) -> PathBuf {
-    if is_dir { destination.join(name) } else { destination.to_owned() }
+    if is_dir {
+        destination.join(name)
+    } else {
+        destination.to_owned()
+    }
 }
 
 fn shown(path: &Path) -> String {

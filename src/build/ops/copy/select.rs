@@ -48,7 +48,10 @@ impl Selection {
             hasher.part(item.name.as_bytes());
             hash_entry(&mut hasher, Path::new(""), &item.entry, &item.entry.path);
             for entry in &item.beneath {
-                let relative = entry.path.strip_prefix(&item.entry.path).unwrap_or(&entry.path);
+                let relative = entry
+                    .path
+                    .strip_prefix(&item.entry.path)
+                    .unwrap_or(&entry.path);
                 hash_entry(&mut hasher, relative, entry, &item.entry.path);
             }
         }
@@ -124,7 +127,11 @@ fn take(tree: &dyn SourceTree, path: &Path) -> Result<Option<Selected>, CopyErro
         EntryKind::Directory { .. } => tree.walk(&real)?,
         _ => Vec::new(),
     };
-    Ok(Some(Selected { name: base_name(path), entry, beneath }))
+    Ok(Some(Selected {
+        name: base_name(path),
+        entry,
+        beneath,
+    }))
 }
 
 /// Matches `parts` from `dir` on; found paths in order, links not followed.
@@ -155,9 +162,13 @@ fn expand(
         return expand(pattern, tree, rest, child, found);
     }
     for name in tree.list(&real)? {
-        let matched = glob::matches(first, &name.to_string_lossy()).map_err(|glob::BadPattern| {
-            CopyError::BadPattern { pattern: pattern.text.clone(), span: pattern.span }
-        })?;
+        let matched =
+            glob::matches(first, &name.to_string_lossy()).map_err(|glob::BadPattern| {
+                CopyError::BadPattern {
+                    pattern: pattern.text.clone(),
+                    span: pattern.span,
+                }
+            })?;
         if matched {
             expand(pattern, tree, rest, dir.join(&name), found)?;
         }

@@ -85,7 +85,9 @@ impl SourceTree for View {
 fn walk_view(view: &View, path: &Path, found: &mut Vec<Entry>) -> Result<(), PathError> {
     for name in view.list(path)? {
         let child = path.join(name);
-        let Some(entry) = Lower::entry(view, &child)? else { continue };
+        let Some(entry) = Lower::entry(view, &child)? else {
+            continue;
+        };
         let is_dir = matches!(entry.kind, EntryKind::Directory { .. });
         found.push(entry);
         if is_dir {
@@ -121,7 +123,10 @@ pub(super) fn digest_of(tree: &dyn SourceTree, path: &Path) -> Result<Digest, Pa
 
 /// Fills in the digest of every regular file that has none, on as many threads
 /// as there are processors.
-pub(super) fn digest_all(tree: &dyn SourceTree, entries: &mut [&mut Entry]) -> Result<(), PathError> {
+pub(super) fn digest_all(
+    tree: &dyn SourceTree,
+    entries: &mut [&mut Entry],
+) -> Result<(), PathError> {
     let mut missing: Vec<&mut &mut Entry> = entries
         .iter_mut()
         .filter(|entry| matches!(entry.kind, EntryKind::File { content: None, .. }))
@@ -144,7 +149,10 @@ pub(super) fn digest_all(tree: &dyn SourceTree, entries: &mut [&mut Entry]) -> R
         return work(&mut missing);
     }
     std::thread::scope(|scope| {
-        let parts: Vec<_> = missing.chunks_mut(share).map(|part| scope.spawn(move || work(part))).collect();
+        let parts: Vec<_> = missing
+            .chunks_mut(share)
+            .map(|part| scope.spawn(move || work(part)))
+            .collect();
         let mut first = Ok(());
         for part in parts {
             let result = part.join().expect("hashing does not panic");

@@ -17,10 +17,10 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid};
 
+use super::CopyError;
 use super::files::FileList;
 use super::place::{Content, Placed, Plan};
 use super::source::{SourceTree, read_whole};
-use super::CopyError;
 use crate::fs::{At, PathError};
 use crate::layer::{Entry, EntryKind, PackOptions, Packed, Packer};
 use crate::oci::{Digest, Hasher};
@@ -60,7 +60,12 @@ pub(super) fn write(
     make_directories(plan, target)?;
     let mut placed: Vec<&mut Placed> = plan.values_mut().collect();
     let umask = umask();
-    let job = Job { trees, target, earlier, umask };
+    let job = Job {
+        trees,
+        target,
+        earlier,
+        umask,
+    };
     let written = run(&mut placed, &job)?;
     finish_directories(plan, target)?;
     Ok(written)
@@ -100,7 +105,9 @@ fn run(placed: &mut [&mut Placed], job: &Job<'_>) -> Result<Written, CopyError> 
     let window = (Mutex::new(Window::default()), Condvar::new());
     let cursor = AtomicUsize::new(0);
     let stop = AtomicBool::new(false);
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+    let threads = std::thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(8);
     let threads = if small.len() < 16 { 1 } else { threads };
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -134,14 +141,19 @@ fn work(
 ) {
     loop {
         let number = cursor.fetch_add(1, Ordering::Relaxed);
-        let Some((at, entry, content)) = small.get(number) else { return };
+        let Some((at, entry, content)) = small.get(number) else {
+            return;
+        };
         {
             let mut shared = lock(window);
             while !stop.load(Ordering::SeqCst)
                 && number > shared.next
                 && (number > shared.next + WINDOW_FILES || shared.bytes > WINDOW_BYTES)
             {
-                shared = window.1.wait(shared).unwrap_or_else(PoisonError::into_inner);
+                shared = window
+                    .1
+                    .wait(shared)
+                    .unwrap_or_else(PoisonError::into_inner);
             }
         }
         if stop.load(Ordering::SeqCst) {
@@ -158,8 +170,15 @@ fn work(
 /// Reads, hashes and writes (or links) one small file.
 fn small_file(entry: &Entry, content: &Content, job: &Job<'_>) -> Result<Ready, PathError> {
     let target = job.target.join(&entry.path);
-    let EntryKind::File { size, content: known } = entry.kind else {
-        return Ok(Ready { bytes: Vec::new(), digest: None });
+    let EntryKind::File {
+        size,
+        content: known,
+    } = entry.kind
+    else {
+        return Ok(Ready {
+            bytes: Vec::new(),
+            digest: None,
+        });
     };
     let (bytes, digest) = match content {
         Content::Inline(text) => (text.clone().into_bytes(), known),
@@ -192,13 +211,20 @@ fn changed(path: &Path) -> PathError {
     PathError {
         action: "copy",
         path: path.to_owned(),
-        source: io::Error::other("the file changed while it was read; build again when it is at rest"),
+        source: io::Error::other(
+            "the file changed while it was read; build again when it is at rest",
+        ),
     }
 }
 
 /// Links the file of an earlier layer that is the same in every respect;
 /// whether there was one.
-fn link_earlier(entry: &Entry, digest: Option<Digest>, job: &Job<'_>, target: &Path) -> Result<bool, PathError> {
+fn link_earlier(
+    entry: &Entry,
+    digest: Option<Digest>,
+    job: &Job<'_>,
+    target: &Path,
+) -> Result<bool, PathError> {
     let (Some(earlier), Some(digest)) = (job.earlier, digest) else {
         return Ok(false);
     };
@@ -227,7 +253,8 @@ fn set_metadata(entry: &Entry, file: &File, target: &Path, umask: u32) -> Result
         rustix::fs::fchown(file, Some(uid), Some(gid)).at("change the owner of", target)?;
     }
     if entry.mode & !0o777 != 0 || entry.mode & umask != 0 || entry.mode & 0o200 == 0 {
-        rustix::fs::fchmod(file, Mode::from_raw_mode(entry.mode)).at("change the mode of", target)?;
+        rustix::fs::fchmod(file, Mode::from_raw_mode(entry.mode))
+            .at("change the mode of", target)?;
     }
     for (name, value) in &entry.xattrs {
         rustix::fs::fsetxattr(file, name.as_str(), value, rustix::fs::XattrFlags::empty())
@@ -241,14 +268,21 @@ fn is_root() -> bool {
 }
 
 fn times(mtime: i64) -> Timestamps {
-    let time = Timespec { tv_sec: mtime, tv_nsec: 0 };
-    Timestamps { last_access: time, last_modification: time }
+    let time = Timespec {
+        tv_sec: mtime,
+        tv_nsec: 0,
+    };
+    Timestamps {
+        last_access: time,
+        last_modification: time,
+    }
 }
 
 fn umask() -> u32 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
-    line.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).unwrap_or(0o777)
+    line.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok())
+        .unwrap_or(0o777)
 }
 
 /// The packer: takes every entry in canonical order.
@@ -258,17 +292,21 @@ fn pack(placed: &mut [&mut Placed], job: &Job<'_>, window: &Shared) -> Result<Wr
     let mut taken = 0;
     for (at, placed) in placed.iter_mut().enumerate() {
         let target = job.target.join(&placed.entry.path);
-        let packing = |err: io::Error| CopyError::File(PathError {
-            action: "pack",
-            path: target.clone(),
-            source: err,
-        });
+        let packing = |err: io::Error| {
+            CopyError::File(PathError {
+                action: "pack",
+                path: target.clone(),
+                source: err,
+            })
+        };
         match &placed.entry.kind {
             EntryKind::File { size, .. } => {
                 total += size;
                 if is_small(&placed.entry) {
                     let ready = take(window, at, &mut taken)?;
-                    packer.entry(&placed.entry, &mut ready.bytes.as_slice()).map_err(packing)?;
+                    packer
+                        .entry(&placed.entry, &mut ready.bytes.as_slice())
+                        .map_err(packing)?;
                     set_digest(placed, ready.digest);
                 } else {
                     let digest = large_file(placed, job, &target, &mut packer)?;
@@ -277,14 +315,23 @@ fn pack(placed: &mut [&mut Placed], job: &Job<'_>, window: &Shared) -> Result<Wr
             }
             kind => {
                 make_special(&placed.entry, kind, job, &target)?;
-                packer.entry(&placed.entry, &mut io::empty()).map_err(packing)?;
+                packer
+                    .entry(&placed.entry, &mut io::empty())
+                    .map_err(packing)?;
             }
         }
     }
     let (packed, _) = packer.finish().map_err(|err| {
-        CopyError::File(PathError { action: "pack", path: job.target.to_owned(), source: err })
+        CopyError::File(PathError {
+            action: "pack",
+            path: job.target.to_owned(),
+            source: err,
+        })
     })?;
-    Ok(Written { packed, bytes: total })
+    Ok(Written {
+        packed,
+        bytes: total,
+    })
 }
 
 fn set_digest(placed: &mut Placed, digest: Option<Digest>) {
@@ -300,7 +347,10 @@ fn take(window: &Shared, at: usize, taken: &mut usize) -> Result<Ready, PathErro
         if let Some(ready) = shared.ready.remove(&at) {
             break ready?;
         }
-        shared = window.1.wait(shared).unwrap_or_else(PoisonError::into_inner);
+        shared = window
+            .1
+            .wait(shared)
+            .unwrap_or_else(PoisonError::into_inner);
     };
     *taken += 1;
     shared.next = *taken;
@@ -318,14 +368,26 @@ fn large_file(
     packer: &mut Packer<io::Sink>,
 ) -> Result<Option<Digest>, CopyError> {
     let entry = &placed.entry;
-    let EntryKind::File { content: known, .. } = entry.kind else { return Ok(None) };
-    let Content::Tree { tree, path } = &placed.content else { return Ok(known) };
+    let EntryKind::File { content: known, .. } = entry.kind else {
+        return Ok(None);
+    };
+    let Content::Tree { tree, path } = &placed.content else {
+        return Ok(known);
+    };
     let tree = job.trees[*tree];
     let source = tree.open(path)?;
     let before = rustix::fs::fstat(&source).at("look at", path)?;
     let linked = link_earlier(entry, known, job, target)?;
-    let sink = if linked { None } else { Some(create(entry, target, job.umask)?) };
-    let failed = |err: io::Error| PathError { action: "copy", path: target.to_owned(), source: err };
+    let sink = if linked {
+        None
+    } else {
+        Some(create(entry, target, job.umask)?)
+    };
+    let failed = |err: io::Error| PathError {
+        action: "copy",
+        path: target.to_owned(),
+        source: err,
+    };
     let digest = std::thread::scope(|scope| -> Result<Option<Digest>, PathError> {
         let (to_writer, written) = mpsc::sync_channel::<std::sync::Arc<[u8]>>(4);
         let (to_hasher, hashed) = mpsc::sync_channel::<std::sync::Arc<[u8]>>(4);
@@ -385,7 +447,8 @@ impl Read for Tee<'_> {
             if count > 0 {
                 for to in [&self.writer, &self.hasher].into_iter().flatten() {
                     // A thread that has given up reports its own error when it is joined.
-                    to.send(self.piece.clone()).map_err(|_| io::ErrorKind::BrokenPipe)?;
+                    to.send(self.piece.clone())
+                        .map_err(|_| io::ErrorKind::BrokenPipe)?;
                 }
             }
         }
@@ -420,7 +483,12 @@ fn finish_directories(plan: &Plan, target: &Path) -> Result<(), PathError> {
 }
 
 /// Makes what is no regular file and no directory.
-fn make_special(entry: &Entry, kind: &EntryKind, job: &Job<'_>, target: &Path) -> Result<(), PathError> {
+fn make_special(
+    entry: &Entry,
+    kind: &EntryKind,
+    job: &Job<'_>,
+    target: &Path,
+) -> Result<(), PathError> {
     use rustix::fs::{FileType, makedev, mknodat};
     let node = |kind: FileType, device: u64| {
         mknodat(CWD, target, kind, Mode::from_raw_mode(entry.mode), device).at("create", target)
@@ -432,18 +500,25 @@ fn make_special(entry: &Entry, kind: &EntryKind, job: &Job<'_>, target: &Path) -
         }
         EntryKind::HardLink(first) => {
             let first: PathBuf = job.target.join(first);
-            return rustix::fs::linkat(CWD, &first, CWD, target, AtFlags::empty()).at("link", target);
+            return rustix::fs::linkat(CWD, &first, CWD, target, AtFlags::empty())
+                .at("link", target);
         }
-        EntryKind::CharDevice { major, minor } => node(FileType::CharacterDevice, makedev(*major, *minor))?,
-        EntryKind::BlockDevice { major, minor } => node(FileType::BlockDevice, makedev(*major, *minor))?,
+        EntryKind::CharDevice { major, minor } => {
+            node(FileType::CharacterDevice, makedev(*major, *minor))?
+        }
+        EntryKind::BlockDevice { major, minor } => {
+            node(FileType::BlockDevice, makedev(*major, *minor))?
+        }
         EntryKind::Fifo => node(FileType::Fifo, 0)?,
         EntryKind::Whiteout => node(FileType::CharacterDevice, 0)?,
     }
     let flags = AtFlags::SYMLINK_NOFOLLOW;
     let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
-    rustix::fs::chownat(CWD, target, Some(uid), Some(gid), flags).at("change the owner of", target)?;
+    rustix::fs::chownat(CWD, target, Some(uid), Some(gid), flags)
+        .at("change the owner of", target)?;
     if !matches!(kind, EntryKind::Symlink(_)) {
-        rustix::fs::chmod(target, Mode::from_raw_mode(entry.mode)).at("change the mode of", target)?;
+        rustix::fs::chmod(target, Mode::from_raw_mode(entry.mode))
+            .at("change the mode of", target)?;
     }
     rustix::fs::utimensat(CWD, target, &times(entry.mtime), flags).at("set the time of", target)
 }

@@ -1,38 +1,72 @@
 //! The container commands.
 
+mod attach;
+mod create;
+mod detach;
+mod each;
+mod exec;
+mod flags;
+mod logs;
+mod port;
+mod prune;
+mod ps;
+mod run;
+mod start;
+mod stream;
+mod terminal;
+
 use rbuild::engine::{self, Engine};
 use serde_json::Value;
 
 use crate::cli::output::Output;
 use crate::cli::report::Failure;
 
+pub(crate) use prune::{df_verbose, prune_stopped};
+
 /// A verb on containers.
 #[derive(Debug, clap::Subcommand)]
-pub(crate) enum Command {}
+pub(crate) enum Command {
+    Run(Box<run::Args>),
+    Create(Box<create::Args>),
+    Start(start::Args),
+    Stop(each::StopArgs),
+    Restart(each::RestartArgs),
+    Kill(each::KillArgs),
+    Rm(each::RmArgs),
+    Rename(each::RenameArgs),
+    Wait(each::WaitArgs),
+    Ps(ps::Args),
+    Logs(logs::Args),
+    Port(port::Args),
+    Exec(exec::Args),
+    Attach(attach::Args),
+}
 
 /// Runs a verb on containers; returns the exit code.
-pub(crate) fn run(command: Command, _engine: &Engine, _output: &mut Output) -> Result<u8, Failure> {
-    match command {}
+pub(crate) fn run(command: Command, engine: &Engine, output: &mut Output) -> Result<u8, Failure> {
+    match command {
+        Command::Run(args) => run::run(&args, engine, output),
+        Command::Create(args) => create::run(&args, engine, output),
+        Command::Start(args) => start::run(&args, engine, output),
+        Command::Stop(args) => each::stop(&args, engine, output),
+        Command::Restart(args) => each::restart(&args, engine, output),
+        Command::Kill(args) => each::kill(&args, engine, output),
+        Command::Rm(args) => each::rm(&args, engine, output),
+        Command::Rename(args) => each::rename(&args, engine),
+        Command::Wait(args) => each::wait(&args, engine, output),
+        Command::Ps(args) => ps::run(&args, engine, output),
+        Command::Logs(args) => logs::run(&args, engine, output),
+        Command::Port(args) => port::run(&args, engine, output),
+        Command::Exec(args) => exec::run(&args, engine, output),
+        Command::Attach(args) => attach::run(&args, engine, output),
+    }
 }
 
 /// A container as Docker's `container inspect` shows it.
-pub(crate) fn inspect(_engine: &Engine, name: &str, _size: bool) -> Result<Value, engine::Error> {
-    Err(engine::Error::Container(
-        rbuild::container::Error::NotFound(name.to_owned()),
-    ))
-}
-
-/// Removes stopped containers that the filters let through, prints them, and
-/// returns the bytes freed.
-pub(crate) fn prune_stopped(
-    _engine: &Engine,
-    _filters: &[String],
-    _output: &mut Output,
-) -> Result<u64, Failure> {
-    Ok(0)
-}
-
-/// Prints the containers' part of `system df -v`.
-pub(crate) fn df_verbose(_engine: &Engine, _output: &mut Output) -> Result<(), Failure> {
-    Ok(())
+pub(crate) fn inspect(engine: &Engine, name: &str, size: bool) -> Result<Value, engine::Error> {
+    let mut document = engine.container_inspect(name)?;
+    if size {
+        document["SizeRw"] = Value::from(engine.container_size(name)?);
+    }
+    Ok(document)
 }

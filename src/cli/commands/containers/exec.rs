@@ -1,0 +1,100 @@
+//! `exec`
+
+use rbuild::engine::{self, Engine, ExecRequest, Streams};
+
+use super::detach::Keys;
+use super::stream::{self, Ears, Wiring};
+use super::terminal;
+use crate::cli::output::Output;
+use crate::cli::report::Failure;
+use crate::cli::values;
+
+/// Run a further program in a running container
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Run in the background
+    #[arg(short, long)]
+    detach: bool,
+    /// The keys that leave the program's terminal
+    #[arg(long, value_name = "KEYS")]
+    detach_keys: Option<String>,
+    /// Set a variable; a bare name takes its value from here
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    env: Vec<String>,
+    /// Keep standard input open
+    #[arg(short, long)]
+    interactive: bool,
+    /// Let it do nearly everything
+    #[arg(long)]
+    privileged: bool,
+    /// Give the program a terminal
+    #[arg(short, long)]
+    tty: bool,
+    /// User, and group after a colon, by name or number
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    user: Option<String>,
+    /// Working directory
+    #[arg(short, long, value_name = "DIR")]
+    workdir: Option<String>,
+    /// The container, and the program with its arguments
+    #[arg(required = true, num_args = 2.., trailing_var_arg = true)]
+    #[arg(value_name = "CONTAINER COMMAND [ARG...]")]
+    words: Vec<String>,
+}
+
+pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u8, Failure> {
+    let Some((container, argv)) = args.words.split_first() else {
+        return Err(Failure::new(1, "\"exec\" requires at least 2 arguments"));
+    };
+    let streams = match args.detach {
+        true => Streams::default(),
+        false => Streams {
+            stdin: args.interactive,
+            stdout: true,
+            stderr: true,
+        },
+    };
+    if args.tty && streams.stdin && !terminal::stdin_is_one() {
+        return Err(Failure::new(1, "the input device is not a TTY"));
+    }
+    let keys = args
+        .detach_keys
+        .as_deref()
+        .map_or(Ok(Keys::default()), Keys::parse);
+    let wiring = Wiring {
+        streams,
+        tty: args.tty,
+        // Docker's exec passes no signals on: they end the command.
+        pass_signals: false,
+        keys: keys.map_err(|err| Failure::new(1, err))?,
+    };
+    let ears = Ears::open(&wiring)?;
+    let environment = &engine.config().environment;
+    let variables = args
+        .env
+        .iter()
+        .filter_map(|text| values::variable(text, environment));
+    let request = ExecRequest {
+        argv: argv.to_vec(),
+        env: variables
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect(),
+        user: args.user.clone(),
+        working_dir: args.workdir.clone(),
+        privileged: args.privileged,
+        tty: args.tty,
+        attach: streams,
+        terminal: terminal::size(),
+    };
+    let mut attached = engine.container_exec(container, request).map_err(|error| {
+        let code = match engine::run_code(&error) {
+            125 => 1,
+            code => code,
+        };
+        Failure::from(error).with_code(code)
+    })?;
+    if args.detach {
+        return Ok(0);
+    }
+    Ok(stream::serve(&mut attached, &wiring, &ears, output)?.code())
+}

@@ -1,0 +1,427 @@
+//! The flags that `run` and `create` share, and the request that they mean.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use rbuild::engine::{ContainerRequest, Engine, MountRequest, NetworkMode, Streams, Ulimit};
+
+use crate::cli::report::Failure;
+use crate::cli::{human, values};
+
+/// Longest file of variables or labels that is read.
+const FILE_LIMIT: u64 = 16 << 20;
+
+/// Flags of `run` and `create`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Flags {
+    /// Attach to STDIN, STDOUT or STDERR
+    #[arg(short, long, value_name = "STREAM")]
+    pub(super) attach: Vec<String>,
+    /// Keep standard input open
+    #[arg(short, long)]
+    pub(super) interactive: bool,
+    /// Give the program a terminal
+    #[arg(short, long)]
+    pub(super) tty: bool,
+    /// Name of the container
+    #[arg(long)]
+    pub(super) name: Option<String>,
+    /// Remove the container when it ends
+    #[arg(long = "rm")]
+    pub(super) remove: bool,
+    /// Write the container's ID to this file
+    #[arg(long, value_name = "FILE")]
+    pub(super) cidfile: Option<PathBuf>,
+    /// What to do about the image: always, missing, never
+    #[arg(long, default_value = "missing", value_parser = ["always", "missing", "never"])]
+    pub(super) pull: String,
+    /// Say nothing while pulling
+    #[arg(short, long)]
+    quiet: bool,
+    #[command(flatten)]
+    program: Program,
+    #[command(flatten)]
+    network: Network,
+    #[command(flatten)]
+    storage: Storage,
+    #[command(flatten)]
+    limits: Limits,
+    #[command(flatten)]
+    security: Security,
+    /// The image, and the program with its arguments
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        value_name = "IMAGE [COMMAND] [ARG...]"
+    )]
+    words: Vec<String>,
+}
+
+/// What runs.
+#[derive(Debug, clap::Args)]
+struct Program {
+    /// Set a variable; a bare name takes its value from here
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    env: Vec<String>,
+    /// Read variables from a file
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<PathBuf>,
+    /// Set a label
+    #[arg(short, long, value_name = "KEY[=VALUE]")]
+    label: Vec<String>,
+    /// Read labels from a file
+    #[arg(long, value_name = "FILE")]
+    label_file: Vec<PathBuf>,
+    /// The program instead of the image's entrypoint
+    #[arg(long)]
+    entrypoint: Option<String>,
+    /// Working directory
+    #[arg(short, long, value_name = "DIR")]
+    workdir: Option<String>,
+    /// User, and group after a colon, by name or number
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    user: Option<String>,
+    /// A further group
+    #[arg(long, value_name = "GROUP")]
+    group_add: Vec<String>,
+    /// Host name
+    #[arg(short = 'h', long)]
+    hostname: Option<String>,
+    /// Signal that asks the container to stop
+    #[arg(long, value_name = "SIGNAL")]
+    stop_signal: Option<String>,
+    /// Seconds to wait before killing it
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
+    stop_timeout: Option<i64>,
+}
+
+/// How it is reached.
+#[derive(Debug, clap::Args)]
+struct Network {
+    /// bridge, host, none or container:NAME
+    #[arg(long, visible_alias = "net", value_name = "NETWORK")]
+    network: Option<String>,
+    /// Publish a port: [[IP:][HOST_PORT]:]PORT[/PROTOCOL]
+    #[arg(short, long, value_name = "PORT")]
+    publish: Vec<String>,
+    /// Publish every exposed port on a free one
+    #[arg(short = 'P', long)]
+    publish_all: bool,
+    /// Tell of a port
+    #[arg(long, value_name = "PORT[/PROTOCOL]")]
+    expose: Vec<String>,
+    /// A name in /etc/hosts; the address may be `host-gateway`
+    #[arg(long, value_name = "HOST:IP")]
+    add_host: Vec<String>,
+    /// Name server
+    #[arg(long, value_name = "IP")]
+    dns: Vec<String>,
+    /// Search domain
+    #[arg(long, value_name = "DOMAIN")]
+    dns_search: Vec<String>,
+    /// Resolver option
+    #[arg(long, visible_alias = "dns-opt", value_name = "OPTION")]
+    dns_option: Vec<String>,
+}
+
+/// What it sees.
+#[derive(Debug, clap::Args)]
+struct Storage {
+    /// Mount a directory of the host, or a volume: [SOURCE:]TARGET[:OPTIONS]
+    #[arg(short, long, value_name = "VOLUME")]
+    volume: Vec<String>,
+    /// The long form: type=bind|volume|tmpfs,source=...,target=...
+    #[arg(long, value_name = "MOUNT")]
+    mount: Vec<String>,
+    /// Mount memory: TARGET[:OPTIONS]
+    #[arg(long, value_name = "TARGET")]
+    tmpfs: Vec<String>,
+    /// Mount the root file system read-only
+    #[arg(long)]
+    read_only: bool,
+    /// Size of /dev/shm
+    #[arg(long, value_name = "BYTES", value_parser = human::parse_size)]
+    shm_size: Option<u64>,
+}
+
+/// What it may use.
+#[derive(Debug, clap::Args)]
+struct Limits {
+    /// Memory limit
+    #[arg(short, long, value_name = "BYTES", value_parser = human::parse_size)]
+    memory: Option<u64>,
+    /// Number of CPUs
+    #[arg(long, value_name = "NUMBER", value_parser = nano_cpus)]
+    cpus: Option<u64>,
+    /// Limit of processes and threads, -1 for none
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
+    pids_limit: Option<i64>,
+    /// Limit of a process: NAME=SOFT[:HARD]
+    #[arg(long, value_name = "LIMIT")]
+    ulimit: Vec<String>,
+    /// Kernel setting: NAME=VALUE
+    #[arg(long, value_name = "NAME=VALUE", value_parser = values::pair)]
+    sysctl: Vec<(String, String)>,
+}
+
+/// What it may do.
+#[derive(Debug, clap::Args)]
+struct Security {
+    /// Let it do nearly everything
+    #[arg(long)]
+    privileged: bool,
+    /// Add a capability
+    #[arg(long, value_name = "CAPABILITY")]
+    cap_add: Vec<String>,
+    /// Drop a capability
+    #[arg(long, value_name = "CAPABILITY")]
+    cap_drop: Vec<String>,
+    /// no-new-privileges, seccomp=unconfined, systempaths=unconfined
+    #[arg(long, value_name = "OPTION")]
+    security_opt: Vec<String>,
+}
+
+impl Flags {
+    /// The image as written.
+    pub(super) fn image(&self) -> &str {
+        self.words.first().map_or("", String::as_str)
+    }
+
+    /// The streams of the first client; all of them unless some are named.
+    pub(super) fn streams(&self) -> Result<Streams, String> {
+        if self.attach.is_empty() {
+            return Ok(Streams {
+                stdin: self.interactive,
+                stdout: true,
+                stderr: true,
+            });
+        }
+        let mut streams = Streams::default();
+        for stream in &self.attach {
+            match stream.to_ascii_lowercase().as_str() {
+                "stdin" => streams.stdin = true,
+                "stdout" => streams.stdout = true,
+                "stderr" => streams.stderr = true,
+                _ => {
+                    return Err("valid streams are STDIN, STDOUT and STDERR".to_owned());
+                }
+            }
+        }
+        Ok(streams)
+    }
+
+    /// The request that the flags mean.
+    pub(super) fn request(
+        &self,
+        engine: &Engine,
+        streams: Streams,
+    ) -> Result<ContainerRequest, String> {
+        let environment = &engine.config().environment;
+        let program = &self.program;
+        let limits = &self.limits;
+        Ok(ContainerRequest {
+            image: self.image().to_owned(),
+            name: self.name.clone(),
+            entrypoint: program.entrypoint.clone().map(|word| vec![word]),
+            command: Some(self.words[1..].to_vec()).filter(|words| !words.is_empty()),
+            env: self.variables(environment)?,
+            labels: self.labels()?,
+            hostname: program.hostname.clone(),
+            user: program.user.clone().unwrap_or_default(),
+            group_add: program.group_add.clone(),
+            working_dir: program.workdir.clone().unwrap_or_default(),
+            tty: self.tty,
+            open_stdin: self.interactive,
+            stdin_once: self.interactive && streams.stdin,
+            attach: [streams.stdin, streams.stdout, streams.stderr],
+            network: self.network_mode()?,
+            publish: self.network.publish.clone(),
+            publish_all: self.network.publish_all,
+            expose: self.network.expose.clone(),
+            mounts: self.mounts(&engine.config().working_directory)?,
+            read_only: self.storage.read_only,
+            privileged: self.security.privileged,
+            cap_add: self.security.cap_add.clone(),
+            cap_drop: self.security.cap_drop.clone(),
+            security_opt: self.security.security_opt.clone(),
+            extra_hosts: self.hosts(engine)?,
+            dns: self.network.dns.clone(),
+            dns_search: self.network.dns_search.clone(),
+            dns_options: self.network.dns_option.clone(),
+            ulimits: ulimits(&limits.ulimit)?,
+            sysctls: limits.sysctl.iter().cloned().collect(),
+            shm_bytes: self
+                .storage
+                .shm_size
+                .unwrap_or_else(|| ContainerRequest::default().shm_bytes),
+            memory_bytes: limits.memory.filter(|bytes| *bytes > 0),
+            nano_cpus: limits.cpus.filter(|cpus| *cpus > 0),
+            pids_limit: limits
+                .pids_limit
+                .and_then(|limit| u64::try_from(limit).ok())
+                .filter(|limit| *limit > 0),
+            stop_signal: program.stop_signal.clone(),
+            stop_timeout: program.stop_timeout,
+            auto_remove: self.remove,
+            ..ContainerRequest::default()
+        })
+    }
+
+    fn variables(&self, environment: &BTreeMap<String, String>) -> Result<Vec<String>, String> {
+        let mut env = Vec::new();
+        let mut add = |text: &str| {
+            let variable = values::variable(text, environment);
+            env.extend(variable.map(|(name, value)| format!("{name}={value}")));
+        };
+        for path in &self.program.env_file {
+            for line in lines(path)? {
+                let name = line.split('=').next().unwrap_or_default();
+                if name.is_empty() || name.contains(char::is_whitespace) {
+                    return Err(format!(
+                        "poorly formatted environment: variable '{name}' contains whitespaces"
+                    ));
+                }
+                add(&line);
+            }
+        }
+        for text in &self.program.env {
+            if text.is_empty() || text.starts_with('=') {
+                return Err(format!("invalid environment variable: {text}"));
+            }
+            add(text);
+        }
+        Ok(env)
+    }
+
+    fn labels(&self) -> Result<BTreeMap<String, String>, String> {
+        let mut labels = BTreeMap::new();
+        for path in &self.program.label_file {
+            for line in lines(path)? {
+                labels.extend([values::pair(&line)?]);
+            }
+        }
+        for text in &self.program.label {
+            labels.extend([values::pair(text)?]);
+        }
+        Ok(labels)
+    }
+
+    fn network_mode(&self) -> Result<NetworkMode, String> {
+        let text = self.network.network.as_deref().unwrap_or("bridge");
+        NetworkMode::parse(text).map_err(|err| err.to_string())
+    }
+
+    fn hosts(&self, engine: &Engine) -> Result<Vec<(String, std::net::IpAddr)>, String> {
+        let mut hosts = Vec::new();
+        for text in &self.network.add_host {
+            let name = text
+                .strip_suffix("host-gateway")
+                .map(|name| name.trim_end_matches([':', '=']));
+            hosts.push(match name {
+                Some(name) if !name.is_empty() => {
+                    let gateway = engine.default_gateway().map_err(|err| err.to_string())?;
+                    (name.to_owned(), gateway.into())
+                }
+                _ => values::host(text)?,
+            });
+        }
+        Ok(hosts)
+    }
+
+    fn mounts(&self, directory: &Path) -> Result<Vec<MountRequest>, String> {
+        let storage = &self.storage;
+        let volumes = storage
+            .volume
+            .iter()
+            .map(|text| MountRequest::parse_volume(text, directory));
+        let mounts = storage
+            .mount
+            .iter()
+            .map(|text| MountRequest::parse_mount(text, directory));
+        let tmpfs = storage
+            .tmpfs
+            .iter()
+            .map(|text| MountRequest::parse_tmpfs(text));
+        let all = volumes.chain(mounts).chain(tmpfs);
+        all.collect::<Result<_, _>>().map_err(|err| err.to_string())
+    }
+}
+
+fn ulimits(texts: &[String]) -> Result<Vec<Ulimit>, String> {
+    let parse = |text: &String| {
+        let name = text.split('=').next().unwrap_or_default().to_owned();
+        values::ulimit(text).map(|limit| Ulimit { name, limit })
+    };
+    texts.iter().map(parse).collect()
+}
+
+/// `0.5` to 500,000,000.
+fn nano_cpus(text: &str) -> Result<u64, String> {
+    let wrong = || format!("failed to parse {text} as a rational number");
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if (whole.is_empty() && part.is_empty()) || !digits(whole) || !digits(part) || part.len() > 9 {
+        return Err(wrong());
+    }
+    let whole: u64 = format!("0{whole}").parse().map_err(|_| wrong())?;
+    let part: u64 = format!("{part:0<9}").parse().map_err(|_| wrong())?;
+    whole
+        .checked_mul(1_000_000_000)
+        .and_then(|nano| nano.checked_add(part))
+        .ok_or_else(wrong)
+}
+
+/// The lines of a file of variables or labels, without remarks and empty ones.
+fn lines(path: &Path) -> Result<Vec<String>, String> {
+    use std::io::Read;
+    let failed = |err: std::io::Error| format!("open {}: {err}", path.display());
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let mut text = String::new();
+    file.take(FILE_LIMIT)
+        .read_to_string(&mut text)
+        .map_err(failed)?;
+    let lines = text.trim_start_matches('\u{feff}').lines();
+    Ok(lines
+        .map(str::trim_start)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(str::to_owned)
+        .collect())
+}
+
+/// Writes the container's ID where `--cidfile` says. The file must be new.
+pub(super) fn write_id(path: &Path, id: &str) -> Result<(), Failure> {
+    use std::io::Write;
+    let file = std::fs::File::options()
+        .write(true)
+        .create_new(true)
+        .open(path);
+    file.and_then(|mut file| file.write_all(id.as_bytes()))
+        .map_err(|err| {
+            Failure::new(
+                125,
+                format!("cannot write the ID to {}: {err}", path.display()),
+            )
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpus_are_read_without_rounding() {
+        for (text, want) in [
+            ("0.5", Some(500_000_000)),
+            (".5", Some(500_000_000)),
+            ("2", Some(2_000_000_000)),
+            ("1.000000001", Some(1_000_000_001)),
+            ("", None),
+            (".", None),
+            ("-1", None),
+            ("x", None),
+            ("1e3", None),
+        ] {
+            assert_eq!(nano_cpus(text).ok(), want, "{text}");
+        }
+    }
+}

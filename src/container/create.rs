@@ -1,0 +1,159 @@
+//! Making a container.
+
+use std::path::Path;
+
+use super::dir::Dir;
+use super::record::Record;
+use super::request::{MountRequest, Request};
+use super::{Error, names, now, ports, volumes};
+use crate::fs::{At, PathError};
+use crate::image::{self, Image};
+use crate::layer::Lower;
+use crate::snapshot::View;
+use crate::store::{self, ContainerRow, SnapshotId, Store};
+
+/// How often a made-up name is tried before the ID serves as the name.
+const NAME_TRIES: usize = 6;
+
+/// A container that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Created {
+    /// Its ID.
+    pub id: String,
+    /// What the user should know, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// Makes a container of `image`. It appears in the register last, when all of
+/// it is there; what an interrupted creation leaves is collected by [`super::collect`].
+pub fn create(store: &Store, image: &Image, request: Request) -> Result<Created, Error> {
+    if let Some(name) = &request.name {
+        names::check(name)?;
+    }
+    let request = request.with_image(&image.config.config);
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    request.check(cpus)?;
+    ports::wanted(&request)?;
+    let snapshot = image::snapshot_of(store, image)?;
+    let id = names::new_id();
+    let dir = Dir::new(store.paths(), &id);
+    std::fs::create_dir_all(dir.data()).at("create", dir.data())?;
+    let made = fill(store, &dir, image, snapshot, request);
+    if made.is_err() {
+        // The first failure is the one to tell.
+        let _left = crate::fs::remove_tree(dir.data());
+    }
+    made?;
+    Ok(Created {
+        id,
+        warnings: Vec::new(),
+    })
+}
+
+fn fill(
+    store: &Store,
+    dir: &Dir,
+    image: &Image,
+    snapshot: Option<SnapshotId>,
+    request: Request,
+) -> Result<(), Error> {
+    // Held until the row is there: whoever collects leaves a locked directory alone.
+    let busy = || Error::Busy(dir.id().to_owned());
+    let _making = dir.try_lock()?.ok_or_else(busy)?;
+    restrict(dir.data())?;
+    let name = request.name.clone();
+    let image_id = image.id.to_string();
+    let mut record = Record::new(dir.id().to_owned(), image_id, now(), request);
+    let view = View::open(store, snapshot)?;
+    make_tree(dir, &view)?;
+    record.volumes = make_volumes(store, dir, &view, &record.request)?;
+    dir.write_record(&record)?;
+    register(store, name, |name| ContainerRow {
+        id: dir.id().to_owned(),
+        name,
+        image: image.id,
+        snapshot,
+        created_at: record.created_at,
+    })
+}
+
+/// Others have no business in a container's directory: its files keep their modes.
+fn restrict(path: &Path) -> Result<(), PathError> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
+        .at("set the mode of", path)
+}
+
+/// The container's own layer. overlayfs shows the top directory's owner and mode
+/// as those of the root, so they are copied from the image's.
+fn make_tree(dir: &Dir, view: &View) -> Result<(), PathError> {
+    use rustix::fs::{Gid, Mode, Uid, chmod, chown};
+    let (fs, work) = (dir.path("fs"), dir.path("work"));
+    std::fs::create_dir(&fs).at("create", &fs)?;
+    std::fs::create_dir(&work).at("create", &work)?;
+    let (mode, uid, gid) = match view.entry(Path::new(""))? {
+        Some(root) => (root.mode, root.uid, root.gid),
+        None => (0o755, 0, 0),
+    };
+    if (uid, gid) != (0, 0) {
+        chown(&fs, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+            .at("set the owner of", &fs)?;
+    }
+    chmod(&fs, Mode::from_bits_truncate(mode)).at("set the mode of", &fs)
+}
+
+/// Makes the volumes; returns the targets of the anonymous ones in order.
+fn make_volumes(
+    store: &Store,
+    dir: &Dir,
+    view: &View,
+    request: &Request,
+) -> Result<Vec<String>, Error> {
+    let mut anonymous: Vec<(String, bool)> = Vec::new();
+    for mount in &request.mounts {
+        if let MountRequest::Volume {
+            name, target, copy, ..
+        } = mount
+        {
+            match name {
+                Some(name) => volumes::make_named(store.paths(), name, view, target, *copy)?,
+                None => anonymous.push((target.clone(), *copy)),
+            }
+        }
+    }
+    for target in &request.volumes {
+        let target = Path::new("/").join(target).to_string_lossy().into_owned();
+        let target = match target.trim_end_matches('/') {
+            "" => continue,
+            clean => clean.to_owned(),
+        };
+        let taken = |mount: &MountRequest| mount.target() == target;
+        if !request.mounts.iter().any(taken) && !anonymous.iter().any(|(a, _)| *a == target) {
+            anonymous.push((target, true));
+        }
+    }
+    for (number, (target, copy)) in anonymous.iter().enumerate() {
+        volumes::make_anonymous(dir, number, view, target, *copy)?;
+    }
+    Ok(anonymous.into_iter().map(|(target, _)| target).collect())
+}
+
+/// Registers the container under its name, or under a made-up one that is free.
+fn register(
+    store: &Store,
+    name: Option<String>,
+    row: impl Fn(String) -> ContainerRow,
+) -> Result<(), Error> {
+    if let Some(name) = name {
+        return Ok(store.container_put(&row(name))?);
+    }
+    for attempt in 0..NAME_TRIES {
+        match store.container_put(&row(names::generate(attempt > 0))) {
+            Err(store::Error::NameTaken { .. }) => {}
+            other => return Ok(other?),
+        }
+    }
+    let mut last = row(String::new());
+    last.name = last.id.chars().take(12).collect();
+    Ok(store.container_put(&last)?)
+}

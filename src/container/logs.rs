@@ -1,0 +1,320 @@
+//! Reading a container's log.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::inotify;
+use rustix::net::RecvFlags;
+use serde::{Deserialize, Serialize};
+
+use super::dir::Dir;
+use super::protocol::{self, Ask, Tell};
+use super::{Error, find, socket};
+use crate::fs::At;
+use crate::store::Store;
+
+/// How much is read at a time.
+const BLOCK: usize = 64 << 10;
+/// Longest document; a shim's are at most 16 KiB of text, each byte six at worst.
+const DOCUMENT_LIMIT: usize = 1 << 20;
+
+/// Which of a program's two outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stream {
+    /// Standard output, or the terminal.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Which part of a log is wanted.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LogOptions {
+    /// Whether to go on until the container ends.
+    pub follow: bool,
+    /// Only so many of the last lines; all when absent.
+    pub tail: Option<usize>,
+    /// Only lines at or after this time, nanoseconds since 1970.
+    pub since: Option<i64>,
+    /// Only lines at or before this time, nanoseconds since 1970.
+    pub until: Option<i64>,
+}
+
+/// One line of a log, or a piece of a very long one.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct LogEntry {
+    /// The text; with its line feed, unless it is a piece.
+    #[serde(rename = "log")]
+    pub text: String,
+    /// Where it was written to.
+    pub stream: Stream,
+    /// When, RFC 3339 with nanoseconds.
+    pub time: String,
+}
+
+impl LogEntry {
+    fn is_within(&self, options: &LogOptions) -> bool {
+        if options.since.is_none() && options.until.is_none() {
+            return true;
+        }
+        let Ok(time) = self.time.parse::<jiff::Timestamp>() else {
+            return true;
+        };
+        let time = time.as_nanosecond();
+        options.since.is_none_or(|since| time >= i128::from(since))
+            && options.until.is_none_or(|until| time <= i128::from(until))
+    }
+}
+
+/// Hands the log of the container `text` to `sink`, oldest line first. With
+/// `follow` it returns when the container has ended and its last line was handed
+/// over; an error of `sink` ends it at once.
+pub fn logs(
+    store: &Store,
+    text: &str,
+    options: &LogOptions,
+    sink: &mut dyn FnMut(&LogEntry) -> io::Result<()>,
+) -> Result<io::Result<()>, Error> {
+    let row = find(store, text)?;
+    let dir = Dir::new(store.paths(), &row.id);
+    // Connected before the first look, so that no line falls between the two.
+    let watch = match options.follow {
+        true => Watch::new(&dir)?,
+        false => None,
+    };
+    let path = dir.log();
+    let mut file = match File::open(&path) {
+        Ok(file) => file,
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Ok(())),
+        Err(err) => return Err(err).at("open", &path)?,
+    };
+    if let Some(tail) = options.tail {
+        let start = tail_start(&mut file, tail).at("read", &path)?;
+        file.seek(SeekFrom::Start(start)).at("read", &path)?;
+    }
+    let mut reader = Reader::new(file);
+    loop {
+        // The end is looked at before the log: what it says came before the end.
+        let ended = watch.as_ref().is_none_or(Watch::has_ended);
+        while let Some(entry) = reader.next().at("read", &path)? {
+            if entry.is_within(options)
+                && let Err(err) = sink(&entry)
+            {
+                return Ok(Err(err));
+            }
+        }
+        match &watch {
+            Some(watch) if !ended => watch.wait().at("watch", &path)?,
+            _ => return Ok(Ok(())),
+        }
+    }
+}
+
+/// Waits for more of a log, or for the end of its container.
+#[derive(Debug)]
+struct Watch {
+    shim: OwnedFd,
+    changes: OwnedFd,
+}
+
+impl Watch {
+    /// `None` for a container that does not run.
+    fn new(dir: &Dir) -> Result<Option<Self>, Error> {
+        let Some(shim) = socket::connect_to(dir)? else {
+            return Ok(None);
+        };
+        let changes = || -> io::Result<OwnedFd> {
+            protocol::ask(&shim, &Ask::Wait)?;
+            let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
+            let changes = inotify::init(flags)?;
+            inotify::add_watch(&changes, dir.log(), inotify::WatchFlags::MODIFY)?;
+            Ok(changes)
+        };
+        let changes = changes().at("watch", dir.log())?;
+        Ok(Some(Self { shim, changes }))
+    }
+
+    fn has_ended(&self) -> bool {
+        match protocol::receive(self.shim.as_fd(), RecvFlags::DONTWAIT).map(Tell::decode) {
+            Err(err) => err.kind() != io::ErrorKind::WouldBlock,
+            Ok(tell) => matches!(tell, Ok(None | Some(Tell::Exited(_))) | Err(_)),
+        }
+    }
+
+    fn wait(&self) -> io::Result<()> {
+        let mut fds = [
+            PollFd::new(&self.shim, PollFlags::IN),
+            PollFd::new(&self.changes, PollFlags::IN),
+        ];
+        match poll(&mut fds, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(err) => return Err(err.into()),
+        }
+        // What changed is known; only that it did is to be forgotten.
+        let mut events = [0; 4 << 10];
+        while rustix::io::read(&self.changes, &mut events).is_ok_and(|length| length > 0) {}
+        Ok(())
+    }
+}
+
+/// Reads documents as they become complete.
+#[derive(Debug)]
+struct Reader {
+    file: File,
+    buffer: Vec<u8>,
+    start: usize,
+}
+
+impl Reader {
+    fn new(file: File) -> Self {
+        Self {
+            file,
+            buffer: Vec::new(),
+            start: 0,
+        }
+    }
+
+    /// The next whole document; `None` at what is the end at the moment. A line
+    /// that is no document is passed over.
+    fn next(&mut self) -> io::Result<Option<LogEntry>> {
+        let mut searched = self.start;
+        loop {
+            if let Some(at) = self.buffer[searched..]
+                .iter()
+                .position(|byte| *byte == b'\n')
+            {
+                let end = searched + at;
+                let entry = serde_json::from_slice(&self.buffer[self.start..end]);
+                self.start = end + 1;
+                searched = self.start;
+                match entry {
+                    Ok(entry) => return Ok(Some(entry)),
+                    Err(_) => continue,
+                }
+            }
+            if !self.fill()? {
+                return Ok(None);
+            }
+            searched = 0;
+        }
+    }
+
+    fn fill(&mut self) -> io::Result<bool> {
+        self.buffer.drain(..self.start);
+        self.start = 0;
+        if self.buffer.len() > DOCUMENT_LIMIT {
+            self.buffer.clear();
+        }
+        let before = self.buffer.len();
+        self.buffer.resize(before + BLOCK, 0);
+        let length = self.file.read(&mut self.buffer[before..])?;
+        self.buffer.truncate(before + length);
+        Ok(length > 0)
+    }
+}
+
+/// Where the last `count` lines start, found from the end.
+fn tail_start(file: &mut File, count: usize) -> io::Result<u64> {
+    let end = file.seek(SeekFrom::End(0))?;
+    if count == 0 {
+        return Ok(end);
+    }
+    let mut block = vec![0; BLOCK];
+    let mut position = end;
+    // The line feed that ends the last line starts no line.
+    let mut left = count + 1;
+    while position > 0 {
+        let length = usize::try_from(position).unwrap_or(BLOCK).min(BLOCK);
+        position -= u64::try_from(length).unwrap_or(position);
+        file.seek(SeekFrom::Start(position))?;
+        file.read_exact(&mut block[..length])?;
+        for at in (0..length).rev() {
+            if block[at] == b'\n' {
+                left -= 1;
+                if left == 0 {
+                    return Ok(position + u64::try_from(at).unwrap_or(0) + 1);
+                }
+            }
+        }
+    }
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::path::Path;
+
+    use super::*;
+
+    fn log(lines: usize) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        for line in 1..=lines {
+            let second = line % 60;
+            writeln!(
+                file,
+                r#"{{"log":"l{line}\n","stream":"stdout","time":"2026-01-02T03:04:{second:02}.5Z"}}"#
+            )
+            .unwrap();
+        }
+        file
+    }
+
+    fn read(path: &Path, tail: Option<usize>) -> Vec<String> {
+        let mut file = File::open(path).unwrap();
+        let start = tail.map_or(0, |tail| tail_start(&mut file, tail).unwrap());
+        file.seek(SeekFrom::Start(start)).unwrap();
+        let mut reader = Reader::new(file);
+        std::iter::from_fn(|| reader.next().unwrap())
+            .map(|entry| entry.text.trim_end().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn the_tail_is_found_from_the_end() {
+        let file = log(5_000);
+        assert_eq!(read(file.path(), Some(2)), ["l4999", "l5000"]);
+        assert_eq!(read(file.path(), Some(0)), [""; 0]);
+        assert_eq!(read(file.path(), Some(9_999)).len(), 5_000);
+        assert_eq!(read(file.path(), Some(3_000))[0], "l2001");
+        assert_eq!(read(file.path(), None).len(), 5_000);
+    }
+
+    #[test]
+    fn half_a_document_waits_for_its_other_half() {
+        let mut file = log(1);
+        let mut reader = Reader::new(File::open(file.path()).unwrap());
+        assert_eq!(reader.next().unwrap().unwrap().text, "l1\n");
+        file.write_all(br#"{"log":"two","stre"#).unwrap();
+        assert_eq!(reader.next().unwrap(), None);
+        writeln!(file, r#"am":"stderr","time":"x"}}"#).unwrap();
+        let entry = reader.next().unwrap().unwrap();
+        assert_eq!((entry.text.as_str(), entry.stream), ("two", Stream::Stderr));
+    }
+
+    #[test]
+    fn times_bound_on_both_sides() {
+        let nanos = |text: &str| -> Option<i64> {
+            let time: jiff::Timestamp = text.parse().unwrap();
+            i64::try_from(time.as_nanosecond()).ok()
+        };
+        let entry = LogEntry {
+            text: String::new(),
+            stream: Stream::Stdout,
+            time: "2026-01-02T03:04:05.5Z".to_owned(),
+        };
+        let within = |since, until| {
+            entry.is_within(&LogOptions {
+                since,
+                until,
+                ..LogOptions::default()
+            })
+        };
+        assert!(within(nanos("2026-01-02T03:04:05.5Z"), None));
+        assert!(!within(nanos("2026-01-02T03:04:06Z"), None));
+        assert!(!within(None, nanos("2026-01-02T03:04:05Z")));
+    }
+}

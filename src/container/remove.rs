@@ -1,0 +1,91 @@
+//! Removing containers.
+
+use std::time::{Duration, Instant};
+
+use super::dir::Dir;
+use super::signal::SIGKILL;
+use super::{Error, find, stop};
+use crate::fs::{At, Lock, PathError};
+use crate::store::Store;
+
+/// How long a container that was just ended may still be put away by its shim.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Removes the container `text` with everything that is its own; a running one
+/// only when `force`d, by killing it.
+///
+/// # Errors
+/// [`Error::StillRunning`] for a running one without force.
+pub fn remove(store: &Store, text: &str, force: bool) -> Result<(), Error> {
+    let row = find(store, text)?;
+    let dir = Dir::new(store.paths(), &row.id);
+    // One that is damaged does not run: a running one's documents are whole.
+    if dir.state().is_ok_and(|state| state.is_running()) {
+        if !force {
+            return Err(Error::StillRunning(text.to_owned()));
+        }
+        match stop::kill(store, &row.id, SIGKILL) {
+            // It ended by itself, and went with its end when that was asked for.
+            Ok(()) | Err(Error::CannotKill { .. } | Error::NotFound(_)) => {}
+            Err(err) => return Err(err),
+        }
+    }
+    let _removing = lock(&dir)?;
+    erase(store, &dir)
+}
+
+/// Takes the lock of a container's directory; `None` when there is no directory.
+fn lock(dir: &Dir) -> Result<Option<Lock>, Error> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match dir.try_lock() {
+            Ok(Some(lock)) => return Ok(Some(lock)),
+            Ok(None) if Instant::now() < until => std::thread::sleep(PAUSE),
+            Ok(None) => return Err(Error::Busy(dir.id().to_owned())),
+            Err(err) if err.source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(err) => return Err(err.into()),
+        }
+    }
+}
+
+/// Removes a container that nobody uses. Its name is free first; directories
+/// that an interruption leaves are without a row and are collected.
+pub(super) fn erase(store: &Store, dir: &Dir) -> Result<(), Error> {
+    store.container_remove(dir.id())?;
+    crate::fs::remove_tree(dir.run())?;
+    Ok(crate::fs::remove_tree(dir.data())?)
+}
+
+/// Removes the directories of containers that are in no register: of creations
+/// and removals that were interrupted. Returns how many.
+pub fn collect(store: &Store) -> Result<u64, Error> {
+    let containers = store.paths().containers();
+    let mut removed = 0;
+    for id in names(&containers)? {
+        let dir = Dir::new(store.paths(), &id);
+        // Whoever makes a container holds its lock until it is registered.
+        let Ok(Some(_lock)) = dir.try_lock() else {
+            continue;
+        };
+        if store.container_find(&id)?.is_empty() {
+            crate::fs::remove_tree(dir.run())?;
+            crate::fs::remove_tree(dir.data())?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+fn names(path: &std::path::Path) -> Result<Vec<String>, PathError> {
+    let entries = match std::fs::read_dir(path) {
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.at("list", path)?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.at("list", path)?;
+        names.extend(entry.file_name().into_string());
+    }
+    Ok(names)
+}

@@ -1,0 +1,161 @@
+//! Starting a container: everything is looked up here, a shim does the rest.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+
+use super::attach::Attached;
+use super::dir::Dir;
+use super::protocol::{self, Ask, StartOrder, Streams, Tell};
+use super::request::{NetworkMode, Request};
+use super::{Error, find, shim, socket};
+use crate::fs::{PathError, Root};
+use crate::oci::passwd::{Account, Users};
+use crate::snapshot::{self, View};
+use crate::store::{ContainerRow, Store};
+use crate::sys;
+
+/// Longest account file that is read.
+const FILE_LIMIT: u64 = 4 << 20;
+
+/// How a container is started.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StartOptions {
+    /// The streams that the caller attaches to, before the program's first word.
+    pub attach: Option<Streams>,
+    /// Rows and columns of the caller's terminal; 0 when unknown.
+    pub terminal: (u16, u16),
+}
+
+/// A container that runs.
+#[derive(Debug)]
+pub struct Started {
+    /// Limits that could not be set, one sentence each.
+    pub warnings: Vec<String>,
+    /// The connection, where one was asked for.
+    pub attached: Option<Attached>,
+}
+
+/// Starts the container `text`; `None` when it runs already.
+///
+/// # Errors
+/// [`Error::NotStarted`] with the shim's words.
+pub fn start(store: &Store, text: &str, options: StartOptions) -> Result<Option<Started>, Error> {
+    let row = find(store, text)?;
+    let dir = Dir::new(store.paths(), &row.id);
+    if dir.state()?.is_running() {
+        return Ok(None);
+    }
+    let order = order(store, &row, &dir, options)?;
+    let failed = |action| {
+        let id = row.id.clone();
+        move |source| Error::Shim { action, id, source }
+    };
+    let (ours, theirs) = socket::pair().map_err(failed("start"))?;
+    sys::myself::start_self(shim::SHIM_ARGV0, theirs).map_err(failed("start"))?;
+    protocol::ask(&ours, &Ask::Start(Box::new(order))).map_err(failed("reach"))?;
+    match protocol::hear(&ours).map_err(failed("hear from"))? {
+        Some(Tell::Started(warnings)) => Ok(Some(Started {
+            warnings,
+            attached: options.attach.map(|_| Attached::new(ours, row.id)),
+        })),
+        Some(Tell::Refused(refusal)) => Err(Error::from(refusal)),
+        _ => Err(Error::ShimLost(row.id)),
+    }
+}
+
+fn order(
+    store: &Store,
+    row: &ContainerRow,
+    dir: &Dir,
+    options: StartOptions,
+) -> Result<StartOrder, Error> {
+    let request = dir.record()?.request;
+    let mut lower = snapshot::layer_dirs(store, row.snapshot)?;
+    lower.push(store.paths().stubs());
+    Ok(StartOrder {
+        data: store.paths().data().to_owned(),
+        run: store.paths().run().to_owned(),
+        id: row.id.clone(),
+        account: account(store, row, dir, &request)?,
+        lower,
+        network_of: network_of(store, &request)?,
+        attach: options.attach,
+        terminal: options.terminal,
+    })
+}
+
+/// Another container whose network is shared: its ID and first process.
+fn network_of(store: &Store, request: &Request) -> Result<Option<(String, i32)>, Error> {
+    let NetworkMode::Container(other) = &request.network else {
+        return Ok(None);
+    };
+    let other = find(store, other)?;
+    let state = Dir::new(store.paths(), &other.id).state()?;
+    if !state.is_running() {
+        return Err(Error::Invalid(format!(
+            "cannot join network of a non running container: {}",
+            other.id
+        )));
+    }
+    Ok(Some((other.id, state.pid)))
+}
+
+/// Who the program runs as, by the container's own accounts.
+fn account(
+    store: &Store,
+    row: &ContainerRow,
+    dir: &Dir,
+    request: &Request,
+) -> Result<Account, Error> {
+    let users = users(store, row, dir)?;
+    let mut account = users.resolve(&request.user)?;
+    for group in &request.group_add {
+        let gid = users.group(group)?;
+        if !account.groups.contains(&gid) {
+            account.groups.push(gid);
+        }
+    }
+    Ok(account)
+}
+
+/// The accounts of a container: of its own layer where it changed them, else of its image.
+pub(super) fn users(store: &Store, row: &ContainerRow, dir: &Dir) -> Result<Users, Error> {
+    let view = View::open(store, row.snapshot)?;
+    let own = Root::open(&dir.path("fs"))?;
+    let read = |path: &str| -> Result<Vec<u8>, Error> {
+        let path = view.resolve(Path::new(path), true)?;
+        if let Some(bytes) = read_own(&own, &path)? {
+            return Ok(bytes);
+        }
+        Ok(view.read(&path, FILE_LIMIT)?.unwrap_or_default())
+    };
+    Ok(Users::parse(&read("etc/passwd")?, &read("etc/group")?))
+}
+
+/// A regular file of the container's own layer; whiteouts and what the container
+/// may have put in its place count as none.
+fn read_own(own: &Root, path: &Path) -> Result<Option<Vec<u8>>, PathError> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
+    let Ok(fd) = own.open_at(path, flags, Mode::empty()) else {
+        return Ok(None);
+    };
+    let file = File::from(fd);
+    if !file.metadata().is_ok_and(|meta| meta.is_file()) {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    let read = file.take(FILE_LIMIT).read_to_end(&mut bytes);
+    Ok(read.is_ok().then_some(bytes))
+}
+
+impl From<protocol::Refusal> for Error {
+    fn from(refusal: protocol::Refusal) -> Self {
+        Self::NotStarted {
+            message: refusal.message,
+            code: refusal.code,
+        }
+    }
+}
