@@ -22,7 +22,12 @@ impl Rules {
     fn read(text: &str) -> Self {
         match text.trim() {
             "all" => Self::All,
-            names => Self::These(names.split(',').map(|name| name.trim().to_owned()).collect()),
+            names => Self::These(
+                names
+                    .split(',')
+                    .map(|name| name.trim().to_owned())
+                    .collect(),
+            ),
         }
     }
 
@@ -135,8 +140,14 @@ mod tests {
 
     #[test]
     fn wrong_options_are_refused() {
-        assert_eq!(CheckOptions::read("x").unwrap_err(), "invalid check option \"x\"");
-        assert_eq!(CheckOptions::read("x=1").unwrap_err(), "invalid check option \"x\"");
+        assert_eq!(
+            CheckOptions::read("x").unwrap_err(),
+            "invalid check option \"x\""
+        );
+        assert_eq!(
+            CheckOptions::read("x=1").unwrap_err(),
+            "invalid check option \"x\""
+        );
         assert!(CheckOptions::read("error=maybe").is_err());
     }
 

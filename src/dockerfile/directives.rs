@@ -146,7 +146,13 @@ mod tests {
         } else {
             find(text, name)
         };
-        let got = got.map(|found| (found.value.clone(), found.text.clone(), found.span.line(text)));
+        let got = got.map(|found| {
+            (
+                found.value.clone(),
+                found.text.clone(),
+                found.span.line(text),
+            )
+        });
         let want = want.map(|(value, text, line)| (value.to_owned(), text.to_owned(), line));
         assert_eq!(got, want, "{text}");
     }
@@ -155,7 +161,11 @@ mod tests {
     fn directives_are_found_at_the_head() {
         check("# syntax=a", "syntax", Some(("a", "a", 1)));
         check("#SynTax = a  b \n", "syntax", Some(("a", "a  b", 1)));
-        check("# escape=`\n# check=skip=all\n", "check", Some(("skip=all", "skip=all", 2)));
+        check(
+            "# escape=`\n# check=skip=all\n",
+            "check",
+            Some(("skip=all", "skip=all", 2)),
+        );
         check("#!/bin/x\n# syntax=a\n", "syntax", Some(("a", "a", 2)));
         check("\u{feff}# syntax=a\n", "syntax", Some(("a", "a", 1)));
         check("#syntax=a\r\n#escape=`\r\n", "escape", Some(("`", "`", 2)));

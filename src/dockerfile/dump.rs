@@ -5,20 +5,24 @@ use super::quote::quote;
 
 /// One line for each node.
 pub(super) fn dump(nodes: &[Node]) -> String {
-    nodes
+    let lines = nodes
         .iter()
-        .map(|node| format!("({})\n", expression(node)))
-        .collect()
+        .map(|node| ["(", &expression(node), ")\n"].concat());
+    lines.collect()
 }
 
 fn expression(node: &Node) -> String {
     let mut text = node.name.text.to_lowercase();
     if !node.flags.is_empty() {
-        let flags: Vec<_> = node.flags.iter().map(|flag| quote(&flag.word.text)).collect();
-        text.push_str(&format!(" [{}]", flags.join(" ")));
+        let flags: Vec<_> = node
+            .flags
+            .iter()
+            .map(|flag| quote(&flag.word.text))
+            .collect();
+        text.extend([" [", &flags.join(" "), "]"]);
     }
     if let Some(child) = &node.child {
-        text.push_str(&format!(" ({})", expression(child)));
+        text.extend([" (", &expression(child), ")"]);
     }
     for word in &node.args {
         text.push(' ');

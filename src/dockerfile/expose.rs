@@ -20,7 +20,9 @@ impl ExposedPorts {
     /// The keys of the image configuration: `80/tcp`.
     pub fn keys(&self) -> impl Iterator<Item = String> {
         let protocol = self.protocol;
-        self.ports.clone().map(move |port| format!("{port}/{protocol}"))
+        self.ports
+            .clone()
+            .map(move |port| format!("{port}/{protocol}"))
     }
 }
 
@@ -98,13 +100,22 @@ mod tests {
         assert_eq!(keys("80"), ["80/tcp"]);
         assert_eq!(keys("53/UDP"), ["53/udp"]);
         assert_eq!(keys("80/"), ["80/tcp"]);
-        assert_eq!(keys("8000-8002/sctp"), ["8000/sctp", "8001/sctp", "8002/sctp"]);
+        assert_eq!(
+            keys("8000-8002/sctp"),
+            ["8000/sctp", "8001/sctp", "8002/sctp"]
+        );
         assert_eq!(keys("65535"), ["65535/tcp"]);
     }
 
     #[test]
     fn hosts_are_tolerated() {
-        for word in ["8080:80", "127.0.0.1:8080:80", "127.0.0.1::80", "[::1]:1:80", "8000-8010:80"] {
+        for word in [
+            "8080:80",
+            "127.0.0.1:8080:80",
+            "127.0.0.1::80",
+            "[::1]:1:80",
+            "8000-8010:80",
+        ] {
             let ports = exposed_ports(word).unwrap();
             assert!(ports.has_host, "{word}");
             assert_eq!(ports.keys().collect::<Vec<_>>(), ["80/tcp"], "{word}");

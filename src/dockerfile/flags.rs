@@ -64,8 +64,7 @@ impl Flags {
             (Kind::Switch, Some(value)) if !value.is_empty() => {
                 let lower = value.to_ascii_lowercase();
                 if !matches!(lower.as_str(), "true" | "false") {
-                    let message =
-                        format!("expecting boolean value for flag {name}, not: {value}");
+                    let message = format!("expecting boolean value for flag {name}, not: {value}");
                     return Err((message, None));
                 }
                 lower
@@ -93,9 +92,7 @@ impl Flags {
 
     /// The value of a flag; an empty one counts as none.
     pub(super) fn text(&self, name: &str) -> Option<Word> {
-        self.get(name)
-            .filter(|word| !word.text.is_empty())
-            .cloned()
+        self.get(name).filter(|word| !word.text.is_empty()).cloned()
     }
 
     /// The value of a flag, even if it is empty.

@@ -58,7 +58,9 @@ pub fn git_reference(text: &str) -> Result<Option<GitReference>, String> {
         return Ok(None);
     };
     let last = git.remote.rsplit('/').next().unwrap_or_default();
-    last.strip_suffix(".git").unwrap_or(last).clone_into(&mut git.short_name);
+    last.strip_suffix(".git")
+        .unwrap_or(last)
+        .clone_into(&mut git.short_name);
     if !fragment.is_empty() {
         let (reference, subdir) = fragment.split_once(':').unwrap_or((&fragment, ""));
         git.reference = given(reference);
@@ -129,7 +131,7 @@ fn url(scheme: &str, rest: &str) -> Option<Parts> {
         return None;
     }
     // Any web address could be a file: only this suffix makes it a repository.
-    if matches!(scheme, "http" | "https") && !path.ends_with(".git") {
+    if matches!(scheme, "http" | "https") && path.strip_suffix(".git").is_none() {
         return None;
     }
     Some(Parts {
@@ -145,7 +147,9 @@ fn url(scheme: &str, rest: &str) -> Option<Parts> {
 
 /// Whether `[user@]host[:port]` is well formed.
 fn is_authority(authority: &str) -> bool {
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
     let port = match host.strip_prefix('[') {
         Some(address) => match address.split_once(']') {
             Some((_, port)) => port,
@@ -205,8 +209,9 @@ impl GitReference {
         for (key, value) in pairs(query)? {
             let switch = || match value.as_str() {
                 "" => Ok(true),
-                text => go::boolean(text)
-                    .ok_or_else(|| format!("invalid {key} value: {}", quote(text))),
+                text => {
+                    go::boolean(text).ok_or_else(|| format!("invalid {key} value: {}", quote(text)))
+                }
             };
             match key.as_str() {
                 "keep-git-dir" => self.keep_git_dir = Some(switch()?),
@@ -227,9 +232,12 @@ impl GitReference {
         if tag.is_some() && branch.is_some() {
             return Err("branch conflicts with tag".to_owned());
         }
-        let full = |name: String, prefix: &str| match name.starts_with(prefix) {
-            true => name,
-            false => format!("{prefix}{name}"),
+        let full = |name: String, prefix: &str| {
+            if name.starts_with(prefix) {
+                name
+            } else {
+                format!("{prefix}{name}")
+            }
         };
         if let Some(tag) = tag {
             agree("ref", &mut self.reference, full(tag, "refs/tags/"))?;
@@ -263,7 +271,10 @@ fn agree(name: &str, known: &mut Option<String>, value: String) -> Result<(), St
 
 fn pairs(query: &str) -> Result<Vec<(String, String)>, String> {
     let mut pairs: Vec<(String, String)> = Vec::new();
-    for part in query.split('&').filter(|part| !part.is_empty() && !part.contains(';')) {
+    for part in query
+        .split('&')
+        .filter(|part| !part.is_empty() && !part.contains(';'))
+    {
         let (key, value) = part.split_once('=').unwrap_or((part, ""));
         let (Some(key), Some(value)) = (unescape(key, true), unescape(value, true)) else {
             continue;

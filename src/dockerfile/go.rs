@@ -176,7 +176,10 @@ mod tests {
         check("1.2.3s", "time: invalid duration \"1.2.3s\"");
         check("5", "time: missing unit in duration \"5\"");
         check("5x", "time: unknown unit \"x\" in duration \"5x\"");
-        check("99999999999999999999s", "time: invalid duration \"99999999999999999999s\"");
+        check(
+            "99999999999999999999s",
+            "time: invalid duration \"99999999999999999999s\"",
+        );
         check("9999999h", "time: invalid duration \"9999999h\"");
     }
 
@@ -189,7 +192,18 @@ mod tests {
         check("64 KB", Some(64 << 10));
         check("1.5GiB", Some(3 << 29));
         check("2T", Some(2 << 40));
-        for text in ["", "k", "-1", "1x", "1kk", "1 k b", "1bi", "inf", "nan", "99999999p"] {
+        for text in [
+            "",
+            "k",
+            "-1",
+            "1x",
+            "1kk",
+            "1 k b",
+            "1bi",
+            "inf",
+            "nan",
+            "99999999p",
+        ] {
             check(text, None);
         }
     }
@@ -201,7 +215,11 @@ mod tests {
             integer("x").unwrap_err(),
             "strconv.ParseInt: parsing \"x\": invalid syntax"
         );
-        assert!(integer("9999999999").unwrap_err().ends_with("value out of range"));
+        assert!(
+            integer("9999999999")
+                .unwrap_err()
+                .ends_with("value out of range")
+        );
         assert_eq!(unsigned("755", 8), Some(0o755));
         assert_eq!(unsigned("+1", 10), None);
         assert_eq!(unsigned("8", 8), None);

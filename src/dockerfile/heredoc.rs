@@ -142,7 +142,14 @@ mod tests {
     #[test]
     fn opening_words() {
         for word in [
-            "<<EOF", "<<'EOF'", "<<\"EOF\"", "<<E\"OF\"", "<<-EOF", "<<-'EOF'", "<< EOF", "<<- EOF",
+            "<<EOF",
+            "<<'EOF'",
+            "<<\"EOF\"",
+            "<<E\"OF\"",
+            "<<-EOF",
+            "<<-'EOF'",
+            "<< EOF",
+            "<<- EOF",
             "3<<EOF",
         ] {
             let opening = opening(word).unwrap().unwrap();
@@ -155,7 +162,9 @@ mod tests {
 
     #[test]
     fn other_words_open_nothing() {
-        for word in ["", "EOF", "<<", "<<-", "<EOF", "<<<EOF", "<<EOF sh", "a<<EOF", "<<A<<B"] {
+        for word in [
+            "", "EOF", "<<", "<<-", "<EOF", "<<<EOF", "<<EOF sh", "a<<EOF", "<<A<<B",
+        ] {
             assert_eq!(opening(word), Ok(None), "{word}");
         }
     }

@@ -137,7 +137,10 @@ impl Logical {
 
     fn place(&self, at: usize) -> usize {
         let index = self.pieces.partition_point(|(start, _)| *start <= at);
-        match index.checked_sub(1).and_then(|index| self.pieces.get(index)) {
+        match index
+            .checked_sub(1)
+            .and_then(|index| self.pieces.get(index))
+        {
             Some((start, from)) => from + (at - start),
             None => at,
         }

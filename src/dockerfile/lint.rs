@@ -15,15 +15,15 @@ use super::{CheckOptions, Diagnostic, Level, quote};
 
 /// Runs the checks, as the `check` directive of the file wants them. One that
 /// cannot be read counts as none: who runs the build refuses it.
-pub fn lint(file: &Dockerfile, text: &str) -> Vec<Diagnostic> {
+pub fn lint(file: &Dockerfile) -> Vec<Diagnostic> {
     let directive = file.check.as_ref().map_or("", |check| check.value.as_str());
     let options = CheckOptions::read(directive).unwrap_or_default();
-    lint_with(file, text, &options)
+    lint_with(file, &options)
 }
 
 /// Runs the checks that the options want. Comments above an instruction may
 /// add to them.
-pub fn lint_with(file: &Dockerfile, _text: &str, options: &CheckOptions) -> Vec<Diagnostic> {
+pub fn lint_with(file: &Dockerfile, options: &CheckOptions) -> Vec<Diagnostic> {
     let mut lint = Lint {
         options,
         found: Vec::new(),
@@ -89,7 +89,12 @@ impl Lint<'_> {
         let Some(name) = &from.value.name else {
             return;
         };
-        if let Some(written) = from.value.written_name.as_ref().filter(|w| **w != name.text) {
+        if let Some(written) = from
+            .value
+            .written_name
+            .as_ref()
+            .filter(|w| **w != name.text)
+        {
             let message = format!("Stage name '{written}' should be lowercase");
             self.add_here("StageNameCasing", from, message);
         }
@@ -223,7 +228,11 @@ impl Lint<'_> {
             let from = stages.iter().map(|stage| &stage.from.name);
             from.chain(instructions.clone().map(|place| &place.name))
         };
-        let count = |casing| names().filter(|name| Casing::of(name) == Some(casing)).count();
+        let count = |casing| {
+            names()
+                .filter(|name| Casing::of(name) == Some(casing))
+                .count()
+        };
         let is_lower = count(Casing::Lower) > count(Casing::Upper);
         let odd = |name: &str| {
             let (majority, fixed) = if is_lower {
@@ -232,7 +241,9 @@ impl Lint<'_> {
                 ("uppercase", name.to_uppercase())
             };
             (fixed != name).then(|| {
-                format!("Command '{name}' should match the case of the command majority ({majority})")
+                format!(
+                    "Command '{name}' should match the case of the command majority ({majority})"
+                )
             })
         };
         for stage in stages {

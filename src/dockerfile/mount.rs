@@ -104,7 +104,8 @@ pub fn mount_options_with(
     word: &str,
     mut expand: impl FnMut(&str) -> Result<String, String>,
 ) -> Result<MountOptions, String> {
-    let fields = csv_fields(word).map_err(|error| format!("failed to parse csv mounts: {error}"))?;
+    let fields =
+        csv_fields(word).map_err(|error| format!("failed to parse csv mounts: {error}"))?;
     let mut options = MountOptions::default();
     let mut read_only = None;
     for field in &fields {
@@ -125,7 +126,8 @@ pub fn mount_options_with(
 
 /// Checks what can be checked of a `--mount` before variables are known.
 pub(super) fn check_unexpanded(word: &str) -> Result<(), String> {
-    let fields = csv_fields(word).map_err(|error| format!("failed to parse csv mounts: {error}"))?;
+    let fields =
+        csv_fields(word).map_err(|error| format!("failed to parse csv mounts: {error}"))?;
     for field in fields {
         let Some((key, value)) = field.split_once('=') else {
             continue;
@@ -254,7 +256,10 @@ impl MountOptions {
             return Err(message.to_owned());
         }
         if self.sharing.is_some() && kind != MountKind::Cache {
-            return Err(format!("invalid cache sharing set for {} mount", kind.name()));
+            return Err(format!(
+                "invalid cache sharing set for {} mount",
+                kind.name()
+            ));
         }
         Ok(())
     }

@@ -37,7 +37,10 @@ pub fn parse(text: &str) -> Parsed {
     if file.stages.is_empty() && diagnostics.iter().all(is_sound) {
         let end = text.trim_end().len();
         let mut sink = Sink(&mut diagnostics);
-        sink.error(Span::new(end, end), "dockerfile contains no stages to build");
+        sink.error(
+            Span::new(end, end),
+            "dockerfile contains no stages to build",
+        );
     }
     diagnostics.sort_by_key(|diagnostic| diagnostic.span.start);
     Parsed {
@@ -68,8 +71,8 @@ fn add(
     match read {
         None => {
             let name = node.name.text.to_ascii_uppercase();
-            let may_be_from = name == "FROM"
-                || (place == Place::Head && !typed::NAMES.contains(&name.as_str()));
+            let may_be_from =
+                name == "FROM" || (place == Place::Head && !typed::NAMES.contains(&name.as_str()));
             if may_be_from { Place::Lost } else { place }
         }
         Some(Read::From(from)) => {

@@ -51,6 +51,9 @@ mod tests {
         assert_eq!(quote("a\"\\'\n\t\r"), r#""a\"\\'\n\t\r""#);
         assert_eq!(quote("\u{0}\u{7f}\u{1b}"), r#""\x00\x7f\x1b""#);
         assert_eq!(quote("é♥😀e\u{301}"), "\"é♥😀e\u{301}\"");
-        assert_eq!(quote("\u{a0}\u{200b}\u{e0001}"), r#""\u00a0\u200b\U000e0001""#);
+        assert_eq!(
+            quote("\u{a0}\u{200b}\u{e0001}"),
+            r#""\u00a0\u200b\U000e0001""#
+        );
     }
 }

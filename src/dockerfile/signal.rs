@@ -96,7 +96,19 @@ mod tests {
 
     #[test]
     fn other_words_are_refused() {
-        for name in ["", "0", "65", "-1", "SIG", "FOO", "SIGSIGTERM", "RTMIN+16", "RTMIN+01", "RTMAX-15", "RTMIN+"] {
+        for name in [
+            "",
+            "0",
+            "65",
+            "-1",
+            "SIG",
+            "FOO",
+            "SIGSIGTERM",
+            "RTMIN+16",
+            "RTMIN+01",
+            "RTMAX-15",
+            "RTMIN+",
+        ] {
             assert_eq!(signal_number(name), Err(format!("invalid signal: {name}")));
         }
     }

@@ -170,7 +170,10 @@ mod tests {
     fn quoted_words_keep_quotes_and_escapes() {
         assert_eq!(quoted("a b", '\\'), ["a", "b"]);
         assert_eq!(quoted(r"a\ b  c", '\\'), [r"a\ b", "c"]);
-        assert_eq!(quoted(r#"k="a b" j='c "d'"#, '\\'), [r#"k="a b""#, r#"j='c "d'"#]);
+        assert_eq!(
+            quoted(r#"k="a b" j='c "d'"#, '\\'),
+            [r#"k="a b""#, r#"j='c "d'"#]
+        );
         assert_eq!(quoted(r#""a\"b" c"#, '\\'), [r#""a\"b""#, "c"]);
         assert_eq!(quoted(r"'a\' b", '\\'), [r"'a\'", "b"]);
         assert_eq!(quoted("a` b", '`'), ["a` b"]);

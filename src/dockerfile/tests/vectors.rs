@@ -45,14 +45,16 @@ fn strings(value: &Value) -> Option<Vec<String>> {
     Some(list.map(|item| item.as_str().unwrap().to_owned()).collect())
 }
 
-impl Scope for HashMap<String, String> {
+impl<S: std::hash::BuildHasher> Scope for HashMap<String, String, S> {
     fn get(&self, name: &str) -> Option<String> {
         HashMap::get(self, name).cloned()
     }
 }
 
 fn errors(diagnostics: &[Diagnostic]) -> Vec<&str> {
-    let errors = diagnostics.iter().filter(|found| found.level == Level::Error);
+    let errors = diagnostics
+        .iter()
+        .filter(|found| found.level == Level::Error);
     errors.map(|found| found.message.as_str()).collect()
 }
 
@@ -93,7 +95,10 @@ fn parser_lines() {
     let want = fs::read_to_string(directory.join("lines.json")).unwrap();
     let want: Value = serde_json::from_str(&want).unwrap();
     let nodes = node::read(&text).nodes;
-    let got: Vec<_> = nodes.iter().map(|node| [node.lines.0, node.lines.1]).collect();
+    let got: Vec<_> = nodes
+        .iter()
+        .map(|node| [node.lines.0, node.lines.1])
+        .collect();
     assert_eq!(serde_json::json!(got), want["children"]);
 }
 
@@ -172,8 +177,16 @@ fn expansion_with_names() {
             names.sort();
             names
         };
-        assert_eq!(Some(sorted(got.matched)), strings(&case["matched"]), "{case}");
-        assert_eq!(Some(sorted(got.unmatched)), strings(&case["unmatched"]), "{case}");
+        assert_eq!(
+            Some(sorted(got.matched)),
+            strings(&case["matched"]),
+            "{case}"
+        );
+        assert_eq!(
+            Some(sorted(got.unmatched)),
+            strings(&case["unmatched"]),
+            "{case}"
+        );
     }
 }
 
@@ -183,7 +196,10 @@ fn words_keep_quotes() {
         let mut line = Logical::default();
         line.push(case["input"].as_str().unwrap(), 0);
         let words = split_quoted(line.all(), '\\');
-        let words: Vec<_> = words.into_iter().map(|word| word.text().to_owned()).collect();
+        let words: Vec<_> = words
+            .into_iter()
+            .map(|word| word.text().to_owned())
+            .collect();
         assert_eq!(Some(words), strings(&case["expect"]), "{case}");
     }
 }
@@ -223,7 +239,10 @@ fn instruction_errors() {
         let parsed = parse(&text);
         let errors = errors(&parsed.diagnostics);
         let want = case["error"].as_str().unwrap();
-        assert!(errors.iter().any(|error| error.contains(want)), "{case}: {errors:?}");
+        assert!(
+            errors.iter().any(|error| error.contains(want)),
+            "{case}: {errors:?}"
+        );
     }
 }
 
@@ -249,7 +268,10 @@ fn git_references() {
             put("Checksum", git.checksum.map(Value::from));
             let mtime = |of_commit| if of_commit { "commit" } else { "checkout" };
             put("MTime", git.mtime_of_commit.map(mtime).map(Value::from));
-            put("IndistinguishableFromLocal", flag(git.indistinguishable_from_local));
+            put(
+                "IndistinguishableFromLocal",
+                flag(git.indistinguishable_from_local),
+            );
             put("UnencryptedTCP", flag(git.unencrypted));
             put("FetchByCommit", flag(git.fetch_by_commit));
             put("KeepGitDir", git.keep_git_dir.map(Value::from));
@@ -312,7 +334,11 @@ fn corpus_of_real_files() {
             .iter()
             .map(|stage| {
                 let from = &stage.from;
-                let name = from.value.name.as_ref().map_or("", |name| name.text.as_str());
+                let name = from
+                    .value
+                    .name
+                    .as_ref()
+                    .map_or("", |name| name.text.as_str());
                 let base = from.value.base.text.clone();
                 (name.to_owned(), base, from.span.line(text) as u64)
             })
