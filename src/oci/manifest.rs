@@ -32,6 +32,28 @@ pub mod media_type {
     pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
     /// A gzip-compressed Docker layer.
     pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+    /// A zstd-compressed Docker layer; seen, though never specified.
+    pub const DOCKER_LAYER_ZSTD: &str = "application/vnd.docker.image.rootfs.diff.tar.zstd";
+    /// A gzip-compressed Docker layer that lies elsewhere.
+    pub const DOCKER_FOREIGN_LAYER: &str =
+        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
+    /// A gzip-compressed OCI layer that lies elsewhere; deprecated.
+    pub const FOREIGN_LAYER_GZIP: &str =
+        "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip";
+
+    /// OCI's media type for what Docker names otherwise; others stay as they are.
+    pub fn to_oci(media_type: &str) -> &str {
+        match media_type {
+            DOCKER_INDEX => INDEX,
+            DOCKER_MANIFEST => MANIFEST,
+            DOCKER_CONFIG => CONFIG,
+            DOCKER_LAYER => LAYER,
+            DOCKER_LAYER_GZIP => LAYER_GZIP,
+            DOCKER_LAYER_ZSTD => LAYER_ZSTD,
+            DOCKER_FOREIGN_LAYER => FOREIGN_LAYER_GZIP,
+            other => other,
+        }
+    }
 }
 
 /// A reference to a blob by digest, with its size in bytes and its meaning.
