@@ -2,29 +2,50 @@
 //!
 //! A committed snapshot never changes. [`View`] reads a stack as one tree
 //! without mounting it; [`Active`] is a new top that is being written.
+//! [`collect`] removes what nothing reaches.
 
 mod active;
+mod attributes;
 mod chain;
 mod collect;
+mod pipe;
 mod tree;
 mod view;
+
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 
 pub use active::Active;
 pub use chain::{ChainError, ensure_chain};
 pub use collect::collect;
-pub use tree::tree_digest;
+pub(crate) use pipe::pipe;
+pub use tree::{tree_bytes, tree_digest};
 pub use view::View;
 
-use crate::fs::PathError;
+use crate::fs::{At as _, PathError};
 use crate::store::{self, SnapshotId, Store};
 
 /// The layer directories of a stack, top first, as overlayfs' `lowerdir` wants
 /// them. Empty for `None`.
+///
+/// A layer whose root is opaque hides everything beneath it, which overlayfs
+/// does not know of roots; the stack ends with it.
 pub fn layer_dirs(store: &Store, top: Option<SnapshotId>) -> Result<Vec<PathBuf>, store::Error> {
-    let _ = (store, top);
-    todo!()
+    let Some(top) = top else {
+        return Ok(Vec::new());
+    };
+    let mut dirs = Vec::new();
+    for row in store.snapshot_stack(top)? {
+        let dir = layer_dir(store, row.id);
+        let opaque = attributes::is_opaque_root(&dir).at("read the attributes of", &dir)?;
+        dirs.push(dir);
+        if opaque {
+            break;
+        }
+    }
+    Ok(dirs)
 }
 
 /// The directory with the layer's content: `snapshots/<id>/fs`.
