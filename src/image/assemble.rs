@@ -1,8 +1,21 @@
 //! Snapshots and a configuration to an image.
 
+use std::io;
+use std::num::NonZero;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
 use super::{Error, Image};
-use crate::oci::{ImageConfig, Reference};
-use crate::store::{SnapshotId, Store};
+use crate::fs::PathError;
+use crate::layer::{PackOptions, Packed, pack_tree};
+use crate::oci::{
+    Descriptor, DiffId, Digest, ImageConfig, ImageId, Manifest, Reference, media_type,
+};
+use crate::snapshot::layer_dir;
+use crate::store::{self, SnapshotId, SnapshotRow, Store};
+
+/// Most layers packed at once: each is one stream from the disk.
+const THREADS: usize = 4;
 
 /// An image to be made.
 #[derive(Debug, Clone)]
@@ -20,8 +33,119 @@ pub struct NewImage {
 /// Makes the image: packs layers whose diff ID is not known yet (hash only, no
 /// tar is stored; independent layers in parallel), writes configuration and manifest, and sets the names, all in
 /// one transaction. The manifest describes locally built layers as uncompressed tars.
-/// Returns the image and, for each name, whether it moved from another image.
 pub fn assemble(store: &Store, new: NewImage) -> Result<Image, Error> {
-    let _ = (store, new);
-    todo!()
+    let layers = match new.top {
+        Some(top) => {
+            // Until the image names its layers.
+            if !store.pin(top)? {
+                return Err(store::Error::NoSnapshot(top).into());
+            }
+            packed_stack(store, top)?
+        }
+        None => Vec::new(),
+    };
+    let diff_ids: Vec<DiffId> = layers.iter().map(|(diff_id, _)| *diff_id).collect();
+    let base = new.base.as_ref();
+    let shared = base.map_or(0, |base| common_prefix(base, &diff_ids));
+    let descriptors = layers.iter().enumerate().map(|(index, (diff_id, size))| {
+        match base.filter(|_| index < shared) {
+            Some(base) => in_oci(&base.manifest.layers[index]),
+            None => Descriptor::new(media_type::LAYER, diff_id.0, *size),
+        }
+    });
+
+    let mut config = new.config;
+    "layers".clone_into(&mut config.rootfs.kind);
+    config.rootfs.diff_ids = diff_ids;
+    let config_bytes = to_json("image configuration", &config)?;
+    let id = ImageId(Digest::of(&config_bytes));
+    let manifest = Manifest {
+        schema_version: 2,
+        media_type: Some(media_type::MANIFEST.to_owned()),
+        config: Descriptor::new(media_type::CONFIG, id.0, config_bytes.len() as u64),
+        layers: descriptors.collect(),
+        annotations: std::collections::BTreeMap::new(),
+    };
+    let manifest_bytes = to_json("image manifest", &manifest)?;
+    let image = Image {
+        id,
+        manifest_digest: Digest::of(&manifest_bytes),
+        manifest,
+        manifest_bytes,
+        config,
+        config_bytes,
+    };
+    store.image_put_named(&image.to_row(), &new.names)?;
+    Ok(image)
+}
+
+/// The diff ID and tar size of every layer, bottom first.
+fn packed_stack(store: &Store, top: SnapshotId) -> Result<Vec<(DiffId, u64)>, Error> {
+    let mut stack = store.snapshot_stack(top)?;
+    stack.reverse();
+    let unknown = |row: &&SnapshotRow| row.diff_id.zip(row.tar_size).is_none();
+    let missing: Vec<SnapshotId> = stack.iter().filter(unknown).map(|row| row.id).collect();
+    // From the bottom up, so that each finds its parent's chain ID.
+    for (id, packed) in missing.iter().zip(pack_all(store, &missing)?) {
+        store.snapshot_set_diff(*id, packed.diff_id, packed.size)?;
+        if let Some(row) = stack.iter_mut().find(|row| row.id == *id) {
+            row.diff_id = Some(packed.diff_id);
+            row.tar_size = Some(packed.size);
+        }
+    }
+    Ok(stack
+        .iter()
+        .filter_map(|row| row.diff_id.zip(row.tar_size))
+        .collect())
+}
+
+/// Packs layers into nothing, for their digests, several at a time.
+fn pack_all(store: &Store, ids: &[SnapshotId]) -> Result<Vec<Packed>, PathError> {
+    let pack = |id: SnapshotId| {
+        let dir = layer_dir(store, id);
+        pack_tree(&dir, PackOptions::default(), io::sink())
+    };
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = threads.min(THREADS).min(ids.len());
+    if threads < 2 {
+        return ids.iter().map(|id| pack(*id)).collect();
+    }
+    let queue = Mutex::new(ids.iter().enumerate());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let results = Mutex::new(Vec::with_capacity(ids.len()));
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some((index, id)) = next() {
+                    let packed = pack(*id);
+                    let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
+                    results.push((index, packed));
+                }
+            });
+        }
+    });
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    results.sort_by_key(|(index, _)| *index);
+    results.into_iter().map(|(_, packed)| packed).collect()
+}
+
+fn common_prefix(base: &Image, diff_ids: &[DiffId]) -> usize {
+    let pairs = base.config.rootfs.diff_ids.iter().zip(diff_ids);
+    pairs.take_while(|(base, ours)| base == ours).count()
+}
+
+/// An OCI manifest names no Docker media types.
+fn in_oci(layer: &Descriptor) -> Descriptor {
+    Descriptor {
+        media_type: media_type::to_oci(&layer.media_type).to_owned(),
+        ..layer.clone()
+    }
+}
+
+/// A document as bytes: members in the order of their declaration, no spaces.
+pub(super) fn to_json(
+    what: &'static str,
+    document: &impl serde::Serialize,
+) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(document).map_err(|source| Error::Document { what, source })
 }

@@ -1,5 +1,6 @@
 //! What can go wrong with images.
 
+use super::Conflict;
 use crate::fs::PathError;
 use crate::layer::UnpackError;
 use crate::oci::{Digest, ImageId, ParseReferenceError};
@@ -35,6 +36,29 @@ pub enum Error {
         want: Digest,
         /// What it is.
         got: Digest,
+    },
+    /// The archive cannot be written where it should go.
+    #[error("cannot write the archive")]
+    Write(#[source] std::io::Error),
+    /// The last name of an image may not go while a container needs it.
+    #[error(
+        "conflict: unable to remove repository reference \"{reference}\" (must force) - container {container} is using its referenced image {image}"
+    )]
+    NameInUse {
+        /// The name, as written.
+        reference: String,
+        /// The container, short.
+        container: String,
+        /// The image, short.
+        image: String,
+    },
+    /// The image may not be removed.
+    #[error("conflict: unable to delete {image} ({}) - {why}", if why.can_be_forced() { "must be forced" } else { "cannot be forced" })]
+    InUse {
+        /// The image, short.
+        image: String,
+        /// What needs it.
+        why: Conflict,
     },
     /// A document is no JSON of the right shape.
     #[error("cannot read the {what}")]

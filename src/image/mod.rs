@@ -1,13 +1,25 @@
 //! An immutable view of an image: manifest, configuration, layers.
+//!
+//! Images are found by name or ID, made from snapshots, carried in and out as
+//! archives, and removed. A document that has a digest is kept as its bytes.
 
 mod archive;
 mod assemble;
 mod error;
+mod layers;
 mod read;
+mod remove;
 mod validate;
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests;
 
 pub use archive::{ImportOptions, Loaded, import, load, save};
 pub use assemble::{NewImage, assemble};
 pub use error::Error;
-pub use read::{Image, find, find_all, open_layer, snapshot_of};
+pub use layers::open_layer;
+pub use read::{Image, find, find_all, snapshot_of};
+pub use remove::{Conflict, ImageUse, Removed, remove_reference};
 pub use validate::validate;

@@ -1,0 +1,312 @@
+//! One tar to images.
+
+use std::collections::HashMap;
+use std::io::Read;
+
+use super::contents::{Contents, Stored, blob_name};
+use super::documents::{DockerImage, INDEX_JSON, MANIFEST_JSON};
+use super::index::{IMAGE_LIMIT, by_names, choose};
+use super::members::damaged;
+use crate::image::assemble::to_json;
+use crate::image::read::parse;
+use crate::image::{Error, Image};
+use crate::layer::{Compression, decompress};
+use crate::oci::{
+    Descriptor, DiffId, Digest, ImageConfig, ImageId, Index, Manifest, Reference, media_type,
+};
+use crate::store::{LayerBlobRow, Store};
+
+/// Most indexes within indexes.
+const INDEX_DEPTH: usize = 4;
+/// Bytes read after the archive's end, so that whoever writes it can finish.
+const TAIL_BYTES: u64 = 16 << 20;
+
+/// An image that was loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// The image.
+    pub id: ImageId,
+    /// The names that the archive gave it.
+    pub names: Vec<Reference>,
+    /// For each name the other image that had it before, if one had it.
+    pub replaced: Vec<Option<ImageId>>,
+}
+
+/// Reads a docker archive or an OCI layout, compressed or not. Blobs are
+/// verified and kept as they came. Nothing appears under a name unless its image is complete.
+///
+/// The diff ID of an uncompressed layer is verified here, that of a compressed
+/// one when it is unpacked.
+///
+/// # Errors
+/// [`Error::Archive`], [`Error::WrongDigest`] and [`Error::Document`] for an
+/// archive that is none or is damaged; images before the damage stay.
+pub fn load(store: &Store, source: &mut (dyn Read + Send)) -> Result<Vec<Loaded>, Error> {
+    let mut contents = Contents::new(store);
+    let loaded = fill(&mut contents, source).and_then(|()| {
+        let mut load = Load {
+            store,
+            contents: &mut contents,
+            loaded: Vec::new(),
+        };
+        load.images()?;
+        Ok(load.loaded)
+    });
+    let cleaned = contents.clean();
+    let loaded = loaded?;
+    cleaned?;
+    Ok(loaded)
+}
+
+fn fill(contents: &mut Contents<'_>, source: &mut (dyn Read + Send)) -> Result<(), Error> {
+    let (_, mut plain) = decompress(source).map_err(|err| damaged(&err))?;
+    contents.fill(&mut plain)?;
+    std::io::copy(&mut plain.take(TAIL_BYTES), &mut std::io::sink())
+        .map(drop)
+        .map_err(|err| damaged(&err))
+}
+
+/// An image whose every layer is in the store, though no record says so yet.
+struct Whole {
+    image: Image,
+    layers: Vec<LayerBlobRow>,
+}
+
+struct Load<'a, 'b> {
+    store: &'a Store,
+    contents: &'b mut Contents<'a>,
+    loaded: Vec<Loaded>,
+}
+
+impl Load<'_, '_> {
+    fn images(&mut self) -> Result<(), Error> {
+        if self.contents.has(INDEX_JSON) {
+            self.load_index()?;
+        } else if self.contents.has(MANIFEST_JSON) {
+            for image in self.docker_images()? {
+                self.load_docker(image)?;
+            }
+        } else {
+            let what = "not an image archive: it has neither `index.json` nor `manifest.json`";
+            return Err(Error::Archive(what.into()));
+        }
+        if self.loaded.is_empty() {
+            return Err(Error::Archive("it has no image".into()));
+        }
+        Ok(())
+    }
+
+    fn load_index(&mut self) -> Result<(), Error> {
+        let index: Index = parse("image index", &self.contents.document(INDEX_JSON)?)?;
+        let docker_names = self.docker_names()?;
+        for (names, descriptors) in by_names(index.manifests) {
+            let Some(descriptor) = choose(&descriptors) else {
+                continue;
+            };
+            let Some(whole) = self.find_manifest(descriptor, INDEX_DEPTH)? else {
+                continue;
+            };
+            let names = match (names.is_empty(), docker_names.get(&whole.image.id)) {
+                (true, Some(docker)) => docker.clone(),
+                _ => names,
+            };
+            self.put(&whole, names)?;
+        }
+        Ok(())
+    }
+
+    fn docker_images(&self) -> Result<Vec<DockerImage>, Error> {
+        let bytes = self.contents.document(MANIFEST_JSON)?;
+        let images: Vec<DockerImage> = parse("docker manifest", &bytes)?;
+        if images.len() > IMAGE_LIMIT {
+            let what = format!("it has more than {IMAGE_LIMIT} images");
+            return Err(Error::Archive(what));
+        }
+        Ok(images)
+    }
+
+    /// The names in `manifest.json`, where there is one.
+    fn docker_names(&self) -> Result<HashMap<ImageId, Vec<Reference>>, Error> {
+        let mut names: HashMap<ImageId, Vec<Reference>> = HashMap::new();
+        if !self.contents.has(MANIFEST_JSON) {
+            return Ok(names);
+        }
+        for image in self.docker_images()? {
+            if self.contents.has(&image.config) {
+                let id = ImageId(Digest::of(&self.contents.document(&image.config)?));
+                names.entry(id).or_default().extend(tags_of(&image)?);
+            }
+        }
+        Ok(names)
+    }
+
+    /// The image behind a descriptor; `None` when it is something else, such as
+    /// an attestation.
+    fn find_manifest(
+        &mut self,
+        descriptor: &Descriptor,
+        depth: usize,
+    ) -> Result<Option<Whole>, Error> {
+        match media_type::to_oci(&descriptor.media_type) {
+            media_type::MANIFEST => self.read_manifest(descriptor),
+            media_type::INDEX if depth > 0 => {
+                let index: Index = parse("image index", &self.blob(descriptor)?)?;
+                match choose(&index.manifests) {
+                    Some(chosen) => self.find_manifest(chosen, depth - 1),
+                    None => Ok(None),
+                }
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn read_manifest(&mut self, descriptor: &Descriptor) -> Result<Option<Whole>, Error> {
+        let manifest_bytes = self.blob(descriptor)?;
+        let manifest: Manifest = parse("image manifest", &manifest_bytes)?;
+        if media_type::to_oci(&manifest.config.media_type) != media_type::CONFIG {
+            return Ok(None);
+        }
+        let config_bytes = self.blob(&manifest.config)?;
+        let config: ImageConfig = parse("image configuration", &config_bytes)?;
+        check_count(manifest.layers.len(), &config)?;
+        let mut layers = Vec::with_capacity(manifest.layers.len());
+        for (layer, diff_id) in manifest.layers.iter().zip(&config.rootfs.diff_ids) {
+            let stored = self.contents.stored_blob(layer.digest)?;
+            check_size(layer, stored.size)?;
+            layers.push(layer_row(stored, *diff_id, &layer.media_type)?);
+        }
+        let image = Image {
+            id: ImageId(manifest.config.digest),
+            manifest_digest: descriptor.digest,
+            manifest,
+            manifest_bytes,
+            config,
+            config_bytes,
+        };
+        Ok(Some(Whole { image, layers }))
+    }
+
+    /// The document behind a descriptor, as long as it says.
+    fn blob(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
+        let name = blob_name(descriptor.digest);
+        if !self.contents.has(&name) {
+            let digest = descriptor.digest;
+            return Err(Error::Archive(format!("blob `{digest}` is missing")));
+        }
+        let bytes = self.contents.document(&name)?;
+        check_size(descriptor, bytes.len() as u64)?;
+        // Its name was checked when it was read; a link may have led elsewhere.
+        let (want, got) = (descriptor.digest, Digest::of(&bytes));
+        (want == got)
+            .then_some(bytes)
+            .ok_or(Error::WrongDigest { want, got })
+    }
+
+    /// An image of a docker archive: it has no manifest, so one is made.
+    fn load_docker(&mut self, image: DockerImage) -> Result<(), Error> {
+        let names = tags_of(&image)?;
+        let config_bytes = self.contents.document(&image.config)?;
+        let config: ImageConfig = parse("image configuration", &config_bytes)?;
+        let paths = image.layers.unwrap_or_default();
+        check_count(paths.len(), &config)?;
+        let (mut layers, mut descriptors) = (Vec::new(), Vec::new());
+        for (path, diff_id) in paths.iter().zip(&config.rootfs.diff_ids) {
+            let mut stored = self.contents.stored(path)?;
+            let media_type = match stored.compression {
+                Compression::None => media_type::LAYER,
+                Compression::Gzip => media_type::LAYER_GZIP,
+                Compression::Zstd => media_type::LAYER_ZSTD,
+                // OCI has no name for these.
+                Compression::Bzip2 | Compression::Xz => {
+                    stored = self.contents.plain(stored)?;
+                    media_type::LAYER
+                }
+            };
+            layers.push(layer_row(stored, *diff_id, media_type)?);
+            descriptors.push(Descriptor::new(media_type, stored.digest, stored.size));
+        }
+        let id = ImageId(Digest::of(&config_bytes));
+        let manifest = Manifest {
+            schema_version: 2,
+            media_type: Some(media_type::MANIFEST.to_owned()),
+            config: Descriptor::new(media_type::CONFIG, id.0, config_bytes.len() as u64),
+            layers: descriptors,
+            annotations: std::collections::BTreeMap::new(),
+        };
+        let manifest_bytes = to_json("image manifest", &manifest)?;
+        let image = Image {
+            id,
+            manifest_digest: Digest::of(&manifest_bytes),
+            manifest,
+            manifest_bytes,
+            config,
+            config_bytes,
+        };
+        self.put(&Whole { image, layers }, names)
+    }
+
+    fn put(&mut self, whole: &Whole, names: Vec<Reference>) -> Result<(), Error> {
+        let Whole { image, layers } = whole;
+        // From here on the blobs are kept as long as this process or an image needs them.
+        for layer in layers {
+            self.store.layer_blob_put(layer)?;
+        }
+        let before = self.store.image_put_named(&image.to_row(), &names)?;
+        let replaced = before.into_iter().map(|id| id.filter(|id| *id != image.id));
+        let position = self.loaded.iter().position(|one| one.id == image.id);
+        let position = position.unwrap_or_else(|| {
+            self.loaded.push(Loaded {
+                id: image.id,
+                names: Vec::new(),
+                replaced: Vec::new(),
+            });
+            self.loaded.len() - 1
+        });
+        let loaded = &mut self.loaded[position];
+        for (name, replaced) in names.into_iter().zip(replaced) {
+            if !loaded.names.contains(&name) {
+                loaded.names.push(name);
+                loaded.replaced.push(replaced);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A layer's blob as the store remembers it, after what can be checked without
+/// decompressing it was checked.
+fn layer_row(stored: Stored, diff_id: DiffId, media_type: &str) -> Result<LayerBlobRow, Error> {
+    let plain = stored.compression == Compression::None;
+    if plain && stored.digest != diff_id.0 {
+        let (want, got) = (diff_id.0, stored.digest);
+        return Err(Error::WrongDigest { want, got });
+    }
+    Ok(LayerBlobRow {
+        digest: stored.digest,
+        diff_id: plain.then_some(diff_id),
+        size: stored.size,
+        media_type: media_type.to_owned(),
+    })
+}
+
+fn check_count(layers: usize, config: &ImageConfig) -> Result<(), Error> {
+    let diff_ids = config.rootfs.diff_ids.len();
+    (layers == diff_ids).then_some(()).ok_or_else(|| {
+        Error::Archive(format!(
+            "an image has {layers} layers and {diff_ids} diff IDs"
+        ))
+    })
+}
+
+fn check_size(descriptor: &Descriptor, got: u64) -> Result<(), Error> {
+    let Descriptor { digest, size, .. } = descriptor;
+    (*size == got)
+        .then_some(())
+        .ok_or_else(|| Error::Archive(format!("blob `{digest}` has {got} bytes, not {size}")))
+}
+
+/// The tagged names of an image in `manifest.json`.
+fn tags_of(image: &DockerImage) -> Result<Vec<Reference>, Error> {
+    let tags = image.repo_tags.iter().flatten();
+    tags.map(|tag| Ok(tag.parse()?)).collect()
+}

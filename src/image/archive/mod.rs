@@ -1,0 +1,21 @@
+//! Save, load and import: OCI layout and docker archives, both in one tar.
+//!
+//! What is saved is a pure function of the images and the names asked for.
+//! What is loaded is hostile: it is read once from front to back, its blobs may
+//! come in any order, counts and sizes are bounded, and no path of the archive
+//! ever becomes a path on disk: names are only compared.
+
+mod contents;
+mod documents;
+mod import;
+mod index;
+mod load;
+mod members;
+mod save;
+
+#[cfg(test)]
+mod tests;
+
+pub use import::{ImportOptions, import};
+pub use load::{Loaded, load};
+pub use save::save;

@@ -1,0 +1,70 @@
+//! The bytes of layers, wherever they lie.
+
+use std::io::{self, Read};
+
+use super::{Error, Image};
+use crate::layer::{PackOptions, decompress, pack_tree};
+use crate::oci::{ChainId, Descriptor, DiffId};
+use crate::snapshot::{layer_dir, pipe};
+use crate::store::{self, Store};
+
+/// Opens the bytes of layer `index` exactly as the manifest's descriptor
+/// promises: the stored blob, or the tar packed again from its snapshot.
+///
+/// A tar that is packed again is checked while it is read: its end is an error
+/// when it is not what the descriptor says. A stored blob is not checked.
+pub fn open_layer(
+    store: &Store,
+    image: &Image,
+    index: usize,
+) -> Result<Box<dyn Read + Send>, Error> {
+    let damaged = |why: String| Error::Damaged { id: image.id, why };
+    let pairs = image.manifest.layers.iter();
+    let (layer, diff_id) = pairs
+        .zip(&image.config.rootfs.diff_ids)
+        .nth(index)
+        .ok_or_else(|| damaged(format!("it has no layer {index}")))?;
+    match store.blob_open(layer.digest) {
+        Ok(file) => return Ok(Box::new(file)),
+        Err(store::Error::NoBlob(_)) => {}
+        Err(err) => return Err(err.into()),
+    }
+    if layer.digest != diff_id.0 {
+        return Err(damaged(format!("the blob of layer {index} is missing")));
+    }
+    open_plain(store, &image.config.rootfs.diff_ids[..=index], layer)?
+        .ok_or_else(|| damaged(format!("layer {index} is missing")))
+}
+
+/// The plain tar of the top of the stack: from a compressed blob or a snapshot.
+fn open_plain(
+    store: &Store,
+    stack: &[DiffId],
+    layer: &Descriptor,
+) -> Result<Option<Box<dyn Read + Send>>, Error> {
+    let diff_id = DiffId(layer.digest);
+    if let Some(row) = store.layer_blob_by_diff(diff_id)?
+        && let Ok(file) = store.blob_open(row.digest)
+        && let Ok((_, plain)) = decompress(file)
+    {
+        return Ok(Some(plain));
+    }
+    let Some(chain) = ChainId::of(stack) else {
+        return Ok(None);
+    };
+    let Some(row) = store.snapshot_by_chain(chain)? else {
+        return Ok(None);
+    };
+    let dir = layer_dir(store, row.id);
+    let (mut writer, reader) = pipe();
+    std::thread::spawn(
+        move || match pack_tree(&dir, PackOptions::default(), &mut writer) {
+            Ok(packed) if packed.diff_id == diff_id => {}
+            Ok(_) => writer.fail(io::Error::other(format!(
+                "the tree of layer `{diff_id}` was changed"
+            ))),
+            Err(err) => writer.fail(io::Error::other(err)),
+        },
+    );
+    Ok(Some(Box::new(reader)))
+}
