@@ -61,3 +61,10 @@ pub struct Entry {
     /// Extended attributes without overlayfs' own, sorted by name.
     pub xattrs: Vec<(String, Vec<u8>)>,
 }
+
+impl Entry {
+    /// Whether it is a directory.
+    pub fn is_directory(&self) -> bool {
+        matches!(self.kind, EntryKind::Directory { .. })
+    }
+}

@@ -8,12 +8,25 @@
 //! The tar of a tree is a pure function of the tree, so a diff ID can be made
 //! again from the directory at any time.
 
+mod apply;
+mod attributes;
 mod compress;
 mod entry;
+mod header;
 mod pack;
+mod read;
+mod records;
+mod resolve;
 mod unpack;
+mod walk;
+mod xattr;
+
+#[cfg(test)]
+mod tests;
 
 pub use compress::{Compression, decompress};
 pub use entry::{Entry, EntryKind};
 pub use pack::{PackOptions, Packed, Packer, pack_tree};
+pub use read::TarReader;
 pub use unpack::{Limits, Lower, NoLower, UnpackError, UnpackOptions, Unpacked, unpack};
+pub use walk::walk_tree;

@@ -1,14 +1,15 @@
 //! A tar applied to a directory: whiteouts, links, owners, xattrs, limits.
 //!
 //! Everything in the tar is hostile. Paths are opened beneath the target only;
-//! `..` and absolute paths are clamped or refused as the options say; counts,
-//! depths and sizes are bounded.
+//! a leading slash is dropped, as Docker does, and `..` refused; counts, depths
+//! and sizes are bounded.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::Entry;
+use super::apply::Target;
+use super::{Entry, TarReader};
 use crate::fs::PathError;
 use crate::oci::DiffId;
 
@@ -81,6 +82,9 @@ pub struct Unpacked {
     pub size: u64,
     /// Number of entries.
     pub entries: u64,
+    /// Whether the layer hides everything beneath it. The mark is also on the
+    /// target, but overlayfs does not look for it there.
+    pub opaque_root: bool,
 }
 
 /// Why an archive was refused.
@@ -111,12 +115,37 @@ pub enum UnpackError {
 }
 
 /// Applies the plain tar `source` to the empty layer directory `target`.
+///
+/// The result is what overlayfs needs to show over `lower` what applying the
+/// archive to the merged tree would have given:
+///
+/// - Of two entries with one path the later wins; two directories become one.
+/// - A parent that the archive leaves out has the metadata of the directory that
+///   `lower` has there, else it is 0755, root's, from 1970. A parent that is a
+///   symbolic link in this archive is followed, never out of `target`. One that
+///   is a link in `lower` is hidden by a new directory in a layer, and followed
+///   in an archive that ADD extracts.
+/// - A hard link to a file of `lower` copies that file up, under both names.
+/// - A whiteout hides what `lower` has, never what the archive itself brings; a
+///   directory that replaces something else starts opaque.
+/// - Devices are left out where the user may not make them; so are xattrs that
+///   the file system refuses.
+///
+/// On an error the target is in no defined state and is to be removed.
 pub fn unpack(
     source: &mut dyn Read,
     target: &Path,
     lower: &dyn Lower,
     options: UnpackOptions,
 ) -> Result<Unpacked, UnpackError> {
-    let _ = (source, target, lower, options);
-    todo!()
+    let mut tar = TarReader::new(source, options.limits);
+    let mut target = Target::open(target, lower, options.whiteouts)?;
+    while let Some(entry) = tar.next_entry()? {
+        target.apply(&entry, &mut tar)?;
+    }
+    let opaque_root = target.finish()?;
+    Ok(Unpacked {
+        opaque_root,
+        ..tar.finish()?
+    })
 }
