@@ -83,7 +83,9 @@ fn container_kind(error: &container::Error) -> ErrorKind {
         | Error::InvalidName(_)
         | Error::NoCommand
         | Error::User(_)
-        | Error::NotStarted { code: 126 | 127, .. } => ErrorKind::InvalidInput,
+        | Error::NotStarted {
+            code: 126 | 127, ..
+        } => ErrorKind::InvalidInput,
         Error::NameTaken { .. }
         | Error::NotRunning(_)
         | Error::CannotKill { .. }

@@ -276,9 +276,12 @@ fn the_bytes_of_a_layer_are_a_promise() {
     let temp = tempfile::tempdir().unwrap();
     sample(temp.path());
     let (packed, tar) = pack(temp.path());
-    assert_eq!(packed.diff_id.to_string(), "sha256:4d44f2166075338c6df9c1c8860bc4cb684b8b3393f5c84569ad64ccaf3bd077");
+    assert_eq!(
+        packed.diff_id.to_string(),
+        "sha256:4d44f2166075338c6df9c1c8860bc4cb684b8b3393f5c84569ad64ccaf3bd077"
+    );
     assert_eq!(packed.entries, 12);
-    fs::write("/tmp/golden.tar",&tar).unwrap();
+    fs::write("/tmp/golden.tar", &tar).unwrap();
     // Another reader sees what we meant.
     let mut archive = tar::Archive::new(&tar[..]);
     let seen: Vec<_> = archive

@@ -33,7 +33,10 @@ pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
         stdout: true,
         stderr: true,
     };
-    let keys = args.detach_keys.as_deref().map_or(Ok(Keys::default()), Keys::parse);
+    let keys = args
+        .detach_keys
+        .as_deref()
+        .map_or(Ok(Keys::default()), Keys::parse);
     let wiring = Wiring {
         streams,
         tty: is("Tty"),

@@ -31,7 +31,13 @@ struct How {
     #[arg(short, long)]
     signal: Option<String>,
     /// Seconds to wait before killing
-    #[arg(short, long, visible_alias = "time", value_name = "SECONDS", allow_hyphen_values = true)]
+    #[arg(
+        short,
+        long,
+        visible_alias = "time",
+        value_name = "SECONDS",
+        allow_hyphen_values = true
+    )]
     timeout: Option<i64>,
 }
 

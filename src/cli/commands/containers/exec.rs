@@ -46,18 +46,18 @@ pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
     let Some((container, argv)) = args.words.split_first() else {
         return Err(Failure::new(1, "\"exec\" requires at least 2 arguments"));
     };
-    let streams = match args.detach {
-        true => Streams::default(),
-        false => Streams {
-            stdin: args.interactive,
-            stdout: true,
-            stderr: true,
-        },
+    let streams = Streams {
+        stdin: args.interactive && !args.detach,
+        stdout: !args.detach,
+        stderr: !args.detach,
     };
     if args.tty && streams.stdin && !terminal::stdin_is_one() {
         return Err(Failure::new(1, "the input device is not a TTY"));
     }
-    let keys = args.detach_keys.as_deref().map_or(Ok(Keys::default()), Keys::parse);
+    let keys = args
+        .detach_keys
+        .as_deref()
+        .map_or(Ok(Keys::default()), Keys::parse);
     let wiring = Wiring {
         streams,
         tty: args.tty,
@@ -67,10 +67,15 @@ pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
     };
     let ears = Ears::open(&wiring)?;
     let environment = &engine.config().environment;
-    let variables = args.env.iter().filter_map(|text| values::variable(text, environment));
+    let variables = args
+        .env
+        .iter()
+        .filter_map(|text| values::variable(text, environment));
     let request = ExecRequest {
         argv: argv.to_vec(),
-        env: variables.map(|(name, value)| format!("{name}={value}")).collect(),
+        env: variables
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect(),
         user: args.user.clone(),
         working_dir: args.workdir.clone(),
         privileged: args.privileged,

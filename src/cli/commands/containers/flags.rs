@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use rbuild::engine::{
-    ContainerRequest, Engine, MountRequest, NetworkMode, Streams, Ulimit,
-};
+use rbuild::engine::{ContainerRequest, Engine, MountRequest, NetworkMode, Streams, Ulimit};
 
 use crate::cli::report::Failure;
 use crate::cli::{human, values};
@@ -51,7 +49,11 @@ pub(super) struct Flags {
     #[command(flatten)]
     security: Security,
     /// The image, and the program with its arguments
-    #[arg(required = true, trailing_var_arg = true, value_name = "IMAGE [COMMAND] [ARG...]")]
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        value_name = "IMAGE [COMMAND] [ARG...]"
+    )]
     words: Vec<String>,
 }
 
@@ -97,8 +99,8 @@ struct Program {
 #[derive(Debug, clap::Args)]
 struct Network {
     /// bridge, host, none or container:NAME
-    #[arg(long, visible_alias = "net", value_name = "NETWORK")]
-    network: Option<String>,
+    #[arg(long = "network", visible_alias = "net", value_name = "NETWORK")]
+    mode: Option<String>,
     /// Publish a port: [[IP:][HOST_PORT]:]PORT[/PROTOCOL]
     #[arg(short, long, value_name = "PORT")]
     publish: Vec<String>,
@@ -175,8 +177,8 @@ struct Security {
     #[arg(long, value_name = "CAPABILITY")]
     cap_drop: Vec<String>,
     /// no-new-privileges, seccomp=unconfined, systempaths=unconfined
-    #[arg(long, value_name = "OPTION")]
-    security_opt: Vec<String>,
+    #[arg(long = "security-opt", value_name = "OPTION")]
+    options: Vec<String>,
 }
 
 impl Flags {
@@ -209,7 +211,11 @@ impl Flags {
     }
 
     /// The request that the flags mean.
-    pub(super) fn request(&self, engine: &Engine, streams: Streams) -> Result<ContainerRequest, String> {
+    pub(super) fn request(
+        &self,
+        engine: &Engine,
+        streams: Streams,
+    ) -> Result<ContainerRequest, String> {
         let environment = &engine.config().environment;
         let program = &self.program;
         let limits = &self.limits;
@@ -237,7 +243,7 @@ impl Flags {
             privileged: self.security.privileged,
             cap_add: self.security.cap_add.clone(),
             cap_drop: self.security.cap_drop.clone(),
-            security_opt: self.security.security_opt.clone(),
+            security_opt: self.security.options.clone(),
             extra_hosts: self.hosts(engine)?,
             dns: self.network.dns.clone(),
             dns_search: self.network.dns_search.clone(),
@@ -271,7 +277,9 @@ impl Flags {
             for line in lines(path)? {
                 let name = line.split('=').next().unwrap_or_default();
                 if name.is_empty() || name.contains(char::is_whitespace) {
-                    return Err(format!("poorly formatted environment: variable '{name}' contains whitespaces"));
+                    return Err(format!(
+                        "poorly formatted environment: variable '{name}' contains whitespaces"
+                    ));
                 }
                 add(&line);
             }
@@ -299,14 +307,16 @@ impl Flags {
     }
 
     fn network_mode(&self) -> Result<NetworkMode, String> {
-        let text = self.network.network.as_deref().unwrap_or("bridge");
+        let text = self.network.mode.as_deref().unwrap_or("bridge");
         NetworkMode::parse(text).map_err(|err| err.to_string())
     }
 
     fn hosts(&self, engine: &Engine) -> Result<Vec<(String, std::net::IpAddr)>, String> {
         let mut hosts = Vec::new();
         for text in &self.network.add_host {
-            let name = text.strip_suffix("host-gateway").map(|name| name.trim_end_matches([':', '=']));
+            let name = text
+                .strip_suffix("host-gateway")
+                .map(|name| name.trim_end_matches([':', '=']));
             hosts.push(match name {
                 Some(name) if !name.is_empty() => {
                     let gateway = engine.default_gateway().map_err(|err| err.to_string())?;
@@ -320,9 +330,18 @@ impl Flags {
 
     fn mounts(&self, directory: &Path) -> Result<Vec<MountRequest>, String> {
         let storage = &self.storage;
-        let volumes = storage.volume.iter().map(|text| MountRequest::parse_volume(text, directory));
-        let mounts = storage.mount.iter().map(|text| MountRequest::parse_mount(text, directory));
-        let tmpfs = storage.tmpfs.iter().map(|text| MountRequest::parse_tmpfs(text));
+        let volumes = storage
+            .volume
+            .iter()
+            .map(|text| MountRequest::parse_volume(text, directory));
+        let mounts = storage
+            .mount
+            .iter()
+            .map(|text| MountRequest::parse_mount(text, directory));
+        let tmpfs = storage
+            .tmpfs
+            .iter()
+            .map(|text| MountRequest::parse_tmpfs(text));
         let all = volumes.chain(mounts).chain(tmpfs);
         all.collect::<Result<_, _>>().map_err(|err| err.to_string())
     }
@@ -358,7 +377,9 @@ fn lines(path: &Path) -> Result<Vec<String>, String> {
     let failed = |err: std::io::Error| format!("open {}: {err}", path.display());
     let file = std::fs::File::open(path).map_err(failed)?;
     let mut text = String::new();
-    file.take(FILE_LIMIT).read_to_string(&mut text).map_err(failed)?;
+    file.take(FILE_LIMIT)
+        .read_to_string(&mut text)
+        .map_err(failed)?;
     let lines = text.trim_start_matches('\u{feff}').lines();
     Ok(lines
         .map(str::trim_start)
@@ -370,9 +391,17 @@ fn lines(path: &Path) -> Result<Vec<String>, String> {
 /// Writes the container's ID where `--cidfile` says. The file must be new.
 pub(super) fn write_id(path: &Path, id: &str) -> Result<(), Failure> {
     use std::io::Write;
-    let file = std::fs::File::options().write(true).create_new(true).open(path);
+    let file = std::fs::File::options()
+        .write(true)
+        .create_new(true)
+        .open(path);
     file.and_then(|mut file| file.write_all(id.as_bytes()))
-        .map_err(|err| Failure::new(125, format!("cannot write the ID to {}: {err}", path.display())))
+        .map_err(|err| {
+            Failure::new(
+                125,
+                format!("cannot write the ID to {}: {err}", path.display()),
+            )
+        })
 }
 
 #[cfg(test)]

@@ -31,7 +31,10 @@ pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
     let number: u16 = number.parse().map_err(|_| wrong())?;
     ports.retain(|port| port.container_port == number && port.protocol == protocol);
     if ports.is_empty() {
-        let message = format!("no public port '{number}/{protocol}' published for {}", args.container);
+        let message = format!(
+            "no public port '{number}/{protocol}' published for {}",
+            args.container
+        );
         return Err(Failure::new(1, message));
     }
     for port in &ports {

@@ -35,12 +35,18 @@ pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
     let flags = &args.flags;
     let wrong = |err: String| Failure::new(125, err);
     if args.detach && !flags.attach.is_empty() {
-        return Err(wrong("conflicting options: cannot specify both --attach and --detach".to_owned()));
+        return Err(wrong(
+            "conflicting options: cannot specify both --attach and --detach".to_owned(),
+        ));
     }
-    let keys = args.detach_keys.as_deref().map_or(Ok(Keys::default()), Keys::parse);
-    let streams = match args.detach {
-        true => Streams::default(),
-        false => flags.streams().map_err(wrong)?,
+    let keys = args
+        .detach_keys
+        .as_deref()
+        .map_or(Ok(Keys::default()), Keys::parse);
+    let streams = if args.detach {
+        Streams::default()
+    } else {
+        flags.streams().map_err(wrong)?
     };
     let wiring = Wiring {
         streams,
@@ -53,31 +59,26 @@ pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
     }
     let created = create(flags, engine, streams, output)?;
     // From here on signals are the program's. One that arrives before it runs waits for it.
-    let ears = match args.detach {
-        true => None,
-        false => Some(Ears::open(&wiring)?),
-    };
+    let ears = (!args.detach).then(|| Ears::open(&wiring)).transpose()?;
     let options = StartOptions {
         attach: (!args.detach).then_some(streams),
         terminal: terminal::size(),
     };
-    let started = engine.container_start(&created.id, options).map_err(|error| {
-        let code = engine::run_code(&error);
-        Failure::from(error).with_code(code)
-    })?;
+    let started = engine
+        .container_start(&created.id, options)
+        .map_err(|error| {
+            let code = engine::run_code(&error);
+            Failure::from(error).with_code(code)
+        })?;
     let Some(started) = started else {
         return Ok(0);
     };
     for warning in &started.warnings {
         output.warn(warning);
     }
-    match (started.attached, ears) {
-        (Some(mut attached), Some(ears)) => {
-            Ok(stream::serve(&mut attached, &wiring, &ears, output)?.code())
-        }
-        _ => {
-            output.line(created.id)?;
-            Ok(0)
-        }
+    if let (Some(mut attached), Some(ears)) = (started.attached, ears) {
+        return Ok(stream::serve(&mut attached, &wiring, &ears, output)?.code());
     }
+    output.line(created.id)?;
+    Ok(0)
 }

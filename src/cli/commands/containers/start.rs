@@ -34,7 +34,10 @@ pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
         });
     }
     let [name] = args.containers.as_slice() else {
-        return Err(Failure::new(1, "you cannot start and attach multiple containers at once"));
+        return Err(Failure::new(
+            1,
+            "you cannot start and attach multiple containers at once",
+        ));
     };
     let document = engine.container_inspect(name)?;
     let is = |key: &str| document["Config"][key].as_bool().unwrap_or_default();
@@ -43,7 +46,10 @@ pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
         stdout: true,
         stderr: true,
     };
-    let keys = args.detach_keys.as_deref().map_or(Ok(Keys::default()), Keys::parse);
+    let keys = args
+        .detach_keys
+        .as_deref()
+        .map_or(Ok(Keys::default()), Keys::parse);
     let wiring = Wiring {
         streams,
         tty: is("Tty"),

@@ -17,9 +17,7 @@ const BLOCK: usize = 32 << 10;
 /// The signals that are the program's business: all that may be caught but
 /// SIGCHLD, SIGPIPE, SIGURG and SIGWINCH, as in Docker, and but those that say
 /// that the command itself is at fault.
-const PASSED_ON: [i32; 15] = [
-    1, 2, 3, 10, 12, 14, 15, 18, 20, 21, 22, 24, 26, 29, 30,
-];
+const PASSED_ON: [i32; 15] = [1, 2, 3, 10, 12, 14, 15, 18, 20, 21, 22, 24, 26, 29, 30];
 /// The signals that end a command with a terminal, after its mode is restored.
 const ENDING: [i32; 4] = [1, 2, 3, 15];
 const SIGWINCH: i32 = 28;
@@ -155,10 +153,8 @@ impl Conversation<'_> {
         if let Some(end) = self.output()? {
             return Ok(Some(end));
         }
-        match typed && self.input()? {
-            true => Ok(Some(End::Detached)),
-            false => Ok(None),
-        }
+        let left = typed && self.input()?;
+        Ok(left.then_some(End::Detached))
     }
 
     fn pass_signals(&mut self, signals: &Signals) -> Result<Option<End>, Failure> {
@@ -177,7 +173,7 @@ impl Conversation<'_> {
 
     /// Takes everything that the program said so far.
     fn output(&mut self) -> Result<Option<End>, Failure> {
-        while let Some(event) = self.attached.next().map_err(lost)? {
+        while let Some(event) = self.attached.event().map_err(lost)? {
             match event {
                 Event::Output(stream, bytes) => self.print(stream, &bytes),
                 Event::Exited(code) => {
@@ -202,7 +198,7 @@ impl Conversation<'_> {
 
     /// Passes on what was typed; whether the user left.
     fn input(&mut self) -> Result<bool, Failure> {
-        let mut bytes = [0; BLOCK];
+        let mut bytes = vec![0; BLOCK];
         let length = match rustix::io::read(io::stdin().as_fd(), &mut bytes) {
             Ok(length) => length,
             Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => return Ok(false),
