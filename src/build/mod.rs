@@ -1,14 +1,192 @@
 //! The life of a build: Dockerfile to graph, graph to keys, what is missing is
 //! run, the result becomes an image.
+//!
+//! In: a [`BuildRequest`]. Out: a [`BuildResult`], and events on the way. The
+//! plan and the keys are pure; what touches disk and kernel is in `ops`.
 
+mod error;
+mod export;
+mod graph;
+mod input;
+mod key;
+mod ops;
+mod plan;
 mod request;
+mod solve;
 
+use std::sync::OnceLock;
+use std::time::Instant;
+
+pub use error::{Error, Source};
 pub use request::{BuildRequest, BuildResult, Cancel, ContextSource, DockerfileSource, RunNetwork};
 
-/// What can go wrong in a build.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The snapshots refused.
-    #[error(transparent)]
-    Snapshot(#[from] crate::snapshot::Error),
+use crate::dockerfile::{self, Dockerfile, Level};
+use crate::fs::At;
+use crate::image;
+use crate::oci::Platform;
+use crate::progress::{Event, Outcome, Sink, StepId};
+use crate::store::Store;
+use graph::{BaseImage, Graph};
+use ops::Tools;
+use solve::Solver;
+
+/// Builds. `cancel` stops it from another thread.
+pub fn build(
+    store: &Store,
+    request: &BuildRequest,
+    sink: &dyn Sink,
+    cancel: &Cancel,
+) -> Result<BuildResult, Error> {
+    let scratch = tempfile::Builder::new()
+        .prefix("build-")
+        .tempdir_in(store.paths().tmp())
+        .at("create a directory in", store.paths().tmp())?;
+    let steps = Steps { sink };
+    let mut input = steps.timed(1, "[internal] load build definition", || {
+        input::open(store, request, scratch.path())
+    })?;
+    if let Some(name) = &input.ignore_file {
+        steps.timed(2, &format!("[internal] load {name}"), || Ok(()))?;
+    }
+    let result = run(store, request, &input, scratch.path(), &steps, cancel);
+    input.context.save();
+    result
+}
+
+fn run(
+    store: &Store,
+    request: &BuildRequest,
+    input: &input::Input,
+    scratch: &std::path::Path,
+    steps: &Steps<'_>,
+    cancel: &Cancel,
+) -> Result<BuildResult, Error> {
+    let source = &input.source;
+    let dockerfile = parse(source)?;
+    let graph = make_plan(store, request, source, &dockerfile)?;
+    for (span, warning) in &graph.warnings {
+        let line = span.line(&source.text);
+        steps.sink.event(Event::Warning(format!(
+            "{warning} ({}:{line})",
+            source.name
+        )));
+    }
+    let tools = Tools {
+        store,
+        context: &input.context,
+        request,
+        sink: steps.sink,
+        cancel,
+        scratch,
+        network: OnceLock::new(),
+    };
+    let solved = Solver::new(&graph, &tools, 3).solve();
+    if let Some(Ok(attachment)) = tools.network.into_inner() {
+        attachment.detach(store);
+    }
+    let solved = solved.map_err(|err| Error::step(source, err))?;
+    let last = 3 + u32::try_from(graph.vertices.len()).unwrap_or(u32::MAX - 3);
+    steps.timed(last, "exporting to image", || {
+        export::export(store, request, &graph, &solved)
+    })
+}
+
+/// Parses; any error ends the build with all of them.
+fn parse(source: &Source) -> Result<Dockerfile, Error> {
+    let parsed = dockerfile::parse(&source.text);
+    let mut diagnostics = parsed.diagnostics;
+    diagnostics.retain(|diagnostic| diagnostic.level == Level::Error);
+    if diagnostics.is_empty() {
+        return Ok(parsed.dockerfile);
+    }
+    Err(Error::Parse {
+        source_file: source.clone(),
+        diagnostics,
+    })
+}
+
+fn make_plan(
+    store: &Store,
+    request: &BuildRequest,
+    source: &Source,
+    dockerfile: &Dockerfile,
+) -> Result<Graph, Error> {
+    let host = Platform::host();
+    let platform = request.platform.clone().unwrap_or_else(|| host.clone());
+    if (&platform.os, &platform.architecture) != (&host.os, &host.architecture) {
+        return Err(Error::Unsupported(format!(
+            "cannot build for `{platform}` on `{host}`: this version builds for the platform that it runs on"
+        )));
+    }
+    let plan_request = plan::Request {
+        dockerfile,
+        build_args: &request.build_args,
+        target: request.target.as_deref(),
+        platform: &platform,
+        network: request.network,
+    };
+    plan::plan(&plan_request, &mut |reference| {
+        find_image(store, reference, &platform)
+    })
+    .map_err(|err| Error::plan(source, err))
+}
+
+fn find_image(store: &Store, reference: &str, platform: &Platform) -> Result<BaseImage, String> {
+    let image = image::find(store, reference).map_err(|err| match err {
+        image::Error::NotFound(_) => match reference.parse::<crate::oci::Reference>() {
+            Ok(full) => format!(
+                "{reference}: failed to resolve source metadata for {full}: not found in the local store \
+                 (this version does not pull; `rbuild load` or `rbuild import` it first)"
+            ),
+            Err(err) => format!("failed to parse stage name {reference:?}: {err}"),
+        },
+        other => format!("{reference}: {other}"),
+    })?;
+    let config = &image.config;
+    if !config.architecture.is_empty() && config.architecture != platform.architecture {
+        return Err(format!(
+            "{reference}: no match for platform in manifest: the image is for {}/{}, the build for {platform}",
+            config.os, config.architecture
+        ));
+    }
+    let reference = reference.parse::<crate::oci::Reference>();
+    Ok(BaseImage {
+        reference: reference
+            .map_or_else(|_| image.id.to_string(), |reference| reference.to_string()),
+        id: image.id,
+        diff_ids: image.config.rootfs.diff_ids.clone(),
+        config: image.config,
+    })
+}
+
+/// Tells of the steps around the graph.
+struct Steps<'a> {
+    sink: &'a dyn Sink,
+}
+
+impl Steps<'_> {
+    fn timed<T>(
+        &self,
+        number: u32,
+        name: &str,
+        work: impl FnOnce() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let (step, began) = (StepId(number), Instant::now());
+        self.sink.event(Event::Started {
+            step,
+            name: name.to_owned(),
+        });
+        let result = work();
+        let outcome = match &result {
+            Ok(_) => Outcome::Done,
+            Err(err) => Outcome::Failed(err.to_string()),
+        };
+        self.sink.event(Event::Finished {
+            step,
+            outcome,
+            took: began.elapsed(),
+            layer_bytes: None,
+        });
+        result
+    }
 }

@@ -116,6 +116,8 @@ pub struct Cancel {
 #[derive(Debug, Default)]
 struct CancelState {
     canceled: AtomicBool,
+    /// A step failed: the others need not go on.
+    stopped: AtomicBool,
     running: Mutex<Vec<(u64, Killer)>>,
 }
 
@@ -128,6 +130,12 @@ impl Cancel {
     /// Stops the build.
     pub fn cancel(&self) {
         self.inner.canceled.store(true, Ordering::SeqCst);
+        self.stop_steps();
+    }
+
+    /// Kills the running steps because one of them failed.
+    pub(super) fn stop_steps(&self) {
+        self.inner.stopped.store(true, Ordering::SeqCst);
         for (_, killer) in self.lock().iter() {
             killer.kill();
         }
@@ -138,6 +146,11 @@ impl Cancel {
         self.inner.canceled.load(Ordering::SeqCst)
     }
 
+    /// Whether running steps were killed, by the user or for a failed one.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.inner.stopped.load(Ordering::SeqCst)
+    }
+
     /// Registers a running sandbox for as long as the guard lives; it is killed
     /// at once if the build was stopped meanwhile.
     pub(super) fn guard(&self, killer: Killer) -> Running<'_> {
@@ -145,7 +158,7 @@ impl Cancel {
         let ticket = running.last().map_or(0, |(ticket, _)| ticket + 1);
         running.push((ticket, killer.clone()));
         drop(running);
-        if self.is_canceled() {
+        if self.is_stopped() {
             killer.kill();
         }
         Running {

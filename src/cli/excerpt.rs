@@ -72,7 +72,7 @@ pub(crate) fn diagnostics(
         if let Some(hint) = &diagnostic.hint {
             group = group.element(Level::HELP.message(hint.as_str()));
         }
-        out.push_str(&renderer.render(&[group]).to_string());
+        out.push_str(&renderer.render(&[group]).clone());
         out.push('\n');
     }
     out

@@ -32,16 +32,17 @@ pub(crate) fn list(
             let cells: Vec<Vec<String>> = rows.iter().map(|row| cells(row, columns)).collect();
             output.table(&header, &cells)
         }
-        _ => match format.strip_prefix("table ") {
-            Some(template) => table(output, template, &[columns, titles].concat(), rows),
-            None => {
+        _ => {
+            if let Some(template) = format.strip_prefix("table ") {
+                table(output, template, &[columns, titles].concat(), rows)
+            } else {
                 let template = parse(format)?;
                 for row in rows {
                     output.line(template.render(row).map_err(failure)?)?;
                 }
                 Ok(())
             }
-        },
+        }
     }
 }
 

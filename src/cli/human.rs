@@ -37,9 +37,10 @@ fn size_with_digits(bytes: u64, digits: usize) -> String {
 fn significant(value: f64, digits: usize) -> String {
     let whole = format!("{value:.0}").len();
     let text = format!("{value:.*}", digits.saturating_sub(whole));
-    match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        false => text,
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
     }
 }
 

@@ -11,6 +11,7 @@ use rbuild::fs::PathError;
 #[derive(Debug, Clone)]
 pub(crate) struct Failure {
     code: u8,
+    label: &'static str,
     what: String,
     causes: Vec<String>,
     excerpt: Option<String>,
@@ -22,10 +23,19 @@ impl Failure {
     pub(crate) fn new(code: u8, what: impl Into<String>) -> Self {
         Self {
             code,
+            label: "Error",
             what: what.into(),
             causes: Vec::new(),
             excerpt: None,
             hint: None,
+        }
+    }
+
+    /// A failed build, in the words that BuildKit's clients say it with.
+    pub(crate) fn build(why: impl std::fmt::Display) -> Self {
+        Self {
+            label: "ERROR",
+            ..Self::new(1, format!("failed to build: failed to solve: {why}"))
         }
     }
 
@@ -77,22 +87,16 @@ impl Failure {
 
     /// The lines for standard error; empty for a silent failure.
     pub(crate) fn text(&self) -> String {
-        let mut text = String::new();
-        if let Some(excerpt) = &self.excerpt {
-            text.push_str(excerpt.trim_end());
-            text.push('\n');
+        let mut lines = Vec::new();
+        lines.extend(self.excerpt.as_ref().map(|text| text.trim_end().to_owned()));
+        if !self.what.is_empty() {
+            lines.push(format!("{}: {}", self.label, self.what));
+            let causes = self.causes.iter();
+            lines.extend(causes.map(|cause| format!("  caused by: {cause}")));
+            lines.extend(self.hint.iter().map(|hint| format!("  hint: {hint}")));
         }
-        if self.what.is_empty() {
-            return text;
-        }
-        text.push_str(&format!("Error: {}\n", self.what));
-        for cause in &self.causes {
-            text.push_str(&format!("  caused by: {cause}\n"));
-        }
-        if let Some(hint) = &self.hint {
-            text.push_str(&format!("  hint: {hint}\n"));
-        }
-        text
+        lines.retain(|line| !line.is_empty());
+        lines.iter().map(|line| format!("{line}\n")).collect()
     }
 }
 

@@ -10,7 +10,7 @@ mod memory;
 mod source;
 mod tree;
 
-pub use ignore::{IgnoreError, Patterns};
+pub use ignore::{IgnoreError, Patterns, Verdict};
 pub use memory::{Memory, Stamp};
 pub use source::{SourceError, is_archive, unpack_archive};
 pub use tree::Context;

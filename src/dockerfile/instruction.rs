@@ -23,14 +23,19 @@ pub struct Located<T> {
     /// The bytes of the whole instruction, heredocs included.
     pub span: Span,
     /// The instruction on one line as progress shows it: name in upper case,
-    /// continuations joined, without heredoc bodies.
+    /// continuations joined, without heredoc bodies. Of a directive, everything
+    /// after `=`.
     pub text: String,
-    /// The value.
+    /// The instruction's name as written.
+    pub name: String,
+    /// The comments right above, without `#`.
+    pub comments: Vec<String>,
+    /// The value. Of a directive, its first word.
     pub value: T,
 }
 
 /// A piece of text as written, quotes and variables included.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Word {
     /// The text.
     pub text: String,
@@ -58,8 +63,12 @@ pub struct From {
     pub after: Vec<Word>,
     /// The base: an image, a stage or `scratch`.
     pub base: Word,
+    /// The word `AS` as written.
+    pub as_keyword: Option<Word>,
     /// The stage's name, in lower case.
     pub name: Option<Word>,
+    /// The stage's name as written.
+    pub written_name: Option<String>,
 }
 
 /// Any instruction within a stage.
@@ -72,6 +81,7 @@ pub enum Instruction {
     Copy(Copy),
     Entrypoint(Command),
     Env(Vec<Pair>),
+    /// In the order of the text, which is that of the history.
     Expose(Vec<Word>),
     Healthcheck(Healthcheck),
     Label(Vec<Pair>),
@@ -132,6 +142,8 @@ pub struct Heredoc {
     pub name: String,
     /// The body, leading tabs removed for `<<-`, with its last line break.
     pub content: String,
+    /// The body as written, for a shell that reads the heredoc itself.
+    pub raw: String,
     /// Whether variables in the body are expanded (the word was not quoted).
     pub expand: bool,
     /// Whether it was `<<-`.

@@ -6,16 +6,55 @@
 //!
 //! Source: Dockerfile reference, syntax 1.26, as BuildKit 0.32 reads it.
 
+mod check;
+mod copy;
+mod directives;
+#[cfg(test)]
+mod dump;
 mod expand;
+mod expose;
+mod flags;
+mod git;
+mod go;
+mod heredoc;
 mod instruction;
+mod json;
+mod lexer;
+mod lines;
+mod lint;
+mod mount;
+mod node;
+mod parse;
+mod pattern;
+mod quote;
+mod signal;
 mod span;
+mod suggest;
+mod typed;
+mod words;
 
-pub use expand::{ExpandError, Expanded, Scope, expand, expand_words};
+#[cfg(test)]
+mod tests;
+
+pub use check::CheckOptions;
+pub use expand::{ExpandError, Expanded, Scope, expand, expand_heredoc, expand_words};
+pub use expose::{ExposedPorts, exposed_ports};
+pub use git::{GitReference, git_reference};
+pub use go::{duration, memory_bytes};
 pub use instruction::{
     Add, Arg, Command, Copy, CopyFlags, Dockerfile, Form, From, Healthcheck, Heredoc, Instruction,
     Located, Onbuild, Pair, Run, RunFlags, Stage, Word,
 };
+pub use lint::{lint, lint_with};
+pub use mount::{
+    DeviceRequest, MountKind, MountOptions, Sharing, device_request, mount_options,
+    mount_options_with,
+};
+pub use parse::{parse, parse_trigger};
+pub use quote::quote;
+pub use signal::signal_number;
 pub use span::{Diagnostic, Level, Span};
+pub use suggest::closest_exact;
 
 /// What parsing yields: the tree as far as it could be read, and everything
 /// that was found wrong.
@@ -25,17 +64,4 @@ pub struct Parsed {
     pub dockerfile: Dockerfile,
     /// Errors and warnings, in order of their place.
     pub diagnostics: Vec<Diagnostic>,
-}
-
-/// Parses a Dockerfile.
-pub fn parse(text: &str) -> Parsed {
-    let _ = text;
-    todo!()
-}
-
-/// Parses the instruction that an `ONBUILD` of a base image carries, such as
-/// `RUN make`; heredocs may follow on further lines. `escape` is `\`.
-pub fn parse_trigger(text: &str) -> Result<Located<Instruction>, Vec<Diagnostic>> {
-    let _ = text;
-    todo!()
 }

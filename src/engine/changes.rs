@@ -67,9 +67,10 @@ fn apply(config: &mut ContainerConfig, instruction: &Instruction) -> Result<(), 
         Instruction::Expose(ports) => {
             for word in ports {
                 for port in expand_words(&word.text, '\\', &scope).map_err(|err| err.0)? {
-                    let port = match port.contains('/') {
-                        true => port,
-                        false => format!("{port}/tcp"),
+                    let port = if port.contains('/') {
+                        port
+                    } else {
+                        format!("{port}/tcp")
                     };
                     config.exposed_ports.insert(port, serde_json::Map::new());
                 }

@@ -61,14 +61,15 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Invalid(_) => ErrorKind::InvalidInput,
-            Self::Conflict(_) => ErrorKind::Conflict,
             Self::Unsupported(_) => ErrorKind::Unsupported,
             Self::Image(image::Error::NotFound(_)) => ErrorKind::NotFound,
             Self::Image(image::Error::Ambiguous(_) | image::Error::Reference(_)) => {
                 ErrorKind::InvalidInput
             }
+            Self::Conflict(_)
+            | Self::Image(image::Error::NameInUse { .. } | image::Error::InUse { .. })
+            | Self::Store(store::Error::NameTaken { .. }) => ErrorKind::Conflict,
             Self::Container(error) => container_kind(error),
-            Self::Store(store::Error::NameTaken { .. }) => ErrorKind::Conflict,
             _ => ErrorKind::Internal,
         }
     }

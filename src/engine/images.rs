@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::{Engine, Error};
-use crate::image::{self, Image, ImportOptions, Loaded};
+use crate::image::{self, Image, ImageUse, ImportOptions, Loaded, Removed};
 use crate::oci::{ChainId, History, ImageConfig, ImageId, Reference};
 use crate::snapshot;
 use crate::store::SnapshotRow;
@@ -66,15 +66,6 @@ pub struct HistoryEntry {
     pub history: History,
     /// Bytes of the layer that it made.
     pub bytes: u64,
-}
-
-/// What `rmi` did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Removed {
-    /// A name was taken away.
-    Untagged(String),
-    /// An image was removed.
-    Deleted(ImageId),
 }
 
 /// How `rmi` goes about it.
@@ -171,9 +162,10 @@ impl Engine {
             .map(|history| HistoryEntry {
                 image: None,
                 history: history.clone(),
-                bytes: match history.empty_layer {
-                    true => 0,
-                    false => sizes.next().unwrap_or(0),
+                bytes: if history.empty_layer {
+                    0
+                } else {
+                    sizes.next().unwrap_or(0)
                 },
             })
             .collect();
@@ -224,46 +216,13 @@ impl Engine {
         Ok(image::import(&self.store, source, options)?)
     }
 
-    /// Removes a name, and the image with its last one.
-    ///
-    /// # Errors
-    /// [`Error::Conflict`] when a container uses it, or when an ID has several
-    /// names and `force` is not set.
+    /// Removes a name, and the image with its last one; by ID, the image with
+    /// all its names.
     pub fn remove_image(&self, text: &str, options: RemoveOptions) -> Result<Vec<Removed>, Error> {
-        let image = self.image(text)?;
-        let names = self.names_of(image.id)?;
-        let meant = self.name_meant(text, image.id)?;
-        let mut removed = Vec::new();
-        let going = match meant {
-            Some(name) if names.len() > 1 => {
-                self.store.name_remove(&name)?;
-                return Ok(vec![Removed::Untagged(name.familiar())]);
-            }
-            Some(name) => {
-                self.check_unused(image.id, &name.familiar(), options.force, true)?;
-                vec![name]
-            }
-            None => {
-                let short = image.id.0.short();
-                if names.len() > 1 && !options.force {
-                    return Err(Error::Conflict(format!(
-                        "conflict: unable to delete {short} (must be forced) - image is referenced in multiple repositories"
-                    )));
-                }
-                self.check_unused(image.id, &short, options.force, false)?;
-                names
-            }
-        };
-        for name in going {
-            self.store.name_remove(&name)?;
-            removed.push(Removed::Untagged(name.familiar()));
-        }
-        if self.containers_of(image.id)?.is_empty() {
-            self.store.image_remove(image.id)?;
-            removed.push(Removed::Deleted(image.id));
-            if !options.keep_layers {
-                self.collect()?;
-            }
+        let removed = image::remove_reference(&self.store, text, options.force, &self.uses()?)?;
+        let deleted = |gone: &Removed| matches!(gone, Removed::Deleted(_));
+        if !options.keep_layers && removed.iter().any(deleted) {
+            self.collect()?;
         }
         Ok(removed)
     }
@@ -275,15 +234,15 @@ impl Engine {
             dangling: (!all).then_some(true),
             ..filter.clone()
         };
+        let uses = self.uses()?;
         let mut pruned = Pruned::default();
         for summary in self.images(&filter)? {
             let id = summary.image.id;
-            if !self.containers_of(id)?.is_empty() {
+            if uses.iter().any(|one| one.image == id) {
                 continue;
             }
-            for name in self.names_of(id)? {
-                pruned.removed.push(Removed::Untagged(name.familiar()));
-            }
+            let names = self.names_of(id)?.into_iter();
+            pruned.removed.extend(names.map(Removed::Untagged));
             self.store.image_remove(id)?;
             pruned.removed.push(Removed::Deleted(id));
         }
@@ -291,40 +250,16 @@ impl Engine {
         Ok(pruned)
     }
 
-    /// Refuses while a container uses the image. A running one cannot be
-    /// overruled when the image itself would go.
-    fn check_unused(
-        &self,
-        id: ImageId,
-        what: &str,
-        force: bool,
-        by_name: bool,
-    ) -> Result<(), Error> {
-        let Some(container) = self.containers_of(id)?.into_iter().next() else {
-            return Ok(());
-        };
-        let holder: String = container.chars().take(12).collect();
-        let short = id.0.short();
-        match (force, by_name) {
-            (false, true) => Err(Error::Conflict(format!(
-                "conflict: unable to remove repository reference \"{what}\" (must force) - container {holder} is using its referenced image {short}"
-            ))),
-            (false, false) => Err(Error::Conflict(format!(
-                "conflict: unable to delete {what} (must be forced) - image is being used by container {holder}"
-            ))),
-            (true, false) if self.is_running(&container) => Err(Error::Conflict(format!(
-                "conflict: unable to delete {what} (cannot be forced) - image is being used by running container {holder}"
-            ))),
-            (true, _) => Ok(()),
-        }
-    }
-
-    fn containers_of(&self, id: ImageId) -> Result<Vec<String>, Error> {
+    /// The images that containers were made from.
+    fn uses(&self) -> Result<Vec<ImageUse>, Error> {
         let rows = self.store.container_list()?;
         Ok(rows
             .into_iter()
-            .filter(|row| row.image == id)
-            .map(|row| row.id)
+            .map(|row| ImageUse {
+                running: self.is_running(&row.id),
+                container: row.id,
+                image: row.image,
+            })
             .collect())
     }
 

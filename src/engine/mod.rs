@@ -21,9 +21,7 @@ pub use containers::{
 };
 pub use dockerfile::DockerfileText;
 pub use error::{Error, ErrorKind};
-pub use images::{
-    HistoryEntry, ImageDetails, ImageFilter, ImageSummary, Pruned, RemoveOptions, Removed,
-};
+pub use images::{HistoryEntry, ImageDetails, ImageFilter, ImageSummary, Pruned, RemoveOptions};
 pub use system::{DiskUsage, Usage};
 
 use crate::store::{Paths, Store};

@@ -54,6 +54,12 @@ impl Engine {
         }
     }
 
+    /// Takes down the default bridge and its rules when nothing is on it;
+    /// returns whether it did. It comes back with the next container.
+    pub fn prune_networks(&self) -> Result<bool, Error> {
+        Ok(network::teardown_default(&self.store)?)
+    }
+
     /// What lies in the data root, and what of it could go.
     pub fn disk_usage(&self) -> Result<DiskUsage, Error> {
         let images = self.images(&super::ImageFilter::default())?;

@@ -1,8 +1,16 @@
 //! Parent side: start, wait, kill.
 
+use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::Child;
+use std::sync::Arc;
 
-use super::Spec;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use super::channel::{self, Order, Report};
+use super::{INIT_ARGV0, Seccomp, Spec, seccomp};
+use crate::sys::process;
 
 /// The descriptors of the sandbox's first process.
 #[derive(Debug)]
@@ -71,13 +79,20 @@ impl Exit {
 /// A started sandbox. Dropping it kills the whole tree and waits for its end.
 #[derive(Debug)]
 pub struct Running {
+    socket: UnixStream,
+    init: Child,
+    pid: i32,
+    killer: Killer,
     terminal: Option<OwnedFd>,
+    warnings: Vec<String>,
+    ended: Option<Exit>,
+    out_of_memory: bool,
 }
 
 impl Running {
     /// The host pid of the sandbox's first process (pid 1 inside).
     pub fn pid(&self) -> i32 {
-        todo!()
+        self.pid
     }
 
     /// The master end of the terminal, where one was asked for; once.
@@ -86,41 +101,76 @@ impl Running {
     }
 
     /// Sends a signal to the first process.
-    pub fn signal(&self, signal: i32) -> std::io::Result<()> {
-        let _ = signal;
-        todo!()
+    pub fn signal(&self, signal: i32) -> io::Result<()> {
+        self.killer.send(signal)
     }
 
     /// Waits for the first process, and with it for everything in the sandbox.
     /// Whether the kernel killed something for want of memory is known after it.
-    pub fn wait(&mut self) -> std::io::Result<Exit> {
-        todo!()
+    pub fn wait(&mut self) -> io::Result<Exit> {
+        if let Some(exit) = self.ended {
+            return Ok(exit);
+        }
+        let exit = match channel::receive::<Report>(&self.socket)? {
+            Some((
+                Report::Ended {
+                    code,
+                    signal,
+                    out_of_memory,
+                },
+                _,
+            )) => {
+                self.out_of_memory = out_of_memory;
+                code.map_or(Exit::Signal(signal), Exit::Code)
+            }
+            // The init process was killed, and with it the first process.
+            _ => Exit::Signal(libc::SIGKILL),
+        };
+        self.init.wait()?;
+        self.ended = Some(exit);
+        Ok(exit)
     }
 
     /// A handle that can kill the tree from another thread.
     pub fn killer(&self) -> Killer {
-        todo!()
+        self.killer.clone()
     }
 
     /// Whether the cgroup saw an out-of-memory kill.
     pub fn out_of_memory(&self) -> bool {
-        todo!()
+        self.out_of_memory
     }
 
     /// Limits that could not be set, one sentence each, naming the limit.
     pub fn warnings(&self) -> &[String] {
-        todo!()
+        &self.warnings
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.ended.is_none() {
+            self.killer.kill();
+            drop(self.wait());
+        }
     }
 }
 
 /// Kills a sandbox's whole tree from another thread.
 #[derive(Debug, Clone)]
-pub struct Killer {}
+pub struct Killer {
+    process: Arc<OwnedFd>,
+}
 
 impl Killer {
     /// Kills the first process with SIGKILL, and so everything in its pid namespace.
     pub fn kill(&self) {
-        todo!()
+        drop(self.send(libc::SIGKILL));
+    }
+
+    fn send(&self, signal: i32) -> io::Result<()> {
+        let signal = Signal::from_named_raw(signal).ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(pidfd_send_signal(&*self.process, signal)?)
     }
 }
 
@@ -131,6 +181,125 @@ pub fn spawn(
     stdio: Stdio<'_>,
     network: Option<BorrowedFd<'_>>,
 ) -> Result<Running, Error> {
-    let _ = (spec, stdio, network);
-    todo!()
+    let set_up = |step: &str| {
+        let step = step.to_owned();
+        move |source| Error::SetUp { step, source }
+    };
+    let (socket, theirs) = UnixStream::pair().map_err(set_up("open a socket"))?;
+    let init =
+        process::spawn_self(INIT_ARGV0, theirs.into()).map_err(set_up("start the init process"))?;
+    let mut descriptors = Vec::new();
+    let has_stdio = match stdio {
+        Stdio::Descriptors {
+            stdin,
+            stdout,
+            stderr,
+        } => {
+            descriptors.extend([stdin, stdout, stderr]);
+            true
+        }
+        Stdio::Terminal => false,
+    };
+    descriptors.extend(network);
+    let filters = match spec.seccomp {
+        Seccomp::Unconfined => Vec::new(),
+        Seccomp::Default => seccomp::default_filters(&spec.capabilities),
+    };
+    let order = Order {
+        spec: spec.clone(),
+        has_stdio,
+        has_network: network.is_some(),
+        filters,
+    };
+    let starting = Starting {
+        socket,
+        init,
+        terminal: None,
+    };
+    channel::send(&starting.socket, &order, &descriptors).map_err(set_up("order the sandbox"))?;
+    starting.finish()
+}
+
+/// Between the order and the first answer.
+struct Starting {
+    socket: UnixStream,
+    init: Child,
+    terminal: Option<OwnedFd>,
+}
+
+impl Starting {
+    fn finish(mut self) -> Result<Running, Error> {
+        loop {
+            let report = channel::receive::<Report>(&self.socket);
+            let report = report.map_err(|source| Error::SetUp {
+                step: "hear of the sandbox".to_owned(),
+                source,
+            })?;
+            match report {
+                Some((Report::Terminal, mut descriptors)) => self.terminal = descriptors.pop(),
+                Some((Report::Started { pid, warnings }, _)) => return self.running(pid, warnings),
+                Some((Report::Failed { step, errno }, _)) => {
+                    drop(self.init.wait());
+                    return Err(Error::SetUp {
+                        step,
+                        source: io::Error::from_raw_os_error(errno),
+                    });
+                }
+                Some((Report::NotExecuted { command, errno }, _)) => {
+                    drop(self.init.wait());
+                    return Err(not_executed(command, errno));
+                }
+                Some((Report::Ended { .. }, _)) | None => {
+                    drop(self.init.wait());
+                    return Err(Error::Lost);
+                }
+            }
+        }
+    }
+
+    fn running(mut self, pid: i32, warnings: Vec<String>) -> Result<Running, Error> {
+        let process = Pid::from_raw(pid)
+            .ok_or(rustix::io::Errno::SRCH)
+            .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()));
+        let process = match process {
+            Ok(process) => process,
+            Err(err) => {
+                drop(self.init.kill());
+                drop(self.init.wait());
+                return Err(Error::SetUp {
+                    step: "watch the sandbox".to_owned(),
+                    source: err.into(),
+                });
+            }
+        };
+        let killer = Killer {
+            process: Arc::new(process),
+        };
+        let Self {
+            socket,
+            init,
+            terminal,
+        } = self;
+        Ok(Running {
+            socket,
+            init,
+            pid,
+            killer,
+            terminal,
+            warnings,
+            ended: None,
+            out_of_memory: false,
+        })
+    }
+}
+
+fn not_executed(command: String, errno: i32) -> Error {
+    let why = match errno {
+        libc::ENOENT | libc::ENOTDIR => return Error::CommandNotFound(command),
+        libc::EISDIR => "is a directory".to_owned(),
+        libc::EACCES => "permission denied".to_owned(),
+        libc::ENOEXEC => "exec format error".to_owned(),
+        other => io::Error::from_raw_os_error(other).to_string(),
+    };
+    Error::CommandNotExecutable { command, why }
 }

@@ -84,6 +84,14 @@ impl Store {
         Ok(())
     }
 
+    /// Remembers a result in place of the one under its key (`--no-cache`).
+    pub fn cache_replace(&self, record: &CacheRecord) -> Result<(), Error> {
+        self.db()
+            .prepare_cached("DELETE FROM cache WHERE key = ?1")?
+            .execute([record.key])?;
+        self.cache_put(record)
+    }
+
     /// The newest record of the same step with other inputs.
     pub fn cache_nearest(&self, line: Digest) -> Result<Option<CacheRecord>, Error> {
         Ok(self

@@ -5,4 +5,5 @@
 
 pub mod myself;
 pub mod netns;
+pub mod process;
 pub mod signals;

@@ -26,7 +26,7 @@ fn help_names_every_command() {
     }
     // Switches are shown plainly, though they take a value after `=`.
     let text = home.run(&["images", "--help"]).ok().to_owned();
-    assert!(text.contains("--quiet\n"), "{text}");
+    assert!(!text.contains("[=<"), "{text}");
 }
 
 #[test]

@@ -2,6 +2,13 @@
 //!
 //! One binary for all of it: linking once is what makes the suite quick.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "clippy takes functions beside tests for no part of them"
+)]
+
 mod support;
 
 mod cli;

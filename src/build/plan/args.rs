@@ -9,8 +9,16 @@ use crate::oci::Platform;
 
 /// Proxy settings that every RUN gets without an `ARG`, outside the cache key.
 const PROXIES: [&str; 10] = [
-    "HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "FTP_PROXY", "ftp_proxy",
-    "NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy",
+    "HTTP_PROXY",
+    "http_proxy",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "FTP_PROXY",
+    "ftp_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "ALL_PROXY",
+    "all_proxy",
 ];
 
 /// The global scope: automatic platform arguments, then the global `ARG`s.
@@ -21,7 +29,12 @@ pub(super) fn globals(request: &Request<'_>) -> Result<Vec<(String, String)>, Pl
         let value = request.build_args.get(&name).cloned().unwrap_or(value);
         scope.set(&name, &value);
     }
-    for arg in request.dockerfile.global_args.iter().flat_map(|line| &line.value) {
+    for arg in request
+        .dockerfile
+        .global_args
+        .iter()
+        .flat_map(|line| &line.value)
+    {
         let (name, default) = expand_arg(request, arg, &scope)?;
         if let Some(value) = request.build_args.get(&name).cloned().or(default) {
             scope.set(&name, &value);
@@ -33,10 +46,14 @@ pub(super) fn globals(request: &Request<'_>) -> Result<Vec<(String, String)>, Pl
 fn automatic(request: &Request<'_>) -> Vec<(String, String)> {
     let mut pairs = Vec::new();
     let mut platform = |prefix: &str, platform: &Platform| {
-        let mut add = |name: &str, value: &str| pairs.push((format!("{prefix}{name}"), value.to_owned()));
+        let mut add =
+            |name: &str, value: &str| pairs.push((format!("{prefix}{name}"), value.to_owned()));
         add("PLATFORM", &platform.to_string());
         add("OS", &platform.os);
-        add("OSVERSION", platform.os_version.as_deref().unwrap_or_default());
+        add(
+            "OSVERSION",
+            platform.os_version.as_deref().unwrap_or_default(),
+        );
         add("ARCH", &platform.architecture);
         add("VARIANT", platform.variant.as_deref().unwrap_or_default());
     };
@@ -46,7 +63,10 @@ fn automatic(request: &Request<'_>) -> Vec<(String, String)> {
         let last = request.dockerfile.stages.last()?;
         Some(last.from.value.name.as_ref()?.text.to_lowercase())
     });
-    pairs.push(("TARGETSTAGE".to_owned(), stage.unwrap_or_else(|| "default".to_owned())));
+    pairs.push((
+        "TARGETSTAGE".to_owned(),
+        stage.unwrap_or_else(|| "default".to_owned()),
+    ));
     pairs
 }
 

@@ -1,9 +1,9 @@
 //! COPY and ADD to their operation.
 
+use super::Planner;
 use super::error::PlanError;
 use super::instructions::absolute;
 use super::stage::StageState;
-use super::Planner;
 use crate::build::graph::{CopyOp, CopyPattern, CopySource, InlineFile, Op, Vertex};
 use crate::dockerfile::{self, Add, Copy, CopyFlags, Heredoc, Span, Word};
 
@@ -31,8 +31,10 @@ impl Planner<'_, '_> {
         }
         for source in &copy.sources {
             if is_url(&self.expand(source, &stage.scope)?) {
-                return Err(PlanError::new(source.span, "source can't be a URL for COPY")
-                    .with_hint(Some("use ADD".to_owned())));
+                return Err(
+                    PlanError::new(source.span, "source can't be a URL for COPY")
+                        .with_hint(Some("use ADD".to_owned())),
+                );
             }
         }
         let source = match &copy.from {
@@ -50,7 +52,13 @@ impl Planner<'_, '_> {
         self.copy_parts(stage, &parts, source, text, span)
     }
 
-    pub(super) fn add(&mut self, stage: &mut StageState, add: &Add, text: &str, span: Span) -> Result<(), PlanError> {
+    pub(super) fn add(
+        &mut self,
+        stage: &mut StageState,
+        add: &Add,
+        text: &str,
+        span: Span,
+    ) -> Result<(), PlanError> {
         if let Some(checksum) = &add.checksum {
             return Err(PlanError::later(checksum.span, "ADD --checksum"));
         }
@@ -59,8 +67,12 @@ impl Planner<'_, '_> {
         }
         for source in &add.sources {
             let text = self.expand(source, &stage.scope)?;
-            if is_url(&text) || dockerfile::git_reference(&text).is_ok_and(|found| found.is_some()) {
-                return Err(PlanError::later(source.span, "ADD of a URL or git repository"));
+            if is_url(&text) || dockerfile::git_reference(&text).is_ok_and(|found| found.is_some())
+            {
+                return Err(PlanError::later(
+                    source.span,
+                    "ADD of a URL or git repository",
+                ));
             }
         }
         let parts = Parts {
@@ -84,7 +96,9 @@ impl Planner<'_, '_> {
             ));
         }
         if let Some(stage) = self.stage_named(index, from)? {
-            let stage = self.stages[stage].as_ref().expect("the stage was just planned");
+            let stage = self.stages[stage]
+                .as_ref()
+                .expect("the stage was just planned");
             return Ok(CopySource::Vertex(stage.top));
         }
         if from.text == "scratch" {
@@ -94,7 +108,13 @@ impl Planner<'_, '_> {
         let title = |image: &super::BaseImage| format!("FROM {}", image.reference);
         let (_, vertex) = self
             .image(&from.text, Some(from.span), title)
-            .map_err(|err| if hint.is_some() { err.with_hint(hint) } else { err })?;
+            .map_err(|err| {
+                if hint.is_some() {
+                    err.with_hint(hint)
+                } else {
+                    err
+                }
+            })?;
         Ok(CopySource::Vertex(vertex))
     }
 
@@ -108,13 +128,27 @@ impl Planner<'_, '_> {
     ) -> Result<(), PlanError> {
         let flags = parts.flags;
         if let Some((true, span)) = flags.link {
-            return Err(PlanError::later(span, &format!("{} --link", parts.instruction)));
+            return Err(PlanError::later(
+                span,
+                &format!("{} --link", parts.instruction),
+            ));
         }
         if let Some(exclude) = flags.exclude.first() {
-            return Err(PlanError::later(exclude.span, &format!("{} --exclude", parts.instruction)));
+            return Err(PlanError::later(
+                exclude.span,
+                &format!("{} --exclude", parts.instruction),
+            ));
         }
-        let chown = flags.chown.as_ref().map(|word| self.expand(word, &stage.scope)).transpose()?;
-        let chmod = flags.chmod.as_ref().map(|word| self.chmod(stage, word, parts)).transpose()?;
+        let chown = flags
+            .chown
+            .as_ref()
+            .map(|word| self.expand(word, &stage.scope))
+            .transpose()?;
+        let chmod = flags
+            .chmod
+            .as_ref()
+            .map(|word| self.chmod(stage, word, parts))
+            .transpose()?;
         let patterns = self.patterns(stage, parts)?;
         let inline = self.inline(stage, parts)?;
         let written = self.expand(parts.destination, &stage.scope)?;
@@ -142,10 +176,17 @@ impl Planner<'_, '_> {
         Ok(())
     }
 
-    fn patterns(&self, stage: &StageState, parts: &Parts<'_>) -> Result<Vec<CopyPattern>, PlanError> {
+    fn patterns(
+        &self,
+        stage: &StageState,
+        parts: &Parts<'_>,
+    ) -> Result<Vec<CopyPattern>, PlanError> {
         let expand = |word: &Word| {
             let text = self.expand(word, &stage.scope)?;
-            Ok(CopyPattern { text, span: Some(word.span).filter(|span| *span != Span::default()) })
+            Ok(CopyPattern {
+                text,
+                span: Some(word.span).filter(|span| *span != Span::default()),
+            })
         };
         parts.sources.iter().map(expand).collect()
     }
@@ -159,7 +200,10 @@ impl Planner<'_, '_> {
             } else {
                 heredoc.content.clone()
             };
-            Ok(InlineFile { name: heredoc.name.clone(), content })
+            Ok(InlineFile {
+                name: heredoc.name.clone(),
+                content,
+            })
         };
         parts.heredocs.iter().map(expand).collect()
     }
@@ -168,12 +212,15 @@ impl Planner<'_, '_> {
         let text = self.expand(word, &stage.scope)?;
         match u32::from_str_radix(&text, 8) {
             Ok(mode) if mode <= 0o7777 => Ok(mode),
-            _ if is_symbolic_mode(&text) => {
-                Err(PlanError::later(word.span, &format!("{} --chmod with a symbolic mode", parts.instruction)))
-            }
+            _ if is_symbolic_mode(&text) => Err(PlanError::later(
+                word.span,
+                &format!("{} --chmod with a symbolic mode", parts.instruction),
+            )),
             _ => Err(PlanError::new(
                 word.span,
-                format!("invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777"),
+                format!(
+                    "invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777"
+                ),
             )),
         }
     }
@@ -199,7 +246,11 @@ fn destination(working_dir: &str, written: &str) -> String {
         || written == ".."
         || written.ends_with("/.")
         || written.ends_with("/..");
-    if is_dir && path != "/" { format!("{path}/") } else { path }
+    if is_dir && path != "/" {
+        format!("{path}/")
+    } else {
+        path
+    }
 }
 
 fn created_by(
@@ -215,7 +266,10 @@ fn created_by(
         text.push_str(&format!(" --chown={chown}"));
     }
     if let Some(chmod) = &parts.flags.chmod {
-        text.push_str(&format!(" --chmod={}", planner.expand(chmod, &stage.scope)?));
+        text.push_str(&format!(
+            " --chmod={}",
+            planner.expand(chmod, &stage.scope)?
+        ));
     }
     for pattern in patterns {
         text.push_str(&format!(" {}", pattern.text));

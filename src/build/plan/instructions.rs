@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::Planner;
 use super::error::PlanError;
 use super::history::{duration, plain_list, quote_list};
 use super::stage::StageState;
-use super::Planner;
 use crate::build::graph::{Op, Vertex, WorkdirOp};
 use crate::dockerfile::{self, Command, Form, Healthcheck, Instruction, Located, Pair, Span, Word};
 use crate::oci;
@@ -102,11 +102,19 @@ impl Planner<'_, '_> {
     }
 
     /// Keys and values, all expanded against the scope before the instruction.
-    fn pairs(&self, stage: &StageState, pairs: &[Pair], what: &str) -> Result<Vec<(String, String)>, PlanError> {
+    fn pairs(
+        &self,
+        stage: &StageState,
+        pairs: &[Pair],
+        what: &str,
+    ) -> Result<Vec<(String, String)>, PlanError> {
         let expand = |pair: &Pair| {
             let key = self.expand(&pair.key, &stage.scope)?;
             if key.is_empty() {
-                return Err(PlanError::new(pair.key.span, format!("{what} names can not be blank")));
+                return Err(PlanError::new(
+                    pair.key.span,
+                    format!("{what} names can not be blank"),
+                ));
             }
             Ok((key, self.expand(&pair.value, &stage.scope)?))
         };
@@ -136,7 +144,10 @@ impl Planner<'_, '_> {
         for word in words {
             let path = self.expand(word, &stage.scope)?;
             if path.trim().is_empty() {
-                return Err(PlanError::new(word.span, "VOLUME specified can not be an empty string"));
+                return Err(PlanError::new(
+                    word.span,
+                    "VOLUME specified can not be an empty string",
+                ));
             }
             paths.push(path);
         }
@@ -149,14 +160,23 @@ impl Planner<'_, '_> {
     fn stopsignal(&self, stage: &mut StageState, word: &Word) -> Result<(), PlanError> {
         let signal = self.expand(word, &stage.scope)?;
         if dockerfile::signal_number(&signal).is_none() {
-            return Err(PlanError::new(word.span, format!("invalid signal: {signal}")));
+            return Err(PlanError::new(
+                word.span,
+                format!("invalid signal: {signal}"),
+            ));
         }
         stage.record(format!("STOPSIGNAL {signal}"), None);
         stage.config.config.stop_signal = Some(signal);
         Ok(())
     }
 
-    fn workdir(&mut self, stage: &mut StageState, word: &Word, text: &str, span: Span) -> Result<(), PlanError> {
+    fn workdir(
+        &mut self,
+        stage: &mut StageState,
+        word: &Word,
+        text: &str,
+        span: Span,
+    ) -> Result<(), PlanError> {
         let written = self.expand(word, &stage.scope)?;
         let path = absolute(&stage.config.config.working_dir, &written);
         stage.config.config.working_dir.clone_from(&path);
@@ -168,7 +188,10 @@ impl Planner<'_, '_> {
         }
         let vertex = self.push(Vertex {
             parent: stage.top,
-            op: Op::Workdir(WorkdirOp { path, user: stage.config.config.user.clone() }),
+            op: Op::Workdir(WorkdirOp {
+                path,
+                user: stage.config.config.user.clone(),
+            }),
             span: Some(span),
             name,
             text: text.to_owned(),
@@ -194,7 +217,14 @@ fn set_healthcheck(stage: &mut StageState, healthcheck: &Healthcheck) {
     let mut check = oci::Healthcheck::default();
     match healthcheck {
         Healthcheck::None => check.test = vec!["NONE".to_owned()],
-        Healthcheck::Cmd { interval, timeout, start_period, start_interval, retries, command } => {
+        Healthcheck::Cmd {
+            interval,
+            timeout,
+            start_period,
+            start_interval,
+            retries,
+            command,
+        } => {
             check.test = match &command.form {
                 Form::Exec(argv) => {
                     let head = std::iter::once("CMD".to_owned());
@@ -236,7 +266,11 @@ pub(super) fn argv(stage: &StageState, command: &Command) -> Vec<String> {
 
 /// `path` made absolute against `base` and cleaned: no `.`, `..` or empty parts.
 pub(super) fn absolute(base: &str, path: &str) -> String {
-    let joined = if path.starts_with('/') { path.to_owned() } else { format!("{base}/{path}") };
+    let joined = if path.starts_with('/') {
+        path.to_owned()
+    } else {
+        format!("{base}/{path}")
+    };
     let mut parts: Vec<&str> = Vec::new();
     for part in joined.split('/') {
         match part {
@@ -260,14 +294,19 @@ fn exposed_ports(text: &str) -> Result<Vec<String>, String> {
     let container = ports.rsplit(':').next().unwrap_or(ports);
     let (first, last) = container.split_once('-').unwrap_or((container, container));
     let number = |text: &str| {
-        let port = text.parse::<u32>().ok().filter(|port| *port <= PORT_RANGE_LIMIT);
+        let port = text
+            .parse::<u32>()
+            .ok()
+            .filter(|port| *port <= PORT_RANGE_LIMIT);
         port.ok_or_else(|| format!("invalid containerPort: {container}"))
     };
     let (first, last) = (number(first)?, number(last)?);
     if last < first {
         return Err(format!("invalid containerPort: {container}"));
     }
-    Ok((first..=last).map(|port| format!("{port}/{protocol}")).collect())
+    Ok((first..=last)
+        .map(|port| format!("{port}/{protocol}"))
+        .collect())
 }
 
 #[cfg(test)]

@@ -99,11 +99,15 @@ impl<'a, 'i> Planner<'a, 'i> {
         if let Some(index) = target.parse::<usize>().ok().filter(|index| *index <= last) {
             return Ok(index);
         }
-        let names = stages.iter().filter_map(|stage| stage.from.value.name.as_ref());
+        let names = stages
+            .iter()
+            .filter_map(|stage| stage.from.value.name.as_ref());
         let names: Vec<&str> = names.map(|name| name.text.as_str()).collect();
         let span = stages[last].from.span;
-        Err(PlanError::new(span, format!("target stage {target:?} could not be found"))
-            .with_hint(error::nearest(target, &names)))
+        Err(
+            PlanError::new(span, format!("target stage {target:?} could not be found"))
+                .with_hint(error::nearest(target, &names)),
+        )
     }
 
     /// The last stage before `before` with this name, letter case ignored.
@@ -142,7 +146,8 @@ impl<'a, 'i> Planner<'a, 'i> {
                 span,
             })
         });
-        self.sources.insert(reference.to_owned(), (image.clone(), vertex));
+        self.sources
+            .insert(reference.to_owned(), (image.clone(), vertex));
         Ok((image, vertex))
     }
 

@@ -8,7 +8,13 @@ use crate::build::graph::{InlineFile, Op, RunOp, Vertex};
 use crate::dockerfile::{Form, Run, Span};
 
 impl Planner<'_, '_> {
-    pub(super) fn run(&mut self, stage: &mut StageState, run: &Run, text: &str, span: Span) -> Result<(), PlanError> {
+    pub(super) fn run(
+        &mut self,
+        stage: &mut StageState,
+        run: &Run,
+        text: &str,
+        span: Span,
+    ) -> Result<(), PlanError> {
         let network = self.run_network(run)?;
         let (argv, script) = command(stage, run);
         if argv.is_empty() {
@@ -25,7 +31,11 @@ impl Planner<'_, '_> {
             script,
             env: stage.scope.to_pairs(),
             proxy_env,
-            cwd: if config.working_dir.is_empty() { "/".to_owned() } else { config.working_dir.clone() },
+            cwd: if config.working_dir.is_empty() {
+                "/".to_owned()
+            } else {
+                config.working_dir.clone()
+            },
             user: config.user.clone(),
             network,
         };
@@ -54,12 +64,19 @@ impl Planner<'_, '_> {
         if let Some(device) = flags.devices.first() {
             return Err(PlanError::later(device.span, "RUN --device"));
         }
-        match flags.network.as_ref().map(|word| (word.text.as_str(), word.span)) {
+        match flags
+            .network
+            .as_ref()
+            .map(|word| (word.text.as_str(), word.span))
+        {
             None | Some(("default", _)) => Ok(self.request.network),
             Some(("none", _)) => Ok(RunNetwork::None),
             Some(("host", _)) => Ok(RunNetwork::Host),
-            Some((other, span)) => Err(PlanError::new(span, format!("unsupported network mode: {other:?}"))
-                .with_hint(Some("use `default`, `none` or `host`".to_owned()))),
+            Some((other, span)) => Err(PlanError::new(
+                span,
+                format!("unsupported network mode: {other:?}"),
+            )
+            .with_hint(Some("use `default`, `none` or `host`".to_owned()))),
         }
     }
 }
@@ -70,7 +87,11 @@ fn arguments(stage: &StageState) -> String {
         return String::new();
     }
     let value = |(name, value): &(String, Option<String>)| {
-        let value = stage.scope.value(name).or(value.as_deref()).unwrap_or_default();
+        let value = stage
+            .scope
+            .value(name)
+            .or(value.as_deref())
+            .unwrap_or_default();
         format!("{name}={value} ")
     };
     let pairs: String = stage.args.iter().map(value).collect();
@@ -101,7 +122,10 @@ fn command(stage: &StageState, run: &Run) -> (Vec<String>, Option<InlineFile>) {
     }
     if first.content.starts_with("#!") {
         argv.push(format!("/dev/pipes/{}", first.name));
-        let script = InlineFile { name: first.name.clone(), content: first.content.clone() };
+        let script = InlineFile {
+            name: first.name.clone(),
+            content: first.content.clone(),
+        };
         return (argv, Some(script));
     }
     argv.push(first.content.clone());
@@ -114,7 +138,10 @@ fn is_one_heredoc(text: &str) -> bool {
     let rest = text.trim_start_matches(|c: char| c.is_ascii_digit());
     rest.strip_prefix("<<").is_some_and(|word| {
         let word = word.strip_prefix('-').unwrap_or(word);
-        !word.trim().is_empty() && !word.trim().contains(|c: char| c.is_whitespace() || "<>|&;".contains(c))
+        !word.trim().is_empty()
+            && !word
+                .trim()
+                .contains(|c: char| c.is_whitespace() || "<>|&;".contains(c))
     })
 }
 

@@ -8,7 +8,8 @@ use crate::dockerfile::{self, Instruction, Located, Span};
 use crate::oci::{ContainerConfig, History, ImageConfig, Platform};
 
 /// The search path of an image that sets none.
-pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const DEFAULT_PATH: &str =
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What a stage is after some of its instructions.
 #[derive(Debug, Clone)]
@@ -82,9 +83,18 @@ impl Planner<'_, '_> {
             let own = definition.instructions.iter().map(|own| (own, true));
             triggers.iter().map(|trigger| (trigger, false)).chain(own)
         };
-        stage.steps = (1, 1 + instructions().filter(|(one, _)| makes_step(&one.value)).count());
+        stage.steps = (
+            1,
+            1 + instructions()
+                .filter(|(one, _)| makes_step(&one.value))
+                .count(),
+        );
         for (instruction, own) in instructions() {
-            let span = if own { instruction.span } else { definition.from.span };
+            let span = if own {
+                instruction.span
+            } else {
+                definition.from.span
+            };
             self.instruction(index, &mut stage, instruction, span)
                 .map_err(|mut err| {
                     if !own || err.span == Span::default() {
@@ -126,19 +136,28 @@ impl Planner<'_, '_> {
         }
         if let Some(other) = self.stage_by_name(&base, index) {
             self.plan_stage(other)?;
-            let mut stage = self.stages[other].clone().expect("the stage was just planned");
+            let mut stage = self.stages[other]
+                .clone()
+                .expect("the stage was just planned");
             stage.cmd_set = false;
             stage.label = label;
             return Ok(stage);
         }
-        let count = 1 + definition.instructions.iter().filter(|one| makes_step(&one.value)).count();
+        let count = 1 + definition
+            .instructions
+            .iter()
+            .filter(|one| makes_step(&one.value))
+            .count();
         let title = |image: &BaseImage| format!("[{label}1/{count}] FROM {}", image.reference);
         let (image, top) = self.image(&base, Some(definition.from.span), title)?;
         let mut stage = self.scratch(label);
         stage.top = top;
         stage.scope = Variables::from_lines(&image.config.config.env);
         stage.base_history.clone_from(&image.config.history);
-        stage.config = ImageConfig { history: Vec::new(), ..image.config.clone() };
+        stage.config = ImageConfig {
+            history: Vec::new(),
+            ..image.config.clone()
+        };
         default_path(&mut stage);
         stage.base = Some(image);
         Ok(stage)
@@ -153,7 +172,10 @@ impl Planner<'_, '_> {
                 architecture: platform.architecture.clone(),
                 os: platform.os.clone(),
                 variant: platform.variant.clone(),
-                config: ContainerConfig { working_dir: "/".to_owned(), ..Default::default() },
+                config: ContainerConfig {
+                    working_dir: "/".to_owned(),
+                    ..Default::default()
+                },
                 ..Default::default()
             },
             base_history: Vec::new(),
@@ -168,22 +190,35 @@ impl Planner<'_, '_> {
         stage
     }
 
-    fn check_platform(&mut self, word: &dockerfile::Word, scope: &Variables) -> Result<(), PlanError> {
+    fn check_platform(
+        &mut self,
+        word: &dockerfile::Word,
+        scope: &Variables,
+    ) -> Result<(), PlanError> {
         let text = self.expand(word, scope)?;
-        let platform: Platform = text
-            .parse()
-            .map_err(|err| PlanError::new(word.span, format!("failed to parse platform {text}: {err}")))?;
+        let platform: Platform = text.parse().map_err(|err| {
+            PlanError::new(word.span, format!("failed to parse platform {text}: {err}"))
+        })?;
         let host = Platform::host();
         if (&platform.os, &platform.architecture) == (&host.os, &host.architecture) {
             return Ok(());
         }
-        Err(PlanError::new(word.span, format!("cannot build for {platform} on {host}")).with_hint(Some(
-            "this version builds for the platform that it runs on; leave `--platform` out".to_owned(),
-        )))
+        Err(
+            PlanError::new(word.span, format!("cannot build for {platform} on {host}")).with_hint(
+                Some(
+                    "this version builds for the platform that it runs on; leave `--platform` out"
+                        .to_owned(),
+                ),
+            ),
+        )
     }
 
     /// Expands a word of an instruction.
-    pub(super) fn expand(&self, word: &dockerfile::Word, scope: &Variables) -> Result<String, PlanError> {
+    pub(super) fn expand(
+        &self,
+        word: &dockerfile::Word,
+        scope: &Variables,
+    ) -> Result<String, PlanError> {
         let escape = self.request.dockerfile.escape.unwrap_or('\\');
         dockerfile::expand(&word.text, escape, scope)
             .map(|expanded| expanded.text)
@@ -191,7 +226,11 @@ impl Planner<'_, '_> {
     }
 
     /// The stage that `--from` names, planned; `None` when it names no stage.
-    pub(super) fn stage_named(&mut self, index: usize, word: &dockerfile::Word) -> Result<Option<usize>, PlanError> {
+    pub(super) fn stage_named(
+        &mut self,
+        index: usize,
+        word: &dockerfile::Word,
+    ) -> Result<Option<usize>, PlanError> {
         let name = word.text.as_str();
         let found = match name.parse::<usize>() {
             Ok(number) if number < index => Some(number),
@@ -254,8 +293,13 @@ fn makes_step(instruction: &Instruction) -> bool {
 fn parse_triggers(texts: &[String], span: Span) -> Result<Vec<Located<Instruction>>, PlanError> {
     let parse = |text: &String| {
         dockerfile::parse_trigger(text).map_err(|diagnostics| {
-            let why = diagnostics.first().map_or("malformed", |first| first.message.as_str());
-            PlanError::new(span, format!("ONBUILD trigger of the base image, `{text}`: {why}"))
+            let why = diagnostics
+                .first()
+                .map_or("malformed", |first| first.message.as_str());
+            PlanError::new(
+                span,
+                format!("ONBUILD trigger of the base image, `{text}`: {why}"),
+            )
         })
     };
     texts.iter().map(parse).collect()

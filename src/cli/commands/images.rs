@@ -78,9 +78,10 @@ pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
 }
 
 fn id(image: &ImageSummary, whole: bool) -> String {
-    match whole {
-        true => image.image.id.to_string(),
-        false => image.image.id.0.short(),
+    if whole {
+        image.image.id.to_string()
+    } else {
+        image.image.id.0.short()
     }
 }
 

@@ -1,6 +1,6 @@
 //! `rmi`, `image rm`
 
-use rbuild::engine::{Engine, ErrorKind, RemoveOptions, Removed};
+use rbuild::engine::{Engine, ErrorKind, RemoveOptions};
 
 use crate::cli::output::Output;
 use crate::cli::report::Failure;
@@ -27,7 +27,7 @@ pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
     let mut code = 0;
     for image in &args.images {
         match engine.remove_image(image, options) {
-            Ok(removed) => removed.iter().try_for_each(|gone| line(gone, output))?,
+            Ok(removed) => removed.iter().try_for_each(|gone| output.line(gone))?,
             Err(error) => {
                 // With --force a missing image is named, but is no failure.
                 if !(args.force && error.kind() == ErrorKind::NotFound) {
@@ -38,12 +38,4 @@ pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
         }
     }
     Ok(code)
-}
-
-/// Prints what is gone, as `rmi` and the prunes do.
-pub(crate) fn line(gone: &Removed, output: &mut Output) -> Result<(), Failure> {
-    match gone {
-        Removed::Untagged(name) => output.line(format!("Untagged: {name}")),
-        Removed::Deleted(id) => output.line(format!("Deleted: {id}")),
-    }
 }

@@ -4,8 +4,8 @@ use rbuild::engine::{Config, DiskUsage, Engine, ImageFilter, Usage};
 use rbuild::oci::Platform;
 use serde_json::{Value, json};
 
+use super::containers;
 use super::filters::image_filter;
-use super::{containers, rmi};
 use crate::cli::format;
 use crate::cli::human;
 use crate::cli::output::Output;
@@ -56,9 +56,10 @@ pub(crate) fn prune_images(
     engine: &Engine,
     output: &mut Output,
 ) -> Result<u8, Failure> {
-    let what = match args.all {
-        true => "all images without at least one container associated to them",
-        false => "all dangling images",
+    let what = if args.all {
+        "all images without at least one container associated to them"
+    } else {
+        "all dangling images"
     };
     let warning = format!("WARNING! This will remove {what}.\nAre you sure you want to continue?");
     if !args.force && !output.confirm(&warning)? {
@@ -74,9 +75,10 @@ pub(crate) fn prune_build_cache(
     engine: &Engine,
     output: &mut Output,
 ) -> Result<u8, Failure> {
-    let what = match args.all {
-        true => "all build cache",
-        false => "all dangling build cache",
+    let what = if args.all {
+        "all build cache"
+    } else {
+        "all dangling build cache"
     };
     let warning = format!("WARNING! This will remove {what}.\nAre you sure you want to continue?");
     if !args.force && !output.confirm(&warning)? {
@@ -91,18 +93,20 @@ pub(crate) fn prune_system(
     engine: &Engine,
     output: &mut Output,
 ) -> Result<u8, Failure> {
-    let images_text = match args.all {
-        true => "all images without at least one container associated to them",
-        false => "all dangling images",
+    let images_text = if args.all {
+        "all images without at least one container associated to them"
+    } else {
+        "all dangling images"
     };
     let warning = format!(
-        "WARNING! This will remove:\n  - all stopped containers\n  - {images_text}\n  - unused build cache\n\nAre you sure you want to continue?"
+        "WARNING! This will remove:\n  - all stopped containers\n  - all networks not used by at least one container\n  - {images_text}\n  - unused build cache\n\nAre you sure you want to continue?"
     );
     if !args.force && !output.confirm(&warning)? {
         return Ok(0);
     }
     let mut freed = containers::prune_stopped(engine, &args.filter, output)?;
     freed += images(args, engine, output)?;
+    engine.prune_networks()?;
     // A filter names what may go; results of steps have no labels.
     if args.filter.is_empty() {
         freed += engine.prune_build_cache()?;
@@ -116,7 +120,7 @@ fn images(args: &PruneArgs, engine: &Engine, output: &mut Output) -> Result<u64,
     if !pruned.removed.is_empty() {
         output.line("Deleted Images:")?;
         for gone in &pruned.removed {
-            rmi::line(gone, output)?;
+            output.line(gone)?;
         }
         output.line("")?;
     }

@@ -49,19 +49,19 @@ impl<W: Write> Plain<W> {
     /// Writes a line of a step. A change to another step is shown by an empty
     /// line and the other's name.
     fn line(&mut self, step: StepId, text: &str) {
-        let mut whole = String::new();
+        let mut rows = Vec::new();
         if self.current != Some(step) {
             if let Some(left) = self.current.take() {
-                whole.push_str(&format!("#{} ...\n\n", left.0));
+                rows.push(format!("#{} ...\n\n", left.0));
             }
-            if let Some(name) = self.running.get(&step).map(|step| &step.name) {
-                whole.push_str(&format!("#{} {name}\n", step.0));
-            }
+            let state = self.running.get(&step);
+            rows.extend(state.map(|state| format!("#{} {}\n", step.0, state.name)));
             self.current = Some(step);
         }
         if !text.is_empty() {
-            whole.push_str(&format!("#{} {text}\n", step.0));
+            rows.push(format!("#{} {text}\n", step.0));
         }
+        let whole = rows.concat();
         // A reader that is gone stops no build.
         let _reader_gone = self.out.write_all(whole.as_bytes());
     }

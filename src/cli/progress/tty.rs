@@ -74,7 +74,7 @@ impl Tty {
             .set_message(format!("[+] Building {seconds:.1}s ({done}/{begun})"));
     }
 
-    fn draw_step(&self, step: &Step, now: Instant) {
+    fn draw_step(step: &Step, now: Instant) {
         let transferred = match step.transferred {
             Some((done, Some(total))) => {
                 format!("{} / {} ", human::size(done), human::size(total))
@@ -85,23 +85,7 @@ impl Tty {
         let seconds = now.duration_since(step.started).as_secs_f64();
         let right = format!("{transferred}{seconds:.1}s");
         step.bar
-            .set_message(self.row(&format!(" => {}", step.name), &right));
-    }
-
-    /// A line of the terminal's width: the left text is cut, the right one kept.
-    fn row(&self, left: &str, right: &str) -> String {
-        let width = usize::from(self.multi_width()).max(NARROWEST) - 1;
-        let room = width.saturating_sub(right.chars().count() + 1);
-        let left = human::ellipsis(left, room);
-        format!("{left:<room$} {right}")
-    }
-
-    fn multi_width(&self) -> u16 {
-        rustix::termios::tcgetwinsize(std::io::stderr())
-            .map(|size| size.ws_col)
-            .ok()
-            .filter(|columns| *columns > 0)
-            .unwrap_or(80)
+            .set_message(row(&format!(" => {}", step.name), &right));
     }
 
     fn paint(&self, text: String, paint: Paint) -> String {
@@ -137,7 +121,7 @@ impl Tty {
         }
         if let Some(step) = self.running.get(&id) {
             for (bar, line) in step.log_bars.iter().zip(&step.tail) {
-                let row = self.row(&format!(" => => # {line}"), "");
+                let row = row(&format!(" => => # {line}"), "");
                 bar.set_message(self.paint(row, Paint::Dim));
             }
         }
@@ -162,7 +146,7 @@ impl Tty {
             .filter(|bytes| *bytes > 0)
             .map_or_else(String::new, |bytes| format!("{} ", human::size(bytes)));
         let right = format!("{size}{:.1}s", took.as_secs_f64());
-        let row = self.row(&format!(" => {mark}{}", step.name), &right);
+        let row = row(&format!(" => {mark}{}", step.name), &right);
         self.print(&self.paint(row, paint));
     }
 
@@ -187,7 +171,7 @@ impl Renderer for Tty {
                     transferred: None,
                 };
                 self.begun += 1;
-                self.draw_step(&state, at);
+                Self::draw_step(&state, at);
                 self.running.insert(*step, state);
             }
             Event::Log { step, bytes, .. } => self.log(*step, bytes),
@@ -197,7 +181,7 @@ impl Renderer for Tty {
                 }
             }
             Event::Note { text, .. } => {
-                let row = self.row(&format!(" => => {}", visible(text)), "");
+                let row = row(&format!(" => => {}", visible(text)), "");
                 self.print(row.trim_end());
             }
             Event::Finished {
@@ -213,7 +197,7 @@ impl Renderer for Tty {
 
     fn tick(&mut self, now: Instant) {
         for step in self.running.values() {
-            self.draw_step(step, now);
+            Self::draw_step(step, now);
         }
         self.draw_header(now);
     }
@@ -228,6 +212,19 @@ impl Renderer for Tty {
         self.header.finish_and_clear();
         self.print(&format!("[+] Built {} steps in {seconds:.1}s", self.done));
     }
+}
+
+/// A line of the terminal's width: the left text is cut, the right one kept.
+fn row(left: &str, right: &str) -> String {
+    let columns = rustix::termios::tcgetwinsize(std::io::stderr())
+        .map(|size| usize::from(size.ws_col))
+        .unwrap_or(0);
+    let columns = if columns == 0 { 80 } else { columns };
+    // The last column stays free: some terminals wrap as soon as it is written.
+    let width = columns.max(NARROWEST) - 1;
+    let room = width.saturating_sub(right.chars().count() + 1);
+    let left = human::ellipsis(left, room);
+    format!("{left:<room$} {right}")
 }
 
 /// A line that shows its message as it is.

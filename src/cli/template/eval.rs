@@ -149,7 +149,7 @@ impl Run<'_> {
     ) -> Result<Cow<'v, Value>, TemplateError> {
         let mut last: Option<Cow<'v, Value>> = None;
         for command in &pipeline.commands {
-            last = Some(self.command(command, last, dot)?);
+            last = Some(self.command(command, last.as_deref(), dot)?);
         }
         Ok(last.unwrap_or(Cow::Owned(Value::Null)))
     }
@@ -157,7 +157,7 @@ impl Run<'_> {
     fn command<'v>(
         &'v self,
         command: &[Operand],
-        piped: Option<Cow<'v, Value>>,
+        piped: Option<&Value>,
         dot: &'v Value,
     ) -> Result<Cow<'v, Value>, TemplateError> {
         let Some((first, rest)) = command.split_first() else {
@@ -168,14 +168,14 @@ impl Run<'_> {
             for operand in rest {
                 values.push(self.operand(operand, dot)?.into_owned());
             }
-            values.extend(piped.clone().map(Cow::into_owned));
+            values.extend(piped.cloned());
             Ok(values)
         };
         match first {
             Operand::Function(name) => Ok(Cow::Owned(call(name, &arguments()?)?)),
             // The one method that rows have: `.Label "key"`.
             Operand::Fields(of, fields) if fields.last().is_some_and(|f| f == "Label") => {
-                let row = self.fields(self.operand(of, dot)?, &fields[..fields.len() - 1])?;
+                let row = Self::fields(self.operand(of, dot)?, &fields[..fields.len() - 1])?;
                 Ok(Cow::Owned(label(&row, &arguments()?)))
             }
             _ if rest.is_empty() && piped.is_none() => self.operand(first, dot),
@@ -206,12 +206,11 @@ impl Run<'_> {
             Operand::Bool(value) => Cow::Owned(Value::from(*value)),
             Operand::Nil => Cow::Owned(Value::Null),
             Operand::Nested(pipeline) => self.pipeline(pipeline, dot)?,
-            Operand::Fields(of, fields) => self.fields(self.operand(of, dot)?, fields)?,
+            Operand::Fields(of, fields) => Self::fields(self.operand(of, dot)?, fields)?,
         })
     }
 
     fn fields<'v>(
-        &self,
         value: Cow<'v, Value>,
         fields: &[String],
     ) -> Result<Cow<'v, Value>, TemplateError> {

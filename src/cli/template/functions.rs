@@ -107,9 +107,10 @@ fn title(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut start = true;
     for char in text.chars() {
-        match start {
-            true => out.extend(char.to_uppercase()),
-            false => out.push(char),
+        if start {
+            out.extend(char.to_uppercase())
+        } else {
+            out.push(char)
         }
         start = !char.is_alphanumeric();
     }
@@ -189,9 +190,10 @@ fn printf(format: &str, arguments: &[Value]) -> String {
         // A width beyond any terminal is a mistake, not a wish.
         let width = flags.trim_start_matches('-').parse().unwrap_or(0).min(1024);
         // Writing to a string cannot fail.
-        let _infallible = match flags.starts_with('-') {
-            true => write!(out, "{text:<width$}"),
-            false => write!(out, "{text:>width$}"),
+        let _infallible = if flags.starts_with('-') {
+            write!(out, "{text:<width$}")
+        } else {
+            write!(out, "{text:>width$}")
         };
     }
     out

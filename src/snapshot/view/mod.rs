@@ -42,7 +42,7 @@ impl View {
     }
 
     /// The tree of these layer directories, top first.
-    pub(super) fn of_layers(layers: Vec<PathBuf>) -> Self {
+    pub fn of_layers(layers: Vec<PathBuf>) -> Self {
         Self {
             directories: Directories::new(layers),
         }

@@ -66,7 +66,7 @@ const APPLETS: &str = "[ ar arping ash awk base64 basename bunzip2 bzcat bzip2 c
     uniq unlink unxz unzip uptime usleep vi watch wc wget which who whoami xargs xxd xz xzcat yes zcat";
 
 /// The archive, ready for `load`.
-pub fn archive() -> Vec<u8> {
+pub(crate) fn archive() -> Vec<u8> {
     let busybox = find().expect("the test asked for busybox first");
     let layer = layer(&std::fs::read(busybox).expect("it was just found"));
     let diff_id = Digest::of(&layer);

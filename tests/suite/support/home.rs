@@ -10,24 +10,24 @@ use tempfile::TempDir;
 /// A data root of its own. Dropping it removes its containers, its network and
 /// its files.
 #[derive(Debug)]
-pub struct Home {
+pub(crate) struct Home {
     dir: TempDir,
 }
 
 /// How a run of the program ended.
 #[derive(Debug, Clone)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// The exit code; 128 and more for a signal.
-    pub code: i32,
+    pub(crate) code: i32,
     /// Standard output.
-    pub stdout: Vec<u8>,
+    pub(crate) stdout: Vec<u8>,
     /// Standard error, as text.
-    pub stderr: String,
+    pub(crate) stderr: String,
 }
 
 impl Outcome {
     /// Standard output as text, without the line break at its end.
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.stdout)
             .expect("the program prints UTF-8")
             .trim_end()
@@ -35,14 +35,14 @@ impl Outcome {
 
     /// Asserts success and returns standard output as text.
     #[track_caller]
-    pub fn ok(&self) -> &str {
+    pub(crate) fn ok(&self) -> &str {
         assert_eq!(self.code, 0, "{self:?}");
         self.text()
     }
 
     /// Asserts an exit code and that standard error says `part`, letter case ignored.
     #[track_caller]
-    pub fn fails(&self, code: i32, part: &str) {
+    pub(crate) fn fails(&self, code: i32, part: &str) {
         assert_eq!(self.code, code, "{self:?}");
         let said = self.stderr.to_lowercase().contains(&part.to_lowercase());
         assert!(said, "expected `{part}` in {self:?}");
@@ -51,7 +51,7 @@ impl Outcome {
 
 impl Home {
     /// An empty data root.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             dir: tempfile::Builder::new()
                 .prefix("rbuild-test-")
@@ -61,7 +61,7 @@ impl Home {
     }
 
     /// A data root with `busybox:latest` in it.
-    pub fn with_busybox() -> Self {
+    pub(crate) fn with_busybox() -> Self {
         let home = Self::new();
         let archive = super::busybox_archive();
         home.run_with(&["load"], &archive).ok();
@@ -69,14 +69,14 @@ impl Home {
     }
 
     /// A directory for the test's own files.
-    pub fn scratch(&self) -> PathBuf {
+    pub(crate) fn scratch(&self) -> PathBuf {
         let path = self.dir.path().join("scratch");
         std::fs::create_dir_all(&path).expect("the temporary directory is writable");
         path
     }
 
     /// Writes a file beneath the scratch directory and returns its path.
-    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.scratch().join(name);
         std::fs::create_dir_all(path.parent().expect("a file has a directory"))
             .expect("the temporary directory is writable");
@@ -85,22 +85,22 @@ impl Home {
     }
 
     /// The data root.
-    pub fn root(&self) -> PathBuf {
+    pub(crate) fn root(&self) -> PathBuf {
         self.dir.path().join("data")
     }
 
     /// The runtime directory.
-    pub fn run_root(&self) -> PathBuf {
+    pub(crate) fn run_root(&self) -> PathBuf {
         self.dir.path().join("run")
     }
 
     /// Runs the program to its end, with nothing on standard input.
-    pub fn run<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Outcome {
+    pub(crate) fn run<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Outcome {
         self.run_with(arguments, b"")
     }
 
     /// Runs the program to its end with `input` on standard input.
-    pub fn run_with<S: AsRef<OsStr>>(&self, arguments: &[S], input: &[u8]) -> Outcome {
+    pub(crate) fn run_with<S: AsRef<OsStr>>(&self, arguments: &[S], input: &[u8]) -> Outcome {
         let mut child = self
             .command(arguments)
             .stdin(Stdio::piped())
@@ -131,7 +131,7 @@ impl Home {
         clippy::disallowed_methods,
         reason = "the program under test is started here and nowhere else"
     )]
-    pub fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
+    pub(crate) fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rbuild"));
         command
             .arg("--root")
@@ -147,7 +147,7 @@ impl Home {
     }
 
     /// A path beneath this home's temporary directory.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
 }

@@ -4,12 +4,12 @@
 mod busybox;
 mod home;
 
-pub use busybox::archive as busybox_archive;
-pub use home::{Home, Outcome};
+pub(crate) use busybox::archive as busybox_archive;
+pub(crate) use home::Home;
 
 /// Something of the machine that a test cannot do without.
 #[derive(Debug, Clone, Copy)]
-pub enum Need {
+pub(crate) enum Need {
     /// The user is root.
     Root,
     /// A statically linked busybox is installed.
@@ -22,7 +22,7 @@ pub enum Need {
 /// that it is skipped and why; with `CI=true` that is a failure, so that a full
 /// run never passes by skipping.
 #[must_use]
-pub fn needs(needs: &[Need]) -> bool {
+pub(crate) fn needs(needs: &[Need]) -> bool {
     let Some(why) = needs.iter().find_map(|need| lacking(*need)) else {
         return true;
     };

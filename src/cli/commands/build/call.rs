@@ -60,12 +60,9 @@ fn refuse_errors(source: &DockerfileText, parsed: &Parsed) -> Result<(), Failure
         return Ok(());
     };
     let line = first.span.line(&source.text);
-    let message = format!(
-        "failed to build: failed to solve: dockerfile parse error on line {line}: {}",
-        first.message
-    );
+    let why = format!("dockerfile parse error on line {line}: {}", first.message);
     let excerpt = excerpt::diagnostics(&source.name, &source.text, &errors, false);
-    Err(Failure::new(1, message).with_excerpt(excerpt))
+    Err(Failure::build(why).with_excerpt(excerpt))
 }
 
 fn check(

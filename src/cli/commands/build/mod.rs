@@ -146,13 +146,13 @@ pub(crate) fn run(
     let request = request::read(args, config, &engine)?;
     match question {
         Some(question) => call::run(question, &request.build, &engine, output),
-        None => build(args, request, mode, &engine, output),
+        None => build(args, &request, mode, &engine, output),
     }
 }
 
 fn build(
     args: &Args,
-    request: request::Request,
+    request: &request::Request,
     mode: Mode,
     engine: &Engine,
     output: &mut Output,
@@ -182,8 +182,7 @@ fn solve(
 /// A failed build in BuildKit's words: the log of the step that failed, its
 /// place in the Dockerfile, and why.
 fn failure(error: &Error, summary: &Summary) -> Failure {
-    let message = format!("failed to build: failed to solve: {error}");
-    let failure = Failure::new(1, message).with_excerpt(summary.failed_log());
+    let failure = Failure::build(error).with_excerpt(summary.failed_log());
     match std::error::Error::source(error) {
         Some(source) => failure.because(source),
         None => failure,

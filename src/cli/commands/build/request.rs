@@ -144,11 +144,12 @@ fn named_context(text: &str, config: &Config) -> Result<ContextSource, Failure> 
         Err(err) if err.kind() == io::ErrorKind::NotFound => {
             let message = format!("unable to prepare context: path \"{text}\" not found");
             let failure = Failure::new(1, message);
-            Err(match text.contains(['/', '.']) {
-                true => failure,
-                false => failure.with_hint(format!(
+            Err(if text.contains(['/', '.']) {
+                failure
+            } else {
+                failure.with_hint(format!(
                     "`{text}` is no command either; `rbuild --help` lists them"
-                )),
+                ))
             })
         }
         Err(err) => {

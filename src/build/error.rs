@@ -1,0 +1,265 @@
+//! What can go wrong in a build, with its place in the Dockerfile.
+
+use std::sync::Arc;
+
+use super::graph::Vertex;
+use super::ops::copy::CopyError;
+use super::ops::run::RunError;
+use super::plan::PlanError;
+use crate::dockerfile::{Diagnostic, Span};
+use crate::fs::PathError;
+use crate::{context, image, snapshot, store};
+
+/// A Dockerfile as it was read: its name for messages, and its text.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The file's name as the user knows it.
+    pub name: String,
+    /// Its text.
+    pub text: Arc<str>,
+}
+
+/// What can go wrong in a build.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no Dockerfile.
+    #[error("failed to read dockerfile: open {0}: no such file or directory")]
+    NoDockerfile(String),
+    /// The Dockerfile is not text.
+    #[error("failed to read dockerfile: `{0}` is not valid UTF-8")]
+    NotText(String),
+    /// The Dockerfile cannot be parsed.
+    #[error(
+        "dockerfile parse error on line {}: {}",
+        line(source_file, diagnostics),
+        first(diagnostics)
+    )]
+    Parse {
+        /// The Dockerfile.
+        source_file: Source,
+        /// Everything that is wrong with it; at least one.
+        diagnostics: Vec<Diagnostic>,
+    },
+    /// The Dockerfile cannot be planned.
+    #[error("failed to solve: {message}")]
+    Plan {
+        /// The Dockerfile.
+        source_file: Source,
+        /// The place.
+        span: Span,
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// A step failed.
+    #[error("failed to solve: {message}")]
+    Step {
+        /// The Dockerfile.
+        source_file: Source,
+        /// The place, where the step stands in this file.
+        span: Option<Span>,
+        /// What happened, causes included.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// The build was stopped.
+    #[error("build canceled")]
+    Canceled,
+    /// The ignore file is malformed.
+    #[error("failed to read `{file}`")]
+    Ignore {
+        /// The ignore file.
+        file: String,
+        /// Why.
+        #[source]
+        source: context::IgnoreError,
+    },
+    /// The context is no directory, no archive and no Dockerfile.
+    #[error("cannot use `{path}` as a build context: {why}")]
+    Context {
+        /// What was given.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The context's archive is refused.
+    #[error(transparent)]
+    Archive(#[from] context::SourceError),
+    /// Something that a later version brings.
+    #[error("{0}")]
+    Unsupported(String),
+    /// An image refused.
+    #[error(transparent)]
+    Image(#[from] image::Error),
+    /// The snapshots refused.
+    #[error(transparent)]
+    Snapshot(#[from] snapshot::Error),
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A file refused.
+    #[error(transparent)]
+    File(#[from] PathError),
+}
+
+fn line(source: &Source, diagnostics: &[Diagnostic]) -> usize {
+    diagnostics
+        .first()
+        .map_or(1, |first| first.span.line(&source.text))
+}
+
+fn first(diagnostics: &[Diagnostic]) -> &str {
+    diagnostics
+        .first()
+        .map_or("", |first| first.message.as_str())
+}
+
+impl Error {
+    /// An error of the plan, with its file.
+    pub(super) fn plan(source_file: &Source, err: PlanError) -> Self {
+        Self::Plan {
+            source_file: source_file.clone(),
+            span: err.span,
+            message: err.message,
+            hint: err.hint,
+        }
+    }
+
+    /// An error of a step, with its file.
+    pub(super) fn step(source_file: &Source, err: StepError) -> Self {
+        if err.is_canceled() {
+            return Self::Canceled;
+        }
+        Self::Step {
+            source_file: source_file.clone(),
+            span: err.span,
+            hint: err.hint(),
+            message: err.to_string(),
+        }
+    }
+
+    /// The place in the Dockerfile, what to call it, and what to do, where the error has one.
+    pub fn place(&self) -> Option<(&Source, Vec<Diagnostic>)> {
+        let one = |span: Span, message: &str, hint: &Option<String>| {
+            vec![Diagnostic {
+                level: crate::dockerfile::Level::Error,
+                span,
+                message: message.to_owned(),
+                hint: hint.clone(),
+            }]
+        };
+        match self {
+            Self::Parse {
+                source_file,
+                diagnostics,
+            } => Some((source_file, diagnostics.clone())),
+            Self::Plan {
+                source_file,
+                span,
+                message,
+                hint,
+            } => Some((source_file, one(*span, message, hint))),
+            Self::Step {
+                source_file,
+                span: Some(span),
+                message,
+                hint,
+            } => Some((source_file, one(*span, message, hint))),
+            _ => None,
+        }
+    }
+}
+
+/// A step's failure, and where the step stands.
+#[derive(Debug)]
+pub(super) struct StepError {
+    cause: Cause,
+    span: Option<Span>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Cause {
+    #[error("canceled")]
+    Canceled,
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    #[error(transparent)]
+    Image(#[from] image::Error),
+    #[error(transparent)]
+    Snapshot(#[from] snapshot::Error),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    File(#[from] PathError),
+}
+
+impl<E: Into<Cause>> From<E> for StepError {
+    fn from(cause: E) -> Self {
+        Self {
+            cause: cause.into(),
+            span: None,
+        }
+    }
+}
+
+impl StepError {
+    /// The build was stopped.
+    pub(super) fn canceled() -> Self {
+        Self {
+            cause: Cause::Canceled,
+            span: None,
+        }
+    }
+
+    pub(super) fn is_canceled(&self) -> bool {
+        matches!(self.cause, Cause::Canceled | Cause::Run(RunError::Canceled))
+    }
+
+    /// Adds the place of the step, unless a nearer one is known.
+    pub(super) fn at(mut self, vertex: &Vertex) -> Self {
+        let own = match &self.cause {
+            Cause::Copy(CopyError::NotFound { span, .. } | CopyError::BadPattern { span, .. }) => {
+                *span
+            }
+            _ => None,
+        };
+        self.span = self.span.or(own).or(vertex.span);
+        self
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match &self.cause {
+            Cause::Copy(CopyError::NotFound { .. }) => {
+                "the source is not in the build context, or the ignore file leaves it out"
+            }
+            Cause::Copy(CopyError::SeveralSources(_)) => "write a / at the end of the destination",
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+impl std::fmt::Display for StepError {
+    /// The error and its causes on one line.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Cause::Copy(CopyError::NotFound { path, .. }) = &self.cause {
+            return write!(
+                f,
+                "failed to calculate checksum of ref: {path:?}: not found"
+            );
+        }
+        self.cause.fmt(f)?;
+        let mut cause = std::error::Error::source(&self.cause);
+        // `transparent` errors print their source themselves.
+        while let Some(next) = cause {
+            let text = next.to_string();
+            write!(f, ": {text}")?;
+            cause = next.source();
+        }
+        Ok(())
+    }
+}

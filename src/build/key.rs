@@ -1,0 +1,172 @@
+//! Cache keys. Pure: from an operation and what is known of its inputs.
+//!
+//! `docs/cache.md` has the table of what enters a key; golden tests hold it.
+//! A key is made of named parts, which are stored beside the result so that a
+//! miss can be explained. Parts whose name starts with `@` are notes for later
+//! look-ups and do not enter the key.
+
+use super::RunNetwork;
+use super::graph::{CopyOp, CopySource, Op, RunOp, Vertex, WorkdirOp};
+use crate::oci::{CacheKey, DiffId, Digest, Hasher};
+use crate::store::KeyPart;
+
+/// Version of the scheme; changing what enters a key changes it.
+const VERSION: &[u8] = b"rbuild cache key 1";
+
+/// A key in the making.
+#[derive(Debug, Clone)]
+pub(super) struct Definition {
+    /// Which step this is, whatever its inputs.
+    pub(super) line: Digest,
+    /// The parts so far.
+    pub(super) parts: Vec<KeyPart>,
+}
+
+impl Definition {
+    /// The parts that the operation itself brings.
+    pub(super) fn of(vertex: &Vertex, extra_hosts: &[String]) -> Self {
+        let mut parts = Vec::new();
+        match &vertex.op {
+            Op::Image(image) => parts.push(part("layers", &list(&image.diff_ids))),
+            Op::Run(op) => run_parts(op, extra_hosts, &mut parts),
+            Op::Copy(op) => copy_parts(op, &mut parts),
+            Op::Workdir(WorkdirOp { path, user }) => {
+                parts.push(part("path", path));
+                parts.push(part("user", user));
+            }
+        }
+        let mut hasher = Hasher::new();
+        hasher.part(VERSION);
+        hasher.part(kind(&vertex.op).as_bytes());
+        hasher.part(vertex.text.as_bytes());
+        Self {
+            line: hasher.finish(),
+            parts,
+        }
+    }
+
+    /// Adds an input.
+    pub(super) fn with(mut self, name: &str, value: impl ToString) -> Self {
+        self.parts.push(part(name, &value.to_string()));
+        self
+    }
+
+    /// The key of all parts.
+    pub(super) fn key(&self, op: &Op) -> CacheKey {
+        let mut hasher = Hasher::new();
+        hasher.part(VERSION);
+        hasher.part(kind(op).as_bytes());
+        for part in self.parts.iter().filter(|part| !part.name.starts_with('@')) {
+            hasher.part(part.name.as_bytes());
+            hasher.part(part.value.as_bytes());
+        }
+        CacheKey(hasher.finish())
+    }
+}
+
+/// The value of a part, in a stored record.
+pub(super) fn value<'a>(parts: &'a [KeyPart], name: &str) -> Option<&'a str> {
+    parts
+        .iter()
+        .find(|part| part.name == name)
+        .map(|part| part.value.as_str())
+}
+
+/// Whether two records have the same parts, inputs that are compared by content left out.
+pub(super) fn same_operation(a: &[KeyPart], b: &[KeyPart]) -> bool {
+    fn own(parts: &[KeyPart]) -> impl Iterator<Item = &KeyPart> {
+        let input = |part: &&KeyPart| {
+            !part.name.starts_with('@') && part.name != "parent" && part.name != "from"
+        };
+        parts.iter().filter(input)
+    }
+    own(a).eq(own(b))
+}
+
+/// What changed between an older record and now, one line a part.
+pub(super) fn explain(old: &[KeyPart], new: &[KeyPart]) -> Vec<String> {
+    let visible = |part: &&KeyPart| !part.name.starts_with('@');
+    let mut lines = Vec::new();
+    for part in new.iter().filter(visible) {
+        match (part.name.as_str(), value(old, &part.name)) {
+            (_, Some(before)) if before == part.value => {}
+            ("parent", _) => lines.push("the step before it has another result".to_owned()),
+            ("from", _) => lines.push("the stage it copies from has another result".to_owned()),
+            ("files", _) => lines.push("files changed".to_owned()),
+            (name, Some(before)) => lines.push(format!(
+                "{name} changed from {before:?} to {:?}",
+                part.value
+            )),
+            (name, None) => lines.push(format!("{name} is new")),
+        }
+    }
+    let gone = old
+        .iter()
+        .filter(visible)
+        .filter(|part| value(new, &part.name).is_none());
+    lines.extend(gone.map(|part| format!("{} is gone", part.name)));
+    lines
+}
+
+fn kind(op: &Op) -> &'static str {
+    match op {
+        Op::Image(_) => "image",
+        Op::Run(_) => "run",
+        Op::Copy(_) => "copy",
+        Op::Workdir(_) => "workdir",
+    }
+}
+
+fn run_parts(op: &RunOp, extra_hosts: &[String], parts: &mut Vec<KeyPart>) {
+    for (number, argument) in op.argv.iter().enumerate() {
+        parts.push(part(&format!("argument {number}"), argument));
+    }
+    for (name, value) in &op.env {
+        parts.push(part(&format!("variable {name}"), value));
+    }
+    parts.push(part("working directory", &op.cwd));
+    parts.push(part("user", &op.user));
+    let network = match op.network {
+        RunNetwork::Default => "default",
+        RunNetwork::None => "none",
+        RunNetwork::Host => "host",
+    };
+    parts.push(part("network", network));
+    if let Some(script) = &op.script {
+        parts.push(part("script", &script.content));
+    }
+    // Names only: where a name leads is no part of what the step means.
+    for host in extra_hosts {
+        parts.push(part(&format!("host {host}"), ""));
+    }
+}
+
+fn copy_parts(op: &CopyOp, parts: &mut Vec<KeyPart>) {
+    parts.push(part("instruction", op.instruction));
+    parts.push(part("destination", &op.destination));
+    parts.push(part("chown", op.chown.as_deref().unwrap_or_default()));
+    let chmod = op.chmod.map(|mode| format!("{mode:04o}"));
+    parts.push(part("chmod", &chmod.unwrap_or_default()));
+    for file in &op.inline {
+        parts.push(part(&format!("heredoc {}", file.name), &file.content));
+    }
+    // With a context the content of the sources stands for them; from another
+    // step the definition needs the patterns as well.
+    if matches!(op.source, CopySource::Vertex(_)) {
+        for (number, pattern) in op.patterns.iter().enumerate() {
+            parts.push(part(&format!("source {number}"), &pattern.text));
+        }
+    }
+}
+
+fn list(diff_ids: &[DiffId]) -> String {
+    let texts: Vec<String> = diff_ids.iter().map(ToString::to_string).collect();
+    texts.join(" ")
+}
+
+fn part(name: &str, value: &str) -> KeyPart {
+    KeyPart {
+        name: name.to_owned(),
+        value: value.to_owned(),
+    }
+}

@@ -1,0 +1,184 @@
+//! Where COPY takes files from: the build context, another step's tree, or an
+//! unpacked archive. One face for all of them.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Stat;
+
+use crate::context::Context;
+use crate::fs::{At, PathError};
+use crate::layer::{Entry, EntryKind, Lower};
+use crate::oci::{Digest, Hasher};
+use crate::snapshot::View;
+
+/// A tree to copy from. Paths are relative to its root.
+pub(super) trait SourceTree: Sync {
+    /// The entry at `path`, links not followed.
+    fn entry(&self, path: &Path) -> Result<Option<Entry>, PathError>;
+    /// The names in a directory, sorted by bytes.
+    fn list(&self, path: &Path) -> Result<Vec<OsString>, PathError>;
+    /// `path` without links in any component.
+    fn resolve(&self, path: &Path) -> Result<PathBuf, PathError>;
+    /// Everything beneath a directory, in canonical order.
+    fn walk(&self, path: &Path) -> Result<Vec<Entry>, PathError>;
+    /// Opens a regular file.
+    fn open(&self, path: &Path) -> Result<File, PathError>;
+    /// Learns the digest of a file that was just read; `before` is its state before.
+    fn learn(&self, path: &Path, file: &File, before: &Stat, digest: Digest);
+}
+
+impl SourceTree for Context {
+    fn entry(&self, path: &Path) -> Result<Option<Entry>, PathError> {
+        Self::entry(self, path)
+    }
+
+    fn list(&self, path: &Path) -> Result<Vec<OsString>, PathError> {
+        Self::list(self, path)
+    }
+
+    fn resolve(&self, path: &Path) -> Result<PathBuf, PathError> {
+        Self::resolve(self, path)
+    }
+
+    fn walk(&self, path: &Path) -> Result<Vec<Entry>, PathError> {
+        Self::walk(self, path)
+    }
+
+    fn open(&self, path: &Path) -> Result<File, PathError> {
+        self.open_file(path)
+    }
+
+    fn learn(&self, path: &Path, file: &File, before: &Stat, digest: Digest) {
+        self.remember(path, file.as_fd(), before, digest);
+    }
+}
+
+impl SourceTree for View {
+    fn entry(&self, path: &Path) -> Result<Option<Entry>, PathError> {
+        Lower::entry(self, path)
+    }
+
+    fn list(&self, path: &Path) -> Result<Vec<OsString>, PathError> {
+        Self::list(self, path)
+    }
+
+    fn resolve(&self, path: &Path) -> Result<PathBuf, PathError> {
+        Self::resolve(self, path, true)
+    }
+
+    fn walk(&self, path: &Path) -> Result<Vec<Entry>, PathError> {
+        let mut found = Vec::new();
+        walk_view(self, path, &mut found)?;
+        Ok(found)
+    }
+
+    fn open(&self, path: &Path) -> Result<File, PathError> {
+        Lower::open(self, path)
+    }
+
+    fn learn(&self, _path: &Path, _file: &File, _before: &Stat, _digest: Digest) {}
+}
+
+fn walk_view(view: &View, path: &Path, found: &mut Vec<Entry>) -> Result<(), PathError> {
+    for name in view.list(path)? {
+        let child = path.join(name);
+        let Some(entry) = Lower::entry(view, &child)? else {
+            continue;
+        };
+        let is_dir = matches!(entry.kind, EntryKind::Directory { .. });
+        found.push(entry);
+        if is_dir {
+            walk_view(view, &child, found)?;
+        }
+    }
+    Ok(())
+}
+
+/// A file by its place on disk, for reading its whole content in one call.
+pub(super) fn read_whole(mut file: &File, size: u64, path: &Path) -> Result<Vec<u8>, PathError> {
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
+    std::io::Read::read_to_end(&mut file, &mut bytes).at("read", path)?;
+    Ok(bytes)
+}
+
+/// The digest of a file's content, read in pieces.
+pub(super) fn digest_of(tree: &dyn SourceTree, path: &Path) -> Result<Digest, PathError> {
+    let mut file = tree.open(path)?;
+    let before = rustix::fs::fstat(&file).at("look at", path)?;
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        match std::io::Read::read(&mut file, &mut buffer).at("read", path)? {
+            0 => break,
+            count => hasher.update(&buffer[..count]),
+        }
+    }
+    let digest = hasher.finish();
+    tree.learn(path, &file, &before, digest);
+    Ok(digest)
+}
+
+/// Fills in the digest of every regular file that has none, on as many threads
+/// as there are processors.
+pub(super) fn digest_all(
+    tree: &dyn SourceTree,
+    entries: &mut [&mut Entry],
+) -> Result<(), PathError> {
+    let mut missing: Vec<&mut &mut Entry> = entries
+        .iter_mut()
+        .filter(|entry| matches!(entry.kind, EntryKind::File { content: None, .. }))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = missing.len().div_ceil(threads);
+    let work = |part: &mut [&mut &mut Entry]| -> Result<(), PathError> {
+        for entry in part {
+            let digest = digest_of(tree, &entry.path)?;
+            if let EntryKind::File { content, .. } = &mut entry.kind {
+                *content = Some(digest);
+            }
+        }
+        Ok(())
+    };
+    if missing.len() < 8 {
+        return work(&mut missing);
+    }
+    std::thread::scope(|scope| {
+        let parts: Vec<_> = missing
+            .chunks_mut(share)
+            .map(|part| scope.spawn(move || work(part)))
+            .collect();
+        let mut first = Ok(());
+        for part in parts {
+            let result = part.join().expect("hashing does not panic");
+            if first.is_ok() {
+                first = result;
+            }
+        }
+        first
+    })
+}
+
+/// The path of a source as the Dockerfile wrote it, made relative: `..` stops
+/// at the root, `.` and empty parts vanish.
+pub(super) fn clean(text: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    for part in text.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts
+}
+
+/// The last component of a path, or an empty name for the root.
+pub(super) fn base_name(path: &Path) -> OsString {
+    path.file_name().unwrap_or(OsStr::new("")).to_owned()
+}

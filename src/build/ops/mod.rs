@@ -1,0 +1,80 @@
+//! How each operation runs: inputs that are trees to a result that is a tree.
+
+pub(super) mod copy;
+pub(super) mod run;
+pub(super) mod workdir;
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use super::{BuildRequest, Cancel};
+use crate::context::Context;
+use crate::fs::PathError;
+use crate::network;
+use crate::oci::passwd::{Account, Users};
+use crate::progress::{Event, Sink, StepId};
+use crate::snapshot::{self, View};
+use crate::store::{SnapshotId, Store};
+
+/// The time of files that have none of their own, such as a directory that COPY
+/// has to make: the first moment that a zip archive can hold, so that layers do
+/// not depend on the clock.
+pub(super) const FIXED_TIME: i64 = 315_532_800;
+/// Largest passwd or group file that is read.
+const USERS_LIMIT: u64 = 16 << 20;
+
+/// What operations work with.
+pub(super) struct Tools<'a> {
+    /// The store.
+    pub(super) store: &'a Store,
+    /// The build context.
+    pub(super) context: &'a Context,
+    /// The request, for what RUN steps get.
+    pub(super) request: &'a BuildRequest,
+    /// Where progress goes.
+    pub(super) sink: &'a dyn Sink,
+    /// Stops running steps.
+    pub(super) cancel: &'a Cancel,
+    /// Files of this build alone, removed with it.
+    pub(super) scratch: &'a Path,
+    /// The network namespace that RUN steps share, made when one needs it.
+    pub(super) network: OnceLock<Result<network::Attachment, String>>,
+}
+
+impl Tools<'_> {
+    /// Tells of a step.
+    pub(super) fn note(&self, step: StepId, text: String) {
+        self.sink.event(Event::Note { step, text });
+    }
+}
+
+/// The users of a tree.
+pub(super) fn users(view: &View) -> Result<Users, PathError> {
+    let read =
+        |path| Ok::<_, PathError>(view.read(Path::new(path), USERS_LIMIT)?.unwrap_or_default());
+    Ok(Users::parse(&read("etc/passwd")?, &read("etc/group")?))
+}
+
+/// The account that a user as written stands for; root for an empty text.
+pub(super) fn account(
+    store: &Store,
+    tree: Option<SnapshotId>,
+    user: &str,
+) -> Result<Account, AccountError> {
+    let view = View::open(store, tree)?;
+    Ok(users(&view)?.resolve(if user.is_empty() { "0" } else { user })?)
+}
+
+/// Why a user cannot be found.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AccountError {
+    /// It is not in the image.
+    #[error(transparent)]
+    User(#[from] crate::oci::passwd::UserError),
+    /// The tree cannot be read.
+    #[error(transparent)]
+    Snapshot(#[from] snapshot::Error),
+    /// A file cannot be read.
+    #[error(transparent)]
+    File(#[from] PathError),
+}

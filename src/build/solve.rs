@@ -1,0 +1,482 @@
+//! Which steps are needed, which are cached, which run now.
+//!
+//! 1. Every step's key is computed as far as that needs nothing to run, and
+//!    looked up. A COPY that was never seen before is not even read for its key:
+//!    it is going to run, and is read once, while it does.
+//! 2. From the target down, steps without a result are needed, and so are their inputs.
+//! 3. Needed steps run as soon as their inputs are there, each on a thread.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::error::StepError;
+use super::graph::{CopyOp, CopySource, Graph, Op, Vertex, VertexId};
+use super::key::{self, Definition};
+use super::ops::{Tools, copy, run, workdir};
+use crate::fs::Lock;
+use crate::image;
+use crate::oci::{CacheKey, ChainId, Digest};
+use crate::progress::{Event, Outcome, StepId};
+use crate::snapshot;
+use crate::store::{CacheRecord, SnapshotId};
+
+/// What is known of a step.
+#[derive(Debug, Clone, Copy, Default)]
+struct State {
+    /// Its key, once it can be known.
+    key: Option<CacheKey>,
+    /// Its result; the inner `None` is an empty tree.
+    result: Option<Option<SnapshotId>>,
+}
+
+/// The results of a solved graph.
+#[derive(Debug)]
+pub(super) struct Solved {
+    results: Vec<Option<SnapshotId>>,
+}
+
+impl Solved {
+    /// The tree of a step.
+    pub(super) fn result(&self, id: VertexId) -> Option<SnapshotId> {
+        self.results[id.0]
+    }
+}
+
+/// Solves one graph.
+pub(super) struct Solver<'a> {
+    graph: &'a Graph,
+    tools: &'a Tools<'a>,
+    extra_hosts: Vec<String>,
+    first_step: u32,
+    states: Mutex<Vec<State>>,
+}
+
+impl<'a> Solver<'a> {
+    /// Steps are numbered from `first_step` on for progress.
+    pub(super) fn new(graph: &'a Graph, tools: &'a Tools<'a>, first_step: u32) -> Self {
+        let extra_hosts = tools.request.extra_hosts.iter();
+        Self {
+            graph,
+            tools,
+            extra_hosts: extra_hosts.map(|(name, _)| name.clone()).collect(),
+            first_step,
+            states: Mutex::new(vec![State::default(); graph.vertices.len()]),
+        }
+    }
+
+    /// Brings every step that the target needs to a result.
+    pub(super) fn solve(&self) -> Result<Solved, StepError> {
+        for index in 0..self.graph.vertices.len() {
+            let id = VertexId(index);
+            self.look_up(id).map_err(|err| err.at(self.vertex(id)))?;
+        }
+        let needed = self.needed();
+        for index in 0..self.graph.vertices.len() {
+            if self.state(VertexId(index)).result.is_some() && !needed.contains(&index) {
+                self.report(VertexId(index), Outcome::Cached, Instant::now(), None, true);
+            }
+        }
+        self.run_needed(&needed)?;
+        let results = self
+            .states()
+            .iter()
+            .map(|state| state.result.flatten())
+            .collect();
+        Ok(Solved { results })
+    }
+
+    fn vertex(&self, id: VertexId) -> &'a Vertex {
+        &self.graph.vertices[id.0]
+    }
+
+    fn states(&self) -> MutexGuard<'_, Vec<State>> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn state(&self, id: VertexId) -> State {
+        self.states()[id.0]
+    }
+
+    fn step(&self, id: VertexId) -> StepId {
+        StepId(self.first_step + u32::try_from(id.0).unwrap_or(u32::MAX - self.first_step))
+    }
+
+    /// The result of an input; an absent input is an empty tree.
+    fn input(&self, id: Option<VertexId>) -> Option<SnapshotId> {
+        id.and_then(|id| self.state(id).result.flatten())
+    }
+
+    /// Looks a step up by definition, without running anything.
+    fn look_up(&self, id: VertexId) -> Result<(), StepError> {
+        let vertex = self.vertex(id);
+        if let Op::Image(image) = &vertex.op {
+            let chain =
+                ChainId::of(&image.diff_ids).map(|chain| self.tools.store.snapshot_by_chain(chain));
+            let row = chain.transpose()?.flatten();
+            let key = Definition::of(vertex, &[]).key(&vertex.op);
+            self.states()[id.0] = State {
+                key: Some(key),
+                result: row.map(|row| Some(row.id)),
+            };
+            return Ok(());
+        }
+        let Some(definition) = self.definition(id)? else {
+            return Ok(());
+        };
+        let key = definition.key(&vertex.op);
+        self.states()[id.0].key = Some(key);
+        if !self.tools.request.no_cache
+            && let Some(record) = self.tools.store.cache_get(key)?
+        {
+            self.states()[id.0].result = Some(record.result);
+        }
+        Ok(())
+    }
+
+    /// The whole definition of a step; `None` while an input's key is not known
+    /// or reading the context for it would be work done twice.
+    fn definition(&self, id: VertexId) -> Result<Option<Definition>, StepError> {
+        let vertex = self.vertex(id);
+        let mut definition = Definition::of(vertex, &self.extra_hosts);
+        match vertex.parent {
+            None => definition = definition.with("parent", "nothing"),
+            Some(parent) => match self.state(parent).key {
+                None => return Ok(None),
+                Some(key) => definition = definition.with("parent", key),
+            },
+        }
+        let Op::Copy(op) = &vertex.op else {
+            return Ok(Some(definition));
+        };
+        match op.source {
+            CopySource::Vertex(None) => Ok(Some(definition.with("from", "nothing"))),
+            CopySource::Vertex(Some(from)) => {
+                let key = self.state(from).key;
+                Ok(key.map(|key| definition.with("from", key)))
+            }
+            CopySource::Context if op.patterns.is_empty() => Ok(Some(definition)),
+            CopySource::Context => {
+                let known = !self.tools.request.no_cache
+                    && self.tools.store.cache_nearest(definition.line)?.is_some();
+                if !known {
+                    return Ok(None);
+                }
+                let files = copy::Prepared::new(op, self.tools, None)?.digest()?;
+                Ok(Some(definition.with("files", files)))
+            }
+        }
+    }
+
+    /// The steps that have to run, from the target down.
+    fn needed(&self) -> BTreeSet<usize> {
+        let states = self.states();
+        let mut needed = BTreeSet::new();
+        let history = self.graph.history.iter().filter_map(|item| item.vertex);
+        let mut todo: Vec<VertexId> = history.chain(self.graph.target).collect();
+        while let Some(id) = todo.pop() {
+            if states[id.0].result.is_none() && needed.insert(id.0) {
+                todo.extend(self.graph.vertices[id.0].inputs());
+            }
+        }
+        needed
+    }
+
+    /// Runs the needed steps, independent ones at the same time.
+    fn run_needed(&self, needed: &BTreeSet<usize>) -> Result<(), StepError> {
+        let waits_for = |index: usize| -> usize {
+            let inputs = self.graph.vertices[index].inputs();
+            inputs.filter(|input| needed.contains(&input.0)).count()
+        };
+        let mut waiting: BTreeMap<usize, usize> = needed
+            .iter()
+            .map(|index| (*index, waits_for(*index)))
+            .collect();
+        let mut failure = None;
+        std::thread::scope(|scope| {
+            let (done, ended) = mpsc::channel::<(usize, Result<(), StepError>)>();
+            let mut running = 0;
+            loop {
+                let ready: Vec<usize> = waiting
+                    .iter()
+                    .filter(|(_, inputs)| **inputs == 0)
+                    .map(|(index, _)| *index)
+                    .collect();
+                for index in ready {
+                    waiting.remove(&index);
+                    if failure.is_some() || self.tools.cancel.is_canceled() {
+                        continue;
+                    }
+                    running += 1;
+                    let done = done.clone();
+                    scope.spawn(move || {
+                        let result = self.perform(VertexId(index));
+                        // The receiver outlives every thread of the scope.
+                        drop(done.send((index, result)));
+                    });
+                }
+                if running == 0 {
+                    break;
+                }
+                let Ok((index, result)) = ended.recv() else {
+                    break;
+                };
+                running -= 1;
+                if let Err(err) = result {
+                    self.tools.cancel.stop_steps();
+                    failure.get_or_insert(err);
+                    continue;
+                }
+                for (user, inputs) in &mut waiting {
+                    let uses = self.graph.vertices[*user].inputs();
+                    *inputs -= uses.filter(|input| input.0 == index).count();
+                }
+            }
+        });
+        match failure {
+            Some(err) => Err(err),
+            None if self.tools.cancel.is_canceled() => Err(StepError::canceled()),
+            None => Ok(()),
+        }
+    }
+
+    /// Brings one step, whose inputs are there, to a result.
+    fn perform(&self, id: VertexId) -> Result<(), StepError> {
+        let began = Instant::now();
+        let vertex = self.vertex(id);
+        self.tools.sink.event(Event::Started {
+            step: self.step(id),
+            name: vertex.name.clone(),
+        });
+        match self.obtain(id) {
+            Ok((result, cached)) => {
+                self.states()[id.0].result = Some(result);
+                let outcome = if cached {
+                    Outcome::Cached
+                } else {
+                    Outcome::Done
+                };
+                let grew = result.filter(|_| result != self.input(vertex.parent));
+                let row = grew.map(|id| self.tools.store.snapshot_get(id)).transpose();
+                let bytes = row.ok().flatten().flatten().map(|row| row.bytes);
+                self.report(id, outcome, began, bytes, false);
+                Ok(())
+            }
+            Err(err) => {
+                let outcome = if err.is_canceled() || self.tools.cancel.is_stopped() {
+                    Outcome::Canceled
+                } else {
+                    Outcome::Failed(err.to_string())
+                };
+                self.report(id, outcome, began, None, false);
+                Err(err.at(vertex))
+            }
+        }
+    }
+
+    fn report(
+        &self,
+        id: VertexId,
+        outcome: Outcome,
+        began: Instant,
+        layer_bytes: Option<u64>,
+        start: bool,
+    ) {
+        let step = self.step(id);
+        if start {
+            let name = self.vertex(id).name.clone();
+            self.tools.sink.event(Event::Started { step, name });
+        }
+        self.tools.sink.event(Event::Finished {
+            step,
+            outcome,
+            took: began.elapsed(),
+            layer_bytes,
+        });
+    }
+
+    /// The result of a step, and whether it was there already.
+    fn obtain(&self, id: VertexId) -> Result<(Option<SnapshotId>, bool), StepError> {
+        let vertex = self.vertex(id);
+        let store = self.tools.store;
+        if let Op::Image(base) = &vertex.op {
+            let image = image::find(store, &base.id.to_string())?;
+            return Ok((image::snapshot_of(store, &image)?, false));
+        }
+        let parent = self.input(vertex.parent);
+        let mut definition = self.definition(id)?;
+        let line = Definition::of(vertex, &self.extra_hosts).line;
+        let name = definition
+            .as_ref()
+            .map_or(line, |known| known.key(&vertex.op).0);
+        // Whoever else wants this very step waits for the one who runs it.
+        let _turn = Lock::transient(&store.paths().locks().join(format!("step-{}", name.hex())))?;
+        if definition.is_none() {
+            // Somebody may have run it while we waited; then its line is known by now.
+            definition = self.definition(id)?;
+        }
+        let earlier = store.cache_nearest(line)?;
+        if let Some(definition) = &definition {
+            let key = definition.key(&vertex.op);
+            self.states()[id.0].key = Some(key);
+            if !self.tools.request.no_cache {
+                if let Some(record) = store.cache_get(key)? {
+                    return Ok((record.result, true));
+                }
+                if let Some(result) =
+                    self.same_by_content(vertex, definition, earlier.as_ref(), parent)?
+                {
+                    self.remember(id, definition.clone(), result, parent)?;
+                    return Ok((result, true));
+                }
+            }
+        }
+        let (result, files) = self.execute(id, parent, earlier.as_ref())?;
+        let definition = match (definition, files) {
+            (Some(definition), Some(files)) if key::value(&definition.parts, "files").is_none() => {
+                definition.with("@files", files)
+            }
+            (Some(definition), _) => definition,
+            (None, files) => self.complete(vertex, files),
+        };
+        if self.tools.request.explain_cache {
+            self.explain(id, &definition, earlier.as_ref(), result);
+        }
+        self.remember(id, definition, result, parent)?;
+        Ok((result, false))
+    }
+
+    /// The definition of a COPY from the context, now that its files were read.
+    fn complete(&self, vertex: &Vertex, files: Option<Digest>) -> Definition {
+        let definition = Definition::of(vertex, &self.extra_hosts);
+        let parent = vertex.parent.and_then(|parent| self.state(parent).key);
+        let definition = match (vertex.parent, parent) {
+            (None, _) => definition.with("parent", "nothing"),
+            (Some(_), Some(key)) => definition.with("parent", key),
+            (Some(_), None) => definition,
+        };
+        match files {
+            Some(files) => definition.with("files", files),
+            None => definition,
+        }
+    }
+
+    /// Early cutoff: the same step ran before on a tree with the same content.
+    fn same_by_content(
+        &self,
+        vertex: &Vertex,
+        definition: &Definition,
+        earlier: Option<&CacheRecord>,
+        parent: Option<SnapshotId>,
+    ) -> Result<Option<Option<SnapshotId>>, StepError> {
+        let Some(earlier) = earlier else {
+            return Ok(None);
+        };
+        if !key::same_operation(&earlier.parts, &definition.parts) {
+            return Ok(None);
+        }
+        let Some(old) = key::value(&earlier.parts, "@parent") else {
+            return Ok(None);
+        };
+        let old = old.parse().ok().map(SnapshotId);
+        if !snapshot::same_content(self.tools.store, old, parent)? {
+            return Ok(None);
+        }
+        if let Op::Copy(
+            op @ CopyOp {
+                source: CopySource::Vertex(from),
+                ..
+            },
+        ) = &vertex.op
+        {
+            let files = copy::Prepared::new(op, self.tools, self.input(*from))?.digest()?;
+            if key::value(&earlier.parts, "@files") != Some(files.to_string().as_str()) {
+                return Ok(None);
+            }
+        }
+        // What did nothing then does nothing now, on the tree of now.
+        Ok(Some(if earlier.result == old {
+            parent
+        } else {
+            earlier.result
+        }))
+    }
+
+    fn execute(
+        &self,
+        id: VertexId,
+        parent: Option<SnapshotId>,
+        earlier: Option<&CacheRecord>,
+    ) -> Result<(Option<SnapshotId>, Option<Digest>), StepError> {
+        let store = self.tools.store;
+        match &self.vertex(id).op {
+            Op::Image(_) => Ok((parent, None)),
+            Op::Workdir(op) => Ok((workdir::run(store, op, parent)?, None)),
+            Op::Run(op) => Ok((run::run(self.tools, op, parent, self.step(id))?, None)),
+            Op::Copy(op) => {
+                let from = match op.source {
+                    CopySource::Context => None,
+                    CopySource::Vertex(from) => self.input(from),
+                };
+                let prepared = copy::Prepared::new(op, self.tools, from)?;
+                let before = earlier.and_then(|record| record.result);
+                let copied = prepared.run(store, parent, before)?;
+                Ok((copied.result, Some(copied.files)))
+            }
+        }
+    }
+
+    /// Keeps a result for the next build.
+    fn remember(
+        &self,
+        id: VertexId,
+        definition: Definition,
+        result: Option<SnapshotId>,
+        parent: Option<SnapshotId>,
+    ) -> Result<(), StepError> {
+        let vertex = self.vertex(id);
+        let parent = parent.map_or_else(|| "nothing".to_owned(), |parent| parent.to_string());
+        let definition = definition.with("@parent", parent);
+        let key = definition.key(&vertex.op);
+        self.states()[id.0].key = Some(key);
+        let record = CacheRecord {
+            key,
+            line: definition.line,
+            result,
+            parts: definition.parts,
+        };
+        if self.tools.request.no_cache {
+            self.tools.store.cache_replace(&record)?;
+        } else {
+            self.tools.store.cache_put(&record)?;
+        }
+        Ok(())
+    }
+
+    /// Says why the cache was missed.
+    fn explain(
+        &self,
+        id: VertexId,
+        definition: &Definition,
+        earlier: Option<&CacheRecord>,
+        result: Option<SnapshotId>,
+    ) {
+        let step = self.step(id);
+        let Some(earlier) = earlier else {
+            self.tools.note(
+                step,
+                "not cached: this step has not been built before".to_owned(),
+            );
+            return;
+        };
+        for line in key::explain(&earlier.parts, &definition.parts) {
+            self.tools.note(step, format!("not cached: {line}"));
+        }
+        if let (Some(old), Some(new)) = (earlier.result, result) {
+            for line in copy::differences(self.tools.store, old, new) {
+                self.tools.note(step, format!("not cached: {line}"));
+            }
+        }
+    }
+}

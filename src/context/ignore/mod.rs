@@ -1,0 +1,198 @@
+//! Ignore-file patterns and matching. Pure.
+//!
+//! A pattern is anchored at the root. `*` and `?` stay within a component,
+//! `**` stands for any number of components, `[a-z]` for one character, and
+//! `\` makes the next character ordinary. A path is ignored when the last
+//! pattern that matches it or one of its parents has no `!`.
+//!
+//! Source: moby patternmatcher; `.dockerignore` in the Dockerfile reference.
+
+mod glob;
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use glob::{Glob, Goal};
+
+/// A pattern that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IgnoreError {
+    /// A lone `!`.
+    #[error("illegal exclusion pattern: \"!\"")]
+    LoneExclusion,
+    /// A malformed pattern.
+    #[error("syntax error in pattern `{0}`")]
+    Syntax(String),
+}
+
+/// An ordered list of patterns; the last one that matches decides.
+#[derive(Debug, Clone, Default)]
+pub struct Patterns {
+    lines: Vec<Line>,
+    has_exclusions: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Line {
+    glob: Glob,
+    /// A `!` stood in front: what matches is not ignored.
+    is_exclusion: bool,
+}
+
+/// What the patterns say of one path, for use with the paths beneath it.
+#[derive(Debug, Clone)]
+pub struct Verdict {
+    /// Whether the path is ignored.
+    pub is_ignored: bool,
+    matched: Vec<bool>,
+}
+
+impl Patterns {
+    /// Reads an ignore file: comments and blank lines dropped, paths cleaned.
+    /// Returns the cleaned patterns as text.
+    pub fn read(text: &str) -> Vec<String> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        text.lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .map(|line| match line.strip_prefix('!') {
+                Some(pattern) => format!("!{}", rooted(pattern.trim())),
+                None => rooted(line),
+            })
+            .collect()
+    }
+
+    /// Compiles cleaned patterns.
+    ///
+    /// # Errors
+    /// [`IgnoreError::LoneExclusion`], [`IgnoreError::Syntax`].
+    pub fn new(lines: &[String]) -> Result<Self, IgnoreError> {
+        let mut patterns = Self::default();
+        for line in lines.iter().map(|line| line.trim()) {
+            let (is_exclusion, pattern) = match line.strip_prefix('!') {
+                Some("") => return Err(IgnoreError::LoneExclusion),
+                Some(pattern) => (true, pattern),
+                None => (false, line),
+            };
+            if pattern.is_empty() {
+                continue;
+            }
+            let glob = Glob::new(&cleaned(pattern))
+                .ok_or_else(|| IgnoreError::Syntax(pattern.to_owned()))?;
+            patterns.has_exclusions |= is_exclusion;
+            patterns.lines.push(Line { glob, is_exclusion });
+        }
+        Ok(patterns)
+    }
+
+    /// Whether there are no patterns.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// Whether any pattern has a `!`.
+    pub fn has_exclusions(&self) -> bool {
+        self.has_exclusions
+    }
+
+    /// Whether `path` (relative, cleaned, `/`-separated) or one of its parents is matched: ignored.
+    pub fn matches(&self, path: &Path) -> bool {
+        let path = path.as_os_str().as_bytes();
+        if self.lines.is_empty() || matches!(path, b"" | b".") {
+            return false;
+        }
+        if !self.has_exclusions {
+            let mut lines = self.lines.iter();
+            return lines.any(|line| line.glob.matches(path, Goal::PathOrParent));
+        }
+        let mut verdict = None;
+        let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        for end in slashes.map(|(at, _)| at).chain([path.len()]) {
+            if end > 0 {
+                verdict = Some(self.judge_bytes(&path[..end], verdict.as_ref()));
+            }
+        }
+        verdict.is_some_and(|verdict| verdict.is_ignored)
+    }
+
+    /// Judges one path; `parent` is the verdict on the directory it stands in,
+    /// `None` at the root. A walk that keeps the verdicts of open directories
+    /// looks at every component once, where [`Self::matches`] looks at all of
+    /// a path's each time.
+    pub fn judge(&self, path: &Path, parent: Option<&Verdict>) -> Verdict {
+        self.judge_bytes(path.as_os_str().as_bytes(), parent)
+    }
+
+    fn judge_bytes(&self, path: &[u8], parent: Option<&Verdict>) -> Verdict {
+        let mut is_ignored = false;
+        let mut matched = Vec::with_capacity(self.lines.len());
+        for (index, line) in self.lines.iter().enumerate() {
+            let from_parent = parent.is_some_and(|parent| parent.matched[index]);
+            // A pattern that would change nothing is not asked, and so counts
+            // as no match for what lies beneath: BuildKit's walk does the same.
+            let is_match = from_parent
+                || (line.is_exclusion == is_ignored && line.glob.matches(path, Goal::Path));
+            if is_match {
+                is_ignored = !line.is_exclusion;
+            }
+            matched.push(is_match);
+        }
+        Verdict {
+            is_ignored,
+            matched,
+        }
+    }
+
+    /// Whether a directory that is ignored must still be walked because a later
+    /// `!` pattern may bring something beneath it back.
+    pub fn may_reinclude_below(&self, dir: &Path) -> bool {
+        if !self.has_exclusions {
+            return false;
+        }
+        let mut beneath = dir.as_os_str().as_bytes().to_vec();
+        beneath.push(b'/');
+        let mut exclusions = self.lines.iter().filter(|line| line.is_exclusion);
+        exclusions.any(|line| line.glob.matches(&beneath, Goal::Beneath))
+    }
+}
+
+/// A cleaned pattern without the one leading `/` that is tolerated.
+fn rooted(pattern: &str) -> String {
+    if pattern.is_empty() {
+        return String::new();
+    }
+    let pattern = cleaned(pattern);
+    match pattern.strip_prefix('/') {
+        Some(rest) if !rest.is_empty() => rest.to_owned(),
+        _ => pattern,
+    }
+}
+
+/// The shortest path that means the same: no `.`, no `//`, `a/..` gone.
+fn cleaned(path: &str) -> String {
+    let is_absolute = path.starts_with('/');
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => match parts.last() {
+                None if is_absolute => {}
+                None | Some(&"..") => parts.push(part),
+                Some(_) => {
+                    parts.pop();
+                }
+            },
+            part => parts.push(part),
+        }
+    }
+    let joined = parts.join("/");
+    match (is_absolute, joined.is_empty()) {
+        (true, _) => format!("/{joined}"),
+        (false, true) => ".".to_owned(),
+        (false, false) => joined,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Installs what the tests need, then runs every test. Needs root and cargo.
+#
+# A test that cannot run here fails instead of being skipped, so that a green
+# run means that all of them ran; CI=false lets them be skipped.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+missing=()
+command -v gcc > /dev/null || missing+=(gcc)
+[ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
+command -v busybox > /dev/null || missing+=(busybox-static)
+if [ ${#missing[@]} -gt 0 ]; then
+  as_root=()
+  [ "$(id -u)" = 0 ] || as_root=(sudo)
+  "${as_root[@]}" apt-get -qq -o Acquire::Retries=5 update
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get -qq -y -o Acquire::Retries=5 install --no-install-recommends "${missing[@]}" > /dev/null
+fi
+
+export CI=${CI:-true}
+cargo test --all-targets "$@"
+cargo test --doc --quiet
