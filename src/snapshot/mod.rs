@@ -9,7 +9,6 @@ mod attributes;
 mod chain;
 mod collect;
 mod pipe;
-mod same;
 mod tree;
 mod view;
 
@@ -22,7 +21,6 @@ pub use active::Active;
 pub use chain::{ChainError, ensure_chain};
 pub use collect::collect;
 pub(crate) use pipe::pipe;
-pub use same::same_content;
 pub use tree::{tree_bytes, tree_digest};
 pub use view::View;
 
