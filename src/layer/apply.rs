@@ -339,12 +339,11 @@ impl<'a> Target<'a> {
             return Err(refuse(entry, "it links to itself"));
         }
         let path = self.path.join(&entry.path);
-        let from = match self.link_source(entry, target_parent, target_name)? {
-            Some(from) => from,
-            None => {
-                self.copy_up(entry, target, tar)?;
-                self.dir().try_clone_to_owned().at("open", &path)?
-            }
+        let from = if let Some(from) = self.link_source(entry, target_parent, target_name)? {
+            from
+        } else {
+            self.copy_up(entry, target, tar)?;
+            self.dir().try_clone_to_owned().at("open", &path)?
         };
         self.enter(parent)?;
         let dir = self.dir();

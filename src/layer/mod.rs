@@ -29,4 +29,4 @@ pub use entry::{Entry, EntryKind};
 pub use pack::{PackOptions, Packed, Packer, pack_tree};
 pub use read::TarReader;
 pub use unpack::{Limits, Lower, NoLower, UnpackError, UnpackOptions, Unpacked, unpack};
-pub use walk::walk_tree;
+pub use walk::{Visit, walk_tree};

@@ -24,6 +24,8 @@ const BUFFER: usize = 256 << 10;
 const EXTENSION: u64 = 1 << 20;
 /// Most extension headers before one member.
 const EXTENSIONS: u32 = 8;
+/// Why a sparse file is refused.
+const SPARSE: &str = "sparse files are not supported";
 
 /// Reads a plain tar, hashing every byte up to the end of the stream.
 ///
@@ -141,10 +143,10 @@ impl<'a> TarReader<'a> {
             return Ok(false);
         }
         if block.iter().all(|&byte| byte == 0) {
-            return match self.stream.read_block(block)? && block.iter().any(|&byte| byte != 0) {
-                true => Err(damaged("a header follows a block of zeros")),
-                false => Ok(false),
-            };
+            if self.stream.read_block(block)? && block.iter().any(|&byte| byte != 0) {
+                return Err(damaged("a header follows a block of zeros"));
+            }
+            return Ok(false);
         }
         if !has_good_checksum(block) {
             return Err(damaged("a header's checksum is wrong"));
@@ -210,7 +212,7 @@ impl<'a> TarReader<'a> {
             why,
         };
         if records.is_sparse() {
-            return Err(refuse("sparse files are not supported"));
+            return Err(refuse(SPARSE));
         }
         let path = self.clean(&raw_path)?;
         let link = records.get("linkpath").map(<[u8]>::to_vec);
@@ -248,20 +250,11 @@ impl<'a> TarReader<'a> {
                 content: None,
             },
             b'1' => EntryKind::HardLink(self.clean(&link)?),
-            b'2' if link.is_empty() => return Err(refuse("a symbolic link to nothing")),
-            b'2' if link.contains(&0) => return Err(refuse("its target contains a NUL")),
-            b'2' => EntryKind::Symlink(PathBuf::from(OsString::from_vec(link))),
-            b'3' => {
-                let (major, minor) = device(header)?;
-                EntryKind::CharDevice { major, minor }
-            }
-            b'4' => {
-                let (major, minor) = device(header)?;
-                EntryKind::BlockDevice { major, minor }
-            }
+            b'2' => EntryKind::Symlink(link_target(link).map_err(refuse)?),
             b'5' | b'D' => EntryKind::Directory { opaque: false },
             b'6' => EntryKind::Fifo,
-            b'S' => return Err(refuse("sparse files are not supported")),
+            kind @ (b'3' | b'4') => device(kind, header)?,
+            b'S' => return Err(refuse(SPARSE)),
             _ => return Err(refuse("its kind is unknown")),
         };
         // Other kinds have no content, whatever their size says; but GNU's `D`
@@ -457,7 +450,15 @@ fn has_good_checksum(block: &[u8; BLOCK]) -> bool {
                 .sum::<i64>()
 }
 
-fn device(header: &Header) -> Result<(u32, u32), UnpackError> {
+fn link_target(link: Vec<u8>) -> Result<PathBuf, &'static str> {
+    match &link[..] {
+        [] => Err("a symbolic link to nothing"),
+        bytes if bytes.contains(&0) => Err("its target contains a NUL"),
+        _ => Ok(PathBuf::from(OsString::from_vec(link))),
+    }
+}
+
+fn device(kind: u8, header: &Header) -> Result<EntryKind, UnpackError> {
     let (major, minor) = match (header.as_ustar(), header.as_gnu()) {
         (Some(ustar), _) => (&ustar.dev_major, &ustar.dev_minor),
         (_, Some(gnu)) => (&gnu.dev_major, &gnu.dev_minor),
@@ -466,7 +467,11 @@ fn device(header: &Header) -> Result<(u32, u32), UnpackError> {
     let number = |field| {
         u32::try_from(unsigned(field)?).map_err(|_| damaged("a device number is out of range"))
     };
-    Ok((number(major)?, number(minor)?))
+    let (major, minor) = (number(major)?, number(minor)?);
+    Ok(match kind {
+        b'3' => EntryKind::CharDevice { major, minor },
+        _ => EntryKind::BlockDevice { major, minor },
+    })
 }
 
 fn unsigned(field: &[u8]) -> Result<u64, UnpackError> {
