@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::{Engine, Error};
+use crate::container;
 use crate::image::{self, Image, ImageUse, ImportOptions, Loaded, Removed};
 use crate::oci::{ChainId, History, ImageConfig, ImageId, Reference};
 use crate::snapshot;
@@ -251,16 +252,20 @@ impl Engine {
     }
 
     /// The images that containers were made from.
-    fn uses(&self) -> Result<Vec<ImageUse>, Error> {
-        let rows = self.store.container_list()?;
-        Ok(rows
-            .into_iter()
-            .map(|row| ImageUse {
-                running: self.is_running(&row.id),
-                container: row.id,
-                image: row.image,
+    pub(super) fn uses(&self) -> Result<Vec<ImageUse>, Error> {
+        let filter = container::Filter {
+            all: true,
+            ..container::Filter::default()
+        };
+        let containers = container::list(&self.store, &filter)?;
+        let uses = containers.into_iter().filter_map(|container| {
+            Some(ImageUse {
+                running: container.state == container::Status::Running,
+                image: container.image_id.parse().ok()?,
+                container: container.id,
             })
-            .collect())
+        });
+        Ok(uses.collect())
     }
 
     fn names_of(&self, id: ImageId) -> Result<Vec<Reference>, Error> {
@@ -303,12 +308,6 @@ impl Engine {
                 None => image.manifest.layers.get(index).map_or(0, |blob| blob.size),
             })
             .collect())
-    }
-
-    /// Whether a container's shim is there.
-    fn is_running(&self, container: &str) -> bool {
-        let run = self.store.paths().container_run();
-        run.join(container).join("socket").exists()
     }
 }
 

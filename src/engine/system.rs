@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::{Engine, Error};
+use crate::container;
 use crate::network;
 use crate::snapshot;
 use crate::store::SnapshotId;
@@ -25,7 +26,7 @@ pub struct Usage {
 pub struct DiskUsage {
     /// Images.
     pub images: Usage,
-    /// Containers, without their writable trees.
+    /// Containers, by what they have written.
     pub containers: Usage,
     /// Results of build steps that no image shares.
     pub build_cache: Usage,
@@ -63,11 +64,11 @@ impl Engine {
     /// What lies in the data root, and what of it could go.
     pub fn disk_usage(&self) -> Result<DiskUsage, Error> {
         let images = self.images(&super::ImageFilter::default())?;
-        let containers = self.store.container_list()?;
+        let uses = self.uses()?;
         let mut usage = DiskUsage::default();
         let mut image_layers: Vec<SnapshotId> = Vec::new();
         for summary in &images {
-            let used = containers.iter().any(|row| row.image == summary.image.id);
+            let used = uses.iter().any(|one| one.image == summary.image.id);
             usage.images.total += 1;
             usage.images.active += u64::from(used);
             usage.images.bytes += summary.bytes;
@@ -77,7 +78,16 @@ impl Engine {
             let layers = self.unpacked_layers(&summary.image)?;
             image_layers.extend(layers.into_iter().flatten().map(|row| row.id));
         }
-        usage.containers.total = u64::try_from(containers.len()).unwrap_or(u64::MAX);
+        for one in &uses {
+            // One that is removed meanwhile takes no room.
+            let bytes = container::own_size(&self.store, &one.container).unwrap_or(0);
+            usage.containers.total += 1;
+            usage.containers.active += u64::from(one.running);
+            usage.containers.bytes += bytes;
+            if !one.running {
+                usage.containers.reclaimable += bytes;
+            }
+        }
         for id in self.snapshot_directories() {
             let Some(row) = self.store.snapshot_get(id)? else {
                 continue;

@@ -194,7 +194,7 @@ impl Planner<'_, '_> {
     fn inline(&self, stage: &StageState, parts: &Parts<'_>) -> Result<Vec<InlineFile>, PlanError> {
         let expand = |heredoc: &Heredoc| {
             let content = if heredoc.expand {
-                dockerfile::expand_raw(&heredoc.content, &stage.scope)
+                dockerfile::expand_heredoc(&heredoc.content, &stage.scope)
                     .map_err(|err| PlanError::expand(heredoc.span, &heredoc.name, &err))?
                     .text
             } else {

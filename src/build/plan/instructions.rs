@@ -159,7 +159,7 @@ impl Planner<'_, '_> {
 
     fn stopsignal(&self, stage: &mut StageState, word: &Word) -> Result<(), PlanError> {
         let signal = self.expand(word, &stage.scope)?;
-        if dockerfile::signal_number(&signal).is_none() {
+        if dockerfile::signal_number(&signal).is_err() {
             return Err(PlanError::new(
                 word.span,
                 format!("invalid signal: {signal}"),

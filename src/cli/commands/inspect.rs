@@ -38,6 +38,20 @@ pub(crate) struct ImageArgs {
     names: Vec<String>,
 }
 
+/// Show everything about containers
+#[derive(Debug, clap::Args)]
+pub(crate) struct ContainerArgs {
+    /// `json` or a Go template
+    #[arg(short, long)]
+    format: Option<String>,
+    /// Show total file sizes
+    #[arg(short, long)]
+    size: bool,
+    /// The containers, by name or ID
+    #[arg(required = true, value_name = "CONTAINER")]
+    names: Vec<String>,
+}
+
 /// `inspect`: a container, or else an image.
 pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u8, Failure> {
     let kind = args.kind.as_deref().filter(|kind| !kind.is_empty());
@@ -87,8 +101,19 @@ pub(crate) fn images(
     })
 }
 
+/// `container inspect`
+pub(crate) fn containers(
+    args: &ContainerArgs,
+    engine: &Engine,
+    output: &mut Output,
+) -> Result<u8, Failure> {
+    each(&args.names, args.format.as_deref(), output, &|name| {
+        Ok(containers::inspect(engine, name, args.size)?)
+    })
+}
+
 /// Prints the documents that could be had, and an error for each of the others.
-pub(crate) fn each(
+fn each(
     names: &[String],
     format: Option<&str>,
     output: &mut Output,

@@ -77,6 +77,9 @@ pub(crate) enum Image {
 pub(crate) enum Container {
     #[command(flatten)]
     Verb(containers::Command),
+    Inspect(inspect::ContainerArgs),
+    /// Remove stopped containers
+    Prune(system::PruneArgs),
 }
 
 /// `builder ...`, `buildx ...`
@@ -135,6 +138,12 @@ pub(crate) fn run(
         Command::System(System::Df(args)) => system::df(&args, &open()?, output),
         Command::Info(args) | Command::System(System::Info(args)) => {
             system::info(&args, config, &open()?, output)
+        }
+        Command::Container(Container::Inspect(args)) => {
+            inspect::containers(&args, &open()?, output)
+        }
+        Command::Container(Container::Prune(args)) => {
+            system::prune_containers(&args, &open()?, output)
         }
         Command::Container(Container::Verb(command)) | Command::Containers(command) => {
             containers::run(command, &open()?, output)

@@ -69,6 +69,23 @@ pub(crate) fn prune_images(
     total(freed, output)
 }
 
+/// `container prune`
+pub(crate) fn prune_containers(
+    args: &PruneArgs,
+    engine: &Engine,
+    output: &mut Output,
+) -> Result<u8, Failure> {
+    let warning =
+        "WARNING! This will remove all stopped containers.\nAre you sure you want to continue?";
+    if !args.force && !output.confirm(warning)? {
+        return Ok(0);
+    }
+    total(
+        containers::prune_stopped(engine, &args.filter, output)?,
+        output,
+    )
+}
+
 /// `builder prune`
 pub(crate) fn prune_build_cache(
     args: &PruneArgs,

@@ -1,13 +1,15 @@
 //! `build`
 
 mod call;
+mod interrupt;
 mod later;
 mod request;
 
 use std::fs;
 use std::path::PathBuf;
 
-use rbuild::build::{BuildRequest, BuildResult};
+use interrupt::Interrupt;
+use rbuild::build::{self, Cancel};
 use rbuild::engine::{Config, Engine, Error};
 use rbuild::fs::At;
 use rbuild::sandbox::Rlimit;
@@ -16,7 +18,7 @@ use super::Open;
 use crate::cli::output::Output;
 use crate::cli::progress::{Mode, Progress, Summary};
 use crate::cli::report::Failure;
-use crate::cli::{human, values};
+use crate::cli::{excerpt, human, values};
 
 /// Build an image from a Dockerfile
 #[derive(Debug, clap::Args)]
@@ -146,21 +148,24 @@ pub(crate) fn run(
     let request = request::read(args, config, &engine)?;
     match question {
         Some(question) => call::run(question, &request.build, &engine, output),
-        None => build(args, &request, mode, &engine, output),
+        None => run_build(args, &request, mode, &engine, output),
     }
 }
 
-fn build(
+fn run_build(
     args: &Args,
     request: &request::Request,
     mode: Mode,
     engine: &Engine,
     output: &mut Output,
 ) -> Result<u8, Failure> {
+    let cancel = Cancel::new();
+    let interrupt = Interrupt::watch(&cancel)
+        .map_err(|err| Failure::new(1, format!("cannot watch for signals: {err}")))?;
     let progress = Progress::start(mode, output.colors());
-    let result = solve(engine, &request.build, &progress);
+    let result = engine.build(&request.build, progress.sink(), &cancel);
     let summary = progress.finish();
-    let result = result.map_err(|error| failure(&error, &summary))?;
+    let result = result.map_err(|error| failure(&error, &summary, interrupt.happened(), output))?;
     summary.warn(output);
     if let Some(path) = &args.iidfile {
         fs::write(path, result.image.to_string()).at("write", path)?;
@@ -171,18 +176,36 @@ fn build(
     Ok(0)
 }
 
-fn solve(
-    _engine: &Engine,
-    _request: &BuildRequest,
-    _progress: &Progress,
-) -> Result<BuildResult, Error> {
-    Err(Error::Unsupported("no builds yet".to_owned()))
-}
-
 /// A failed build in BuildKit's words: the log of the step that failed, its
 /// place in the Dockerfile, and why.
-fn failure(error: &Error, summary: &Summary) -> Failure {
-    let failure = Failure::build(error).with_excerpt(summary.failed_log());
+fn failure(error: &Error, summary: &Summary, interrupted: bool, output: &Output) -> Failure {
+    /// 128 and SIGINT, as a shell reports it.
+    const INTERRUPTED: u8 = 130;
+    let Error::Build(error) = error else {
+        return Failure::build(error);
+    };
+    if interrupted || matches!(error, build::Error::Canceled) {
+        return Failure::build("Canceled: context canceled").with_code(INTERRUPTED);
+    }
+    let mut excerpt = summary.failed_log();
+    let mut hint = None;
+    if let Some((source, diagnostics)) = error.place() {
+        let (name, text) = (source.name.as_str(), &*source.text);
+        if let (build::Error::Step { .. }, [step]) = (error, diagnostics.as_slice()) {
+            // The message stands below with its code; the place is the whole instruction.
+            excerpt.push_str(&excerpt::marked(name, text, step.span));
+            hint.clone_from(&step.hint);
+        } else {
+            let shown = excerpt::diagnostics(name, text, &diagnostics, output.colors());
+            excerpt.push_str(&shown);
+        }
+    }
+    let text = error.to_string();
+    let why = text.strip_prefix("failed to solve: ").unwrap_or(&text);
+    let mut failure = Failure::build(why).with_excerpt(excerpt);
+    if let Some(hint) = hint {
+        failure = failure.with_hint(hint);
+    }
     match std::error::Error::source(error) {
         Some(source) => failure.because(source),
         None => failure,

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rbuild::build::{BuildRequest, ContextSource, DockerfileSource, RunNetwork};
@@ -66,6 +66,10 @@ pub(super) fn read(args: &Args, config: &Config, engine: &Engine) -> Result<Requ
     build.dockerfile = match args.file.as_deref() {
         None => DockerfileSource::Default,
         Some("-") => DockerfileSource::Text(dockerfile_text()?),
+        // With an archive as context, the path is one inside of it.
+        Some(path) if !matches!(build.context, ContextSource::Directory(_)) => {
+            DockerfileSource::Path(PathBuf::from(path))
+        }
         Some(path) => DockerfileSource::Path(config.working_directory.join(path)),
     };
     build.tags = tags(&args.tag)?;
