@@ -9,6 +9,7 @@ mod attributes;
 mod chain;
 mod collect;
 mod pipe;
+mod same;
 mod tree;
 mod view;
 
@@ -21,6 +22,7 @@ pub use active::Active;
 pub use chain::{ChainError, ensure_chain};
 pub use collect::collect;
 pub(crate) use pipe::pipe;
+pub use same::same_content;
 pub use tree::{tree_bytes, tree_digest};
 pub use view::View;
 
