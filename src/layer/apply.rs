@@ -116,7 +116,9 @@ impl<'a> Target<'a> {
 
     fn apply_root(&mut self, entry: &Entry) -> Result<(), UnpackError> {
         if !entry.is_directory() {
-            return Err(refuse(entry, "it would replace the root"));
+            // Some archives begin with a nameless entry of another kind; nothing
+            // can replace the root, so it says nothing.
+            return Ok(());
         }
         self.leave()?;
         attributes::to_open(self.root.as_fd(), entry).at("change", self.path)?;
