@@ -121,7 +121,7 @@ impl Attached {
     ///
     /// # Errors
     /// [`Error::ShimLost`] when the connection ended without an end of the program.
-    pub fn next(&mut self) -> Result<Option<Event>, Error> {
+    pub fn event(&mut self) -> Result<Option<Event>, Error> {
         loop {
             let tell = match protocol::receive(self.socket.as_fd(), RecvFlags::DONTWAIT) {
                 Ok(packet) => Tell::decode(packet),
@@ -151,7 +151,7 @@ impl Attached {
     ) -> Result<Option<i32>, Error> {
         let until = limit.map(|limit| std::time::Instant::now() + limit);
         loop {
-            while let Some(event) = self.next()? {
+            while let Some(event) = self.event()? {
                 if let Event::Exited(code) = event {
                     return Ok(Some(code));
                 }

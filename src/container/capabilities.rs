@@ -78,7 +78,7 @@ pub(super) fn kept(add: &[String], drop: &[String], privileged: bool) -> Result<
     let mut kept = match (privileged, &add, &drop) {
         (true, ..) => return Ok(bytes(all())),
         (_, Named::All, Named::Some(_)) => all(),
-        (_, Named::All, Named::All) | (_, Named::Some(_), Named::All) => Vec::new(),
+        (_, Named::All | Named::Some(_), Named::All) => Vec::new(),
         (_, Named::Some(_), Named::Some(_)) => {
             DEFAULT.iter().filter_map(|name| number(name)).collect()
         }

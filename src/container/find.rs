@@ -28,8 +28,8 @@ pub fn rename(store: &Store, text: &str, name: &str) -> Result<(), Error> {
             "Renaming a container with the same name as its current name".to_owned(),
         ));
     }
-    match store.container_rename(&row.id, name)? {
-        true => Ok(()),
-        false => Err(Error::NotFound(text.to_owned())),
+    if store.container_rename(&row.id, name)? {
+        return Ok(());
     }
+    Err(Error::NotFound(text.to_owned()))
 }

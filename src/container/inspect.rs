@@ -1,5 +1,7 @@
 //! A container as Docker's `inspect` shows it.
 
+use std::ops::RangeInclusive;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -253,14 +255,20 @@ fn port_bindings(request: &Request) -> Value {
         let key = format!("{}/{}", port.container_port, port.protocol);
         let binding = json!({
             "HostIp": port.host.map(|host| host.to_string()).unwrap_or_default(),
-            "HostPort": port.host_port.map(|ports| match ports.start() == ports.end() {
-                true => ports.start().to_string(),
-                false => format!("{}-{}", ports.start(), ports.end()),
-            }).unwrap_or_default(),
+            "HostPort": port.host_port.as_ref().map(range).unwrap_or_default(),
         });
         push(&mut bindings, key, binding);
     }
     Value::Object(bindings)
+}
+
+/// `80` or `80-82`.
+fn range(ports: &RangeInclusive<u16>) -> String {
+    let (first, last) = (ports.start(), ports.end());
+    if first == last {
+        return first.to_string();
+    }
+    format!("{first}-{last}")
 }
 
 fn push(map: &mut Map<String, Value>, key: String, value: Value) {

@@ -211,11 +211,11 @@ impl Conditions {
         });
         let (before, since) = (made("before")?, made("since")?);
         Ok(Self {
+            by_key,
             names,
             ancestors,
             before,
             since,
-            by_key,
         })
     }
 

@@ -81,9 +81,10 @@ pub fn logs(
     let row = find(store, text)?;
     let dir = Dir::new(store.paths(), &row.id);
     // Connected before the first look, so that no line falls between the two.
-    let watch = match options.follow {
-        true => Watch::new(&dir)?,
-        false => None,
+    let watch = if options.follow {
+        Watch::new(&dir)?
+    } else {
+        None
     };
     let path = dir.log();
     let mut file = match File::open(&path) {

@@ -4,6 +4,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use serde::Deserialize;
 
 use super::Error;
+use crate::oci::Digest;
 
 /// Moby's two lists, `internal/namesgenerator/names-generator.go` (Apache-2.0).
 const LISTS: &str = include_str!("names.json");
@@ -56,10 +57,7 @@ pub(super) fn check(name: &str) -> Result<(), Error> {
 /// over, because a host name of digits alone is taken for an address.
 pub(super) fn new_id() -> String {
     loop {
-        let id: String = random::<32>()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let id = Digest::from_raw(random()).hex();
         if !id[..12].bytes().all(|byte| byte.is_ascii_digit()) {
             return id;
         }

@@ -44,7 +44,7 @@ pub(super) fn exposed(text: &str) -> Vec<(u16, String)> {
 
 /// Docker's PORTS column: `0.0.0.0:8000-8002->80-82/tcp, [::]:53->53/udp, 443/tcp`.
 pub(super) fn render(forwards: &[PortForward], expose: &[String]) -> String {
-    let mut groups: BTreeMap<(String, Option<IpAddr>), Vec<(u16, u16)>> = BTreeMap::new();
+    let mut groups: BTreeMap<_, Vec<(u16, u16)>> = BTreeMap::new();
     for forward in forwards {
         let key = (forward.protocol.clone(), Some(forward.host));
         let pair = (forward.container_port, forward.host_port);
@@ -91,9 +91,11 @@ fn runs(pairs: &[(u16, u16)]) -> Vec<((u16, u16), (u16, u16))> {
 }
 
 fn show(host: Option<IpAddr>, protocol: &str, (first, last): ((u16, u16), (u16, u16))) -> String {
-    let range = |first: u16, last: u16| match first == last {
-        true => first.to_string(),
-        false => format!("{first}-{last}"),
+    let range = |first: u16, last: u16| {
+        if first == last {
+            return first.to_string();
+        }
+        format!("{first}-{last}")
     };
     let container = range(first.0, last.0);
     match host {

@@ -144,7 +144,7 @@ impl Ask {
     }
 
     /// What a packet says; `None` for the end of the connection.
-    pub(super) fn decode(packet: Vec<u8>) -> io::Result<Option<Self>> {
+    pub(super) fn decode(packet: &[u8]) -> io::Result<Option<Self>> {
         let Some((kind, body)) = packet.split_first() else {
             return Ok(None);
         };
@@ -234,7 +234,7 @@ pub(super) fn receive(socket: BorrowedFd<'_>, flags: RecvFlags) -> io::Result<Ve
     if length > MESSAGE_LIMIT {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    let mut packet = Vec::with_capacity(length);
+    let mut packet = Vec::with_capacity(length.max(1));
     let space = || rustix::net::recv(socket, spare_capacity(&mut packet), flags);
     retry(space)?;
     Ok(packet)
@@ -278,7 +278,7 @@ mod tests {
         let bytes = vec![7; CHUNK];
         ask(&ours, &Ask::Stdin(bytes.clone())).unwrap();
         ask(&ours, &Ask::Resize(3, 4)).unwrap();
-        let next = || Ask::decode(receive(theirs.as_fd(), RecvFlags::empty()).unwrap()).unwrap();
+        let next = || Ask::decode(&receive(theirs.as_fd(), RecvFlags::empty()).unwrap()).unwrap();
         assert!(matches!(next(), Some(Ask::Stdin(got)) if got == bytes));
         assert!(matches!(next(), Some(Ask::Resize(3, 4))));
         // One message stays unread on their side: the end must still be heard in order.
@@ -295,9 +295,9 @@ mod tests {
 
     #[test]
     fn foreign_packets_are_refused() {
-        assert!(Ask::decode(b"?".to_vec()).is_err());
-        assert!(Ask::decode(b"K\"x\"".to_vec()).is_err());
+        assert!(Ask::decode(b"?").is_err());
+        assert!(Ask::decode(b"K\"x\"").is_err());
         assert!(Tell::decode(b"S".to_vec()).is_err());
-        assert!(Ask::decode(Vec::new()).unwrap().is_none());
+        assert!(Ask::decode(b"").unwrap().is_none());
     }
 }

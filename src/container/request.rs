@@ -328,32 +328,10 @@ impl Request {
             ));
         }
         for option in &self.security_opt {
-            self.check_security_option(option)?;
+            check_security_option(option)?;
         }
         self.check_sysctls()?;
         self.check_mounts()
-    }
-
-    fn check_security_option(&self, option: &str) -> Result<(), Error> {
-        let known = matches!(
-            option,
-            "no-new-privileges"
-                | "no-new-privileges:true"
-                | "no-new-privileges=true"
-                | "no-new-privileges:false"
-                | "no-new-privileges=false"
-                | "seccomp=unconfined"
-                | "seccomp:unconfined"
-                | "seccomp=builtin"
-                | "systempaths=unconfined"
-        ) || option.starts_with("apparmor")
-            || option.starts_with("label");
-        if known {
-            return Ok(());
-        }
-        Err(Error::Invalid(format!(
-            "invalid --security-opt: \"{option}\""
-        )))
     }
 
     /// Whether a security option is set.
@@ -438,6 +416,28 @@ impl Request {
             pids: self.pids_limit,
         }
     }
+}
+
+fn check_security_option(option: &str) -> Result<(), Error> {
+    let known = matches!(
+        option,
+        "no-new-privileges"
+            | "no-new-privileges:true"
+            | "no-new-privileges=true"
+            | "no-new-privileges:false"
+            | "no-new-privileges=false"
+            | "seccomp=unconfined"
+            | "seccomp:unconfined"
+            | "seccomp=builtin"
+            | "systempaths=unconfined"
+    ) || option.starts_with("apparmor")
+        || option.starts_with("label");
+    if known {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!(
+        "invalid --security-opt: \"{option}\""
+    )))
 }
 
 /// Puts a variable into a list, over one of the same name. A bare name takes the variable away.

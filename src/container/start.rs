@@ -11,7 +11,7 @@ use super::dir::Dir;
 use super::protocol::{self, Ask, StartOrder, Streams, Tell};
 use super::request::{NetworkMode, Request};
 use super::{Error, find, shim, socket};
-use crate::fs::{PathError, Root};
+use crate::fs::Root;
 use crate::oci::passwd::{Account, Users};
 use crate::snapshot::{self, View};
 use crate::store::{ContainerRow, Store};
@@ -127,7 +127,7 @@ pub(super) fn users(store: &Store, row: &ContainerRow, dir: &Dir) -> Result<User
     let own = Root::open(&dir.path("fs"))?;
     let read = |path: &str| -> Result<Vec<u8>, Error> {
         let path = view.resolve(Path::new(path), true)?;
-        if let Some(bytes) = read_own(&own, &path)? {
+        if let Some(bytes) = read_own(&own, &path) {
             return Ok(bytes);
         }
         Ok(view.read(&path, FILE_LIMIT)?.unwrap_or_default())
@@ -137,18 +137,15 @@ pub(super) fn users(store: &Store, row: &ContainerRow, dir: &Dir) -> Result<User
 
 /// A regular file of the container's own layer; whiteouts and what the container
 /// may have put in its place count as none.
-fn read_own(own: &Root, path: &Path) -> Result<Option<Vec<u8>>, PathError> {
+fn read_own(own: &Root, path: &Path) -> Option<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
-    let Ok(fd) = own.open_at(path, flags, Mode::empty()) else {
-        return Ok(None);
-    };
-    let file = File::from(fd);
+    let file = File::from(own.open_at(path, flags, Mode::empty()).ok()?);
     if !file.metadata().is_ok_and(|meta| meta.is_file()) {
-        return Ok(None);
+        return None;
     }
     let mut bytes = Vec::new();
     let read = file.take(FILE_LIMIT).read_to_end(&mut bytes);
-    Ok(read.is_ok().then_some(bytes))
+    read.is_ok().then_some(bytes)
 }
 
 impl From<protocol::Refusal> for Error {

@@ -5,10 +5,10 @@ use super::quote::quote;
 
 /// One line for each node.
 pub(super) fn dump(nodes: &[Node]) -> String {
-    nodes
+    let lines = nodes
         .iter()
-        .map(|node| format!("({})\n", expression(node)))
-        .collect()
+        .map(|node| ["(", &expression(node), ")\n"].concat());
+    lines.collect()
 }
 
 fn expression(node: &Node) -> String {
@@ -19,10 +19,10 @@ fn expression(node: &Node) -> String {
             .iter()
             .map(|flag| quote(&flag.word.text))
             .collect();
-        text.push_str(&format!(" [{}]", flags.join(" ")));
+        text.extend([" [", &flags.join(" "), "]"]);
     }
     if let Some(child) = &node.child {
-        text.push_str(&format!(" ({})", expression(child)));
+        text.extend([" (", &expression(child), ")"]);
     }
     for word in &node.args {
         text.push(' ');

@@ -131,7 +131,7 @@ fn url(scheme: &str, rest: &str) -> Option<Parts> {
         return None;
     }
     // Any web address could be a file: only this suffix makes it a repository.
-    if matches!(scheme, "http" | "https") && !path.ends_with(".git") {
+    if matches!(scheme, "http" | "https") && path.strip_suffix(".git").is_none() {
         return None;
     }
     Some(Parts {
@@ -232,9 +232,12 @@ impl GitReference {
         if tag.is_some() && branch.is_some() {
             return Err("branch conflicts with tag".to_owned());
         }
-        let full = |name: String, prefix: &str| match name.starts_with(prefix) {
-            true => name,
-            false => format!("{prefix}{name}"),
+        let full = |name: String, prefix: &str| {
+            if name.starts_with(prefix) {
+                name
+            } else {
+                format!("{prefix}{name}")
+            }
         };
         if let Some(tag) = tag {
             agree("ref", &mut self.reference, full(tag, "refs/tags/"))?;

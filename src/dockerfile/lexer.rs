@@ -368,8 +368,8 @@ fn bounded(result: &str, more: &str) -> Result<()> {
 #[derive(Default)]
 struct Words {
     is_wanted: bool,
-    words: Vec<String>,
-    word: String,
+    done: Vec<String>,
+    current: String,
 }
 
 impl Words {
@@ -379,9 +379,9 @@ impl Words {
             return;
         }
         if !char.is_whitespace() {
-            self.word.push(char);
-        } else if !self.word.is_empty() {
-            self.words.push(std::mem::take(&mut self.word));
+            self.current.push(char);
+        } else if !self.current.is_empty() {
+            self.done.push(std::mem::take(&mut self.current));
         }
     }
 
@@ -394,20 +394,20 @@ impl Words {
     /// A character that is part of a word, whatever it is.
     fn push_escaped(&mut self, char: char) {
         if self.is_wanted {
-            self.word.push(char);
+            self.current.push(char);
         }
     }
 
     fn push_whole(&mut self, text: &str) {
         if self.is_wanted {
-            self.word.push_str(text);
+            self.current.push_str(text);
         }
     }
 
     fn finish(mut self) -> Vec<String> {
-        if !self.word.is_empty() {
-            self.words.push(self.word);
+        if !self.current.is_empty() {
+            self.done.push(self.current);
         }
-        self.words
+        self.done
     }
 }

@@ -15,15 +15,15 @@ use super::{CheckOptions, Diagnostic, Level, quote};
 
 /// Runs the checks, as the `check` directive of the file wants them. One that
 /// cannot be read counts as none: who runs the build refuses it.
-pub fn lint(file: &Dockerfile, text: &str) -> Vec<Diagnostic> {
+pub fn lint(file: &Dockerfile) -> Vec<Diagnostic> {
     let directive = file.check.as_ref().map_or("", |check| check.value.as_str());
     let options = CheckOptions::read(directive).unwrap_or_default();
-    lint_with(file, text, &options)
+    lint_with(file, &options)
 }
 
 /// Runs the checks that the options want. Comments above an instruction may
 /// add to them.
-pub fn lint_with(file: &Dockerfile, _text: &str, options: &CheckOptions) -> Vec<Diagnostic> {
+pub fn lint_with(file: &Dockerfile, options: &CheckOptions) -> Vec<Diagnostic> {
     let mut lint = Lint {
         options,
         found: Vec::new(),

@@ -2,11 +2,22 @@
 //!
 //! In: the text of a Dockerfile. Out: [`Parsed`], a tree as far as it could be
 //! read and all diagnostics, not the first. Variables are left as written:
-//! [`expand`] works on one word against a given scope when the plan is made.
+//! [`expand()`] works on one word against a given scope when the plan is made.
+//!
+//! The parser has two levels, as BuildKit's has: lines to nodes (`lines`,
+//! `words`, `json`, `heredoc`, `node`), then nodes to typed instructions
+//! (`flags`, `typed`, `command`, `copy`). Beside it stand the small languages
+//! that words are written in ([`mount_options`], [`exposed_ports`],
+//! [`git_reference`], [`signal_number`]) and the checks that need nothing but
+//! the file ([`lint()`]).
+//!
+//! Every input is hostile: recursion, the length of a line, the size of an
+//! expansion and the number of errors are bounded.
 //!
 //! Source: Dockerfile reference, syntax 1.26, as BuildKit 0.32 reads it.
 
 mod check;
+mod command;
 mod copy;
 mod directives;
 #[cfg(test)]

@@ -184,7 +184,7 @@ impl<'t> Reader<'t> {
                 }
             }
         };
-        node.text = line.text().to_owned();
+        line.text().clone_into(&mut node.text);
         node.head = head;
         node.span = head;
         node.lines = (first.number, last.number);
@@ -209,7 +209,7 @@ impl<'t> Reader<'t> {
             return (line, last, has_gap);
         };
         line.push(part, start);
-        while let Some(next) = self.lines.next() {
+        for next in self.lines.by_ref() {
             last = next;
             let content = next.content();
             if is_comment(content) {
@@ -295,14 +295,10 @@ fn arguments(
     }
     match node.name.text.to_ascii_lowercase().as_str() {
         "add" | "copy" | "volume" => {
-            if !json_words(node, rest)? {
-                node.args = split_blank(rest);
-            }
+            node.args = json_words(node, rest)?.unwrap_or_else(|| split_blank(rest));
         }
         "cmd" | "entrypoint" | "run" | "shell" => {
-            if !json_words(node, rest)? {
-                node.args = vec![rest.word()];
-            }
+            node.args = json_words(node, rest)?.unwrap_or_else(|| vec![rest.word()]);
         }
         "expose" | "from" => node.args = split_blank(rest),
         "maintainer" | "stopsignal" | "user" | "workdir" => node.args = vec![rest.word()],
@@ -323,23 +319,25 @@ fn arguments(
     Ok(())
 }
 
-/// Reads the words of a JSON array into the node. False when there is none.
-fn json_words(node: &mut Node, rest: Slice<'_>) -> Result<bool, Diagnostic> {
-    match json::array(rest.text()) {
-        Array::Strings(strings) => {
-            node.args.extend(strings.into_iter().map(|(text, range)| {
-                let span = rest.part(range.start, range.end).span();
-                Word { text, span }
-            }));
-            node.json = true;
-            Ok(true)
+/// The words of a JSON array, which the node is told that it has; `None` when
+/// the text is no array.
+fn json_words(node: &mut Node, rest: Slice<'_>) -> Result<Option<Vec<Word>>, Diagnostic> {
+    let strings = match json::array(rest.text()) {
+        Array::Strings(strings) => strings,
+        Array::Other => return Ok(None),
+        Array::Mixed => {
+            return Err(error(
+                rest.span(),
+                "when using JSON array syntax, arrays must be comprised of strings only",
+            ));
         }
-        Array::Mixed => Err(error(
-            rest.span(),
-            "when using JSON array syntax, arrays must be comprised of strings only",
-        )),
-        Array::Other => Ok(false),
-    }
+    };
+    node.json = true;
+    let word = |(text, range): (String, std::ops::Range<usize>)| Word {
+        text,
+        span: rest.part(range.start, range.end).span(),
+    };
+    Ok(Some(strings.into_iter().map(word).collect()))
 }
 
 fn pairs(node: &Node, rest: Slice<'_>, escape: char) -> Result<Vec<Word>, Diagnostic> {
@@ -390,8 +388,9 @@ fn healthcheck(node: &mut Node, rest: Slice<'_>) -> Result<(), Diagnostic> {
     let end = text.find(char::is_whitespace).unwrap_or(text.len());
     node.args.push(rest.part(0, end).word());
     let command = rest.after(end).trim();
-    if !command.text().is_empty() && !json_words(node, command)? {
-        node.args.push(command.word());
+    if !command.text().is_empty() {
+        let words = json_words(node, command)?.unwrap_or_else(|| vec![command.word()]);
+        node.args.extend(words);
     }
     Ok(())
 }

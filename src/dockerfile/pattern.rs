@@ -5,7 +5,6 @@
 //! cross a line break.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 
 use regex::{NoExpand, Regex, RegexBuilder};
 
@@ -80,7 +79,8 @@ impl<'p> Pattern<'p> {
         max_bytes: usize,
     ) -> Result<String> {
         let regex = self.compile(self.tokens.iter(), false, true)?;
-        let limit = if all { 0 } else { 1 };
+        // To `replacen`, 0 is no limit.
+        let limit = usize::from(!all);
         let matches = regex
             .find_iter(&value)
             .take(if all { usize::MAX } else { 1 });
@@ -108,7 +108,7 @@ impl<'p> Pattern<'p> {
                 Token::One => source.push('.'),
                 Token::Char(char) => {
                     // A code point escape needs no list of special characters.
-                    let _ = write!(source, "\\x{{{:x}}}", u32::from(*char));
+                    source.extend(char.escape_unicode());
                 }
             }
         }

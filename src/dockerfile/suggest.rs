@@ -37,24 +37,30 @@ fn nearest(word: &str, options: impl Iterator<Item = String>) -> Option<String> 
     nearest
 }
 
-/// How many characters must be added, removed or replaced; at least `limit`
-/// where that many would not do.
+/// How many characters must be added, removed, replaced or swapped with the
+/// next; at least `limit` where that many would not do.
 fn distance(a: &str, b: &str, limit: usize) -> usize {
     // Words from a file may be of any length, and the table has the product
     // of both.
     if a.len().abs_diff(b.len()) >= limit * 4 {
         return limit;
     }
+    let a: Vec<char> = a.chars().collect();
     let b: Vec<char> = b.chars().collect();
+    let mut before = Vec::new();
     let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, left) in a.chars().enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, right) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(left != *right);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+    for i in 0..a.len() {
+        let mut next = vec![i + 1];
+        for j in 0..b.len() {
+            let replaced = row[j] + usize::from(a[i] != b[j]);
+            let mut least = replaced.min(row[j + 1] + 1).min(next[j] + 1);
+            if i > 0 && j > 0 && a[i] == b[j - 1] && a[i - 1] == b[j] {
+                let swapped: &Vec<usize> = &before;
+                least = least.min(swapped[j - 1] + 1);
+            }
+            next.push(least);
         }
+        before = std::mem::replace(&mut row, next);
     }
     row[b.len()]
 }
@@ -67,6 +73,7 @@ mod tests {
     fn closest_option_in_the_case_of_the_word() {
         let options = ["RUN", "ENV", "ENTRYPOINT"];
         assert_eq!(closest("RNU", &options).as_deref(), Some("RUN"));
+        assert_eq!(closest("RNU", &["ENV", "RUN"]).as_deref(), Some("RUN"));
         assert_eq!(closest("rnu", &options).as_deref(), Some("run"));
         assert_eq!(
             closest("Entrypont", &options).as_deref(),

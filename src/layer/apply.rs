@@ -141,7 +141,10 @@ impl<'a> Target<'a> {
             self.leave()?;
             let found = self.tree().resolve(parent, Missing::Make)?;
             let Found::Here(fd) = found else {
-                unreachable!("a missing directory was asked to be made");
+                return Err(UnpackError::Entry {
+                    path: parent.to_owned(),
+                    why: "it cannot be made",
+                });
             };
             let mtime = attributes::mtime(fd.as_fd()).at("read", self.path.join(parent))?;
             self.current = Some(Current {
@@ -339,12 +342,11 @@ impl<'a> Target<'a> {
             return Err(refuse(entry, "it links to itself"));
         }
         let path = self.path.join(&entry.path);
-        let from = match self.link_source(entry, target_parent, target_name)? {
-            Some(from) => from,
-            None => {
-                self.copy_up(entry, target, tar)?;
-                self.dir().try_clone_to_owned().at("open", &path)?
-            }
+        let from = if let Some(from) = self.link_source(entry, target_parent, target_name)? {
+            from
+        } else {
+            self.copy_up(entry, target, tar)?;
+            self.dir().try_clone_to_owned().at("open", &path)?
         };
         self.enter(parent)?;
         let dir = self.dir();

@@ -15,15 +15,15 @@ use tar::Header;
 
 use super::header::BLOCK;
 use super::records::Records;
+use super::stream::{Stream, damaged, signed, unsigned};
 use super::{Entry, EntryKind, Limits, UnpackError, Unpacked};
-use crate::oci::{DiffId, Hasher};
 
-/// Bytes read from the source at once.
-const BUFFER: usize = 256 << 10;
 /// Longest body of a PAX header or GNU long name.
 const EXTENSION: u64 = 1 << 20;
 /// Most extension headers before one member.
 const EXTENSIONS: u32 = 8;
+/// Why a sparse file is refused.
+const SPARSE: &str = "sparse files are not supported";
 
 /// Reads a plain tar, hashing every byte up to the end of the stream.
 ///
@@ -116,8 +116,8 @@ impl<'a> TarReader<'a> {
             self.stream.consume(count);
         }
         Ok(Unpacked {
-            diff_id: DiffId(self.stream.hasher.finish()),
-            size: self.stream.size,
+            size: self.stream.size(),
+            diff_id: self.stream.diff_id(),
             entries: self.entries,
             opaque_root: false,
         })
@@ -141,10 +141,10 @@ impl<'a> TarReader<'a> {
             return Ok(false);
         }
         if block.iter().all(|&byte| byte == 0) {
-            return match self.stream.read_block(block)? && block.iter().any(|&byte| byte != 0) {
-                true => Err(damaged("a header follows a block of zeros")),
-                false => Ok(false),
-            };
+            if self.stream.read_block(block)? && block.iter().any(|&byte| byte != 0) {
+                return Err(damaged("a header follows a block of zeros"));
+            }
+            return Ok(false);
         }
         if !has_good_checksum(block) {
             return Err(damaged("a header's checksum is wrong"));
@@ -210,7 +210,7 @@ impl<'a> TarReader<'a> {
             why,
         };
         if records.is_sparse() {
-            return Err(refuse("sparse files are not supported"));
+            return Err(refuse(SPARSE));
         }
         let path = self.clean(&raw_path)?;
         let link = records.get("linkpath").map(<[u8]>::to_vec);
@@ -248,20 +248,11 @@ impl<'a> TarReader<'a> {
                 content: None,
             },
             b'1' => EntryKind::HardLink(self.clean(&link)?),
-            b'2' if link.is_empty() => return Err(refuse("a symbolic link to nothing")),
-            b'2' if link.contains(&0) => return Err(refuse("its target contains a NUL")),
-            b'2' => EntryKind::Symlink(PathBuf::from(OsString::from_vec(link))),
-            b'3' => {
-                let (major, minor) = device(header)?;
-                EntryKind::CharDevice { major, minor }
-            }
-            b'4' => {
-                let (major, minor) = device(header)?;
-                EntryKind::BlockDevice { major, minor }
-            }
+            b'2' => EntryKind::Symlink(link_target(link).map_err(refuse)?),
             b'5' | b'D' => EntryKind::Directory { opaque: false },
             b'6' => EntryKind::Fifo,
-            b'S' => return Err(refuse("sparse files are not supported")),
+            kind @ (b'3' | b'4') => device(kind, header)?,
+            b'S' => return Err(refuse(SPARSE)),
             _ => return Err(refuse("its kind is unknown")),
         };
         // Other kinds have no content, whatever their size says; but GNU's `D`
@@ -364,77 +355,6 @@ impl BufRead for TarReader<'_> {
     }
 }
 
-/// The source in large pieces, hashed as they come.
-struct Stream<'a> {
-    source: &'a mut dyn Read,
-    hasher: Hasher,
-    buffer: Box<[u8]>,
-    start: usize,
-    end: usize,
-    size: u64,
-}
-
-impl std::fmt::Debug for Stream<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Stream")
-            .field("size", &self.size)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<'a> Stream<'a> {
-    fn new(source: &'a mut dyn Read) -> Self {
-        Self {
-            source,
-            hasher: Hasher::new(),
-            buffer: vec![0; BUFFER].into_boxed_slice(),
-            start: 0,
-            end: 0,
-            size: 0,
-        }
-    }
-
-    /// What is at hand, at least one byte unless the source has ended.
-    fn fill(&mut self) -> io::Result<&[u8]> {
-        while self.start == self.end {
-            match self.source.read(&mut self.buffer) {
-                Ok(count) => {
-                    self.hasher.update(&self.buffer[..count]);
-                    self.size += count as u64;
-                    (self.start, self.end) = (0, count);
-                    break;
-                }
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                Err(err) => return Err(err),
-            }
-        }
-        Ok(&self.buffer[self.start..self.end])
-    }
-
-    fn consume(&mut self, count: usize) {
-        self.start += count;
-    }
-
-    /// Reads a block; whether there was one before the end.
-    fn read_block(&mut self, block: &mut [u8; BLOCK]) -> Result<bool, UnpackError> {
-        let mut filled = 0;
-        while filled < BLOCK {
-            let bytes = self.fill().map_err(UnpackError::Damaged)?;
-            let count = bytes.len().min(BLOCK - filled);
-            if count == 0 {
-                return match filled {
-                    0 => Ok(false),
-                    _ => Err(UnpackError::Damaged(io::ErrorKind::UnexpectedEof.into())),
-                };
-            }
-            block[filled..filled + count].copy_from_slice(&bytes[..count]);
-            self.consume(count);
-            filled += count;
-        }
-        Ok(true)
-    }
-}
-
 fn has_good_checksum(block: &[u8; BLOCK]) -> bool {
     let Ok(want) = signed(&block[148..156]) else {
         return false;
@@ -457,7 +377,15 @@ fn has_good_checksum(block: &[u8; BLOCK]) -> bool {
                 .sum::<i64>()
 }
 
-fn device(header: &Header) -> Result<(u32, u32), UnpackError> {
+fn link_target(link: Vec<u8>) -> Result<PathBuf, &'static str> {
+    match &link[..] {
+        [] => Err("a symbolic link to nothing"),
+        bytes if bytes.contains(&0) => Err("its target contains a NUL"),
+        _ => Ok(PathBuf::from(OsString::from_vec(link))),
+    }
+}
+
+fn device(kind: u8, header: &Header) -> Result<EntryKind, UnpackError> {
     let (major, minor) = match (header.as_ustar(), header.as_gnu()) {
         (Some(ustar), _) => (&ustar.dev_major, &ustar.dev_minor),
         (_, Some(gnu)) => (&gnu.dev_major, &gnu.dev_minor),
@@ -466,39 +394,9 @@ fn device(header: &Header) -> Result<(u32, u32), UnpackError> {
     let number = |field| {
         u32::try_from(unsigned(field)?).map_err(|_| damaged("a device number is out of range"))
     };
-    Ok((number(major)?, number(minor)?))
-}
-
-fn unsigned(field: &[u8]) -> Result<u64, UnpackError> {
-    u64::try_from(signed(field)?).map_err(|_| damaged("a number is negative"))
-}
-
-/// A number in octal digits, or in GNU's base 256.
-fn signed(field: &[u8]) -> Result<i64, UnpackError> {
-    let wrong = || damaged("a number is malformed");
-    match field {
-        [first, rest @ ..] if first & 0x80 != 0 => {
-            // Seven bits of the first byte count, the highest of them as the sign.
-            let first = i64::from((first << 1).cast_signed() >> 1);
-            rest.iter().try_fold(first, |number, &byte| {
-                number
-                    .checked_mul(256)
-                    .and_then(|number| number.checked_add(i64::from(byte)))
-                    .ok_or_else(wrong)
-            })
-        }
-        _ => {
-            let end = field.iter().position(|&byte| byte == 0);
-            let digits = field[..end.unwrap_or(field.len())].trim_ascii();
-            digits.iter().try_fold(0_i64, |number, &digit| match digit {
-                b'0'..=b'7' => Ok(number << 3 | i64::from(digit - b'0')),
-                _ => Err(wrong()),
-            })
-        }
-    }
-}
-
-/// An archive that breaks the format.
-fn damaged(why: &'static str) -> UnpackError {
-    UnpackError::Damaged(io::Error::new(io::ErrorKind::InvalidData, why))
+    let (major, minor) = (number(major)?, number(minor)?);
+    Ok(match kind {
+        b'3' => EntryKind::CharDevice { major, minor },
+        _ => EntryKind::BlockDevice { major, minor },
+    })
 }

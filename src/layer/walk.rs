@@ -14,6 +14,9 @@ use super::xattr::{Found, Holder, Reader};
 use super::{Entry, EntryKind};
 use crate::fs::{At, Descent, PathError};
 
+/// What [`walk_tree`] calls for an entry; a regular file comes opened.
+pub type Visit<'a, E> = dyn FnMut(&Entry, Option<&File>) -> Result<(), E> + 'a;
+
 /// Calls `visit` for every entry of the layer directory `dir`, which is in
 /// overlayfs spelling, in the order of its tar: depth first, the names of one
 /// directory sorted by their bytes, a directory before its content. A regular
@@ -23,10 +26,7 @@ use crate::fs::{At, Descent, PathError};
 /// A further link to a file of the layer that was visited already is a
 /// [`EntryKind::HardLink`] to its first path. Sockets are left out. The digest of
 /// a file's content is not known here.
-pub fn walk_tree<E: From<PathError>>(
-    dir: &Path,
-    visit: &mut dyn FnMut(&Entry, Option<&File>) -> Result<(), E>,
-) -> Result<(), E> {
+pub fn walk_tree<E: From<PathError>>(dir: &Path, visit: &mut Visit<'_, E>) -> Result<(), E> {
     let root = rustix::fs::open(
         dir,
         OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,

@@ -329,7 +329,14 @@ fn check(path: &Path) -> Result<(), i32> {
 
 /// Waits for the program and reports its end.
 fn watch(socket: &UnixStream, pid: i32, warnings: Vec<String>) -> Result<(), Failure> {
-    channel::send(socket, &Report::Started { pid, warnings }, &[]).during("report the start")?;
+    // Opened here: once this process has waited, the number may mean another one.
+    let process = Pid::from_raw(pid).ok_or(rustix::io::Errno::SRCH);
+    let process = process
+        .and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()))
+        .during("watch the program")?;
+    let started = Report::Started { pid, warnings };
+    channel::send(socket, &started, &[process.as_fd()]).during("report the start")?;
+    drop(process);
     let status = wait(pid).during("wait for the program")?;
     let report = Report::Ended {
         code: status.exit_status(),

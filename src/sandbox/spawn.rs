@@ -1,12 +1,12 @@
 //! Parent side: start, wait, kill.
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::Child;
 use std::sync::Arc;
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Signal, pidfd_send_signal};
 
 use super::channel::{self, Order, Report};
 use super::{INIT_ARGV0, Seccomp, Spec, seccomp};
@@ -147,6 +147,13 @@ impl Running {
     }
 }
 
+impl AsFd for Running {
+    /// The first process; it can be read from when that has ended.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.killer.process.as_fd()
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         if self.ended.is_none() {
@@ -237,7 +244,10 @@ impl Starting {
             })?;
             match report {
                 Some((Report::Terminal, mut descriptors)) => self.terminal = descriptors.pop(),
-                Some((Report::Started { pid, warnings }, _)) => return self.running(pid, warnings),
+                Some((Report::Started { pid, warnings }, mut descriptors)) => {
+                    let process = descriptors.pop();
+                    return self.running(pid, process, warnings);
+                }
                 Some((Report::Failed { step, errno }, _)) => {
                     drop(self.init.wait());
                     return Err(Error::SetUp {
@@ -257,20 +267,16 @@ impl Starting {
         }
     }
 
-    fn running(mut self, pid: i32, warnings: Vec<String>) -> Result<Running, Error> {
-        let process = Pid::from_raw(pid)
-            .ok_or(rustix::io::Errno::SRCH)
-            .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()));
-        let process = match process {
-            Ok(process) => process,
-            Err(err) => {
-                drop(self.init.kill());
-                drop(self.init.wait());
-                return Err(Error::SetUp {
-                    step: "watch the sandbox".to_owned(),
-                    source: err.into(),
-                });
-            }
+    fn running(
+        mut self,
+        pid: i32,
+        process: Option<OwnedFd>,
+        warnings: Vec<String>,
+    ) -> Result<Running, Error> {
+        let Some(process) = process else {
+            drop(self.init.kill());
+            drop(self.init.wait());
+            return Err(Error::Lost);
         };
         let killer = Killer {
             process: Arc::new(process),

@@ -1,10 +1,11 @@
 //! Layers to a chain of snapshots, unpacking what is missing.
 
 use std::io::{self, Read};
+use std::os::unix::fs::DirBuilderExt as _;
 
 use super::{Active, Error, View, layer_dir, pipe, tree_bytes};
-use crate::fs::Lock;
-use crate::layer::{Limits, UnpackError, UnpackOptions, decompress, unpack};
+use crate::fs::{At as _, Lock};
+use crate::layer::{Limits, UnpackError, UnpackOptions, Unpacked, decompress, unpack};
 use crate::oci::{ChainId, DiffId};
 use crate::store::{SnapshotId, Store};
 
@@ -82,12 +83,12 @@ fn chain_ids(diff_ids: &[DiffId]) -> impl Iterator<Item = ChainId> {
         })
 }
 
+/// The snapshot of this chain, pinned, if its tree is there.
 fn find(store: &Store, chain: ChainId) -> Result<Option<SnapshotId>, Error> {
     let Some(row) = store.snapshot_by_chain(chain)? else {
         return Ok(None);
     };
-    // A tree that someone removed by hand is unpacked again, and so is one
-    // that the collector took before it was pinned.
+    // The collector may have taken it before it was pinned.
     let there = layer_dir(store, row.id).is_dir() && store.pin(row.id)?;
     Ok(there.then_some(row.id))
 }
@@ -109,7 +110,8 @@ fn ensure_layer<E: From<ChainError>>(
         return Ok(id);
     }
     let source = open(index)?;
-    Ok(unpack_layer(store, parent, want, index, source)?)
+    let (active, unpacked) = unpack_layer(store, parent, want, index, source)?;
+    Ok(finish(active, chain, want, unpacked.size).map_err(ChainError::Snapshot)?)
 }
 
 fn unpack_layer(
@@ -118,7 +120,7 @@ fn unpack_layer(
     want: DiffId,
     index: usize,
     source: Box<dyn Read + Send>,
-) -> Result<SnapshotId, ChainError> {
+) -> Result<(Active<'_>, Unpacked), ChainError> {
     let active = Active::begin(store, parent)?;
     let lower = View::open(store, parent)?;
     let options = UnpackOptions {
@@ -143,8 +145,33 @@ fn unpack_layer(
         let got = unpacked.diff_id;
         return Err(ChainError::WrongDiffId { index, want, got });
     }
-    let bytes = tree_bytes(&active.fs()).map_err(Error::from)?;
-    let row = active.commit(bytes, Some((want, unpacked.size)), None)?;
-    store.pin(row.id).map_err(Error::from)?;
+    Ok((active, unpacked))
+}
+
+/// Makes the unpacked layer the snapshot of its chain, pinned.
+fn finish(
+    active: Active<'_>,
+    chain: ChainId,
+    diff_id: DiffId,
+    tar_size: u64,
+) -> Result<SnapshotId, Error> {
+    let store = active.store();
+    // A snapshot whose tree was lost gets it back: others may lie on it.
+    if let Some(row) = store.snapshot_by_chain(chain)?
+        && store.pin(row.id)?
+    {
+        let dir = layer_dir(store, row.id);
+        let above = dir.parent().unwrap_or(&dir);
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(above)
+            .at("create", above)?;
+        std::fs::rename(active.fs(), &dir).at("rename a directory to", &dir)?;
+        return Ok(row.id);
+    }
+    let bytes = tree_bytes(&active.fs())?;
+    let row = active.commit(bytes, Some((diff_id, tar_size)), None)?;
+    store.pin(row.id)?;
     Ok(row.id)
 }

@@ -203,15 +203,17 @@ fn a_layer_that_is_not_what_was_promised_leaves_nothing() {
 }
 
 #[test]
-fn a_tree_that_was_removed_by_hand_is_unpacked_again() {
+fn a_tree_that_was_lost_comes_back_under_what_lies_on_it() {
     let store = Temp::new();
     let tars = [tar_of(&[("a", "1")])];
     let diff_ids = diff_ids(&tars);
     let first = ensure(&store, &diff_ids, &tars).unwrap().unwrap();
+    let top = store.layer(Some(first), &[("b", "2")]);
     fs::remove_dir_all(layer_dir(&store, first)).unwrap();
-    let second = ensure(&store, &diff_ids, &tars).unwrap().unwrap();
-    let view = View::open(&store, Some(second)).unwrap();
-    assert_eq!(view.list(Path::new("")).unwrap(), ["a"]);
+    assert_eq!(ensure(&store, &diff_ids, &tars).unwrap(), Some(first));
+    let view = View::open(&store, Some(top)).unwrap();
+    assert_eq!(view.list(Path::new("")).unwrap(), ["a", "b"]);
+    assert_eq!(store.directories(), 2);
 }
 
 #[test]

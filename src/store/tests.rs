@@ -500,10 +500,11 @@ fn containers_are_found_by_name_id_and_prefix() {
     let err = store.container_put(&row("f", "web")).unwrap_err();
     assert!(matches!(err, Error::NameTaken { holder, .. } if holder == a.id));
     let find = |text: &str| store.container_find(text).unwrap();
-    assert_eq!(find("web"), [a.clone()]);
-    assert_eq!(find(&a.id), [a.clone()]);
-    assert_eq!(find("aaa"), [b.clone()]);
-    assert_eq!(find("aa"), [a.clone()]);
+    let found = |text: &str, row: &ContainerRow| assert_eq!(find(text), std::slice::from_ref(row));
+    found("web", &a);
+    found(&a.id, &a);
+    found("aaa", &b);
+    found("aa", &a);
     assert_eq!(find("a").len(), 2);
     assert_eq!(find(""), []);
     assert_eq!(find("we"), []);

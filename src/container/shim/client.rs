@@ -111,7 +111,7 @@ impl Client {
             Err(err) if err.kind() == io::ErrorKind::WouldBlock => return None,
             Err(_) => Vec::new(),
         };
-        let ask = Ask::decode(packet).unwrap_or(None);
+        let ask = Ask::decode(&packet).unwrap_or(None);
         if ask.is_none() {
             self.leave();
         }

@@ -50,7 +50,7 @@ fn born() -> std::io::Result<(OwnedFd, StartOrder)> {
     // The terminal's signals are for the command, not for the container's keeper.
     rustix::process::setsid()?;
     sys::signals::forget_pending_and_unblock()?;
-    match Ask::decode(protocol::receive(socket.as_fd(), RecvFlags::empty())?)? {
+    match Ask::decode(&protocol::receive(socket.as_fd(), RecvFlags::empty())?)? {
         Some(Ask::Start(order)) => Ok((socket, *order)),
         _ => Err(std::io::ErrorKind::InvalidData.into()),
     }

@@ -124,7 +124,7 @@ impl Kept {
         state.network.clone_from(&network.state);
         if let Some(publisher) = &mut network.publisher {
             let place = network.state.as_ref();
-            publisher.start(place.map_or(Ipv4Addr::LOCALHOST, |place| place.address));
+            publisher.start(place.map_or(Ipv4Addr::LOCALHOST, |place| place.address))?;
             state.ports = publisher.forwards().to_vec();
         }
         dir.write_state(&state)?;

@@ -7,7 +7,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::event::PollFlags;
 use rustix::fs::OFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::termios::{Winsize, tcsetwinsize};
 
 use super::super::logs::Stream;
@@ -29,7 +28,6 @@ pub(super) enum Part {
 #[derive(Debug)]
 pub(super) struct Session {
     running: Running,
-    end: OwnedFd,
     outputs: [Option<OwnedFd>; 2],
     input: Input,
     terminal: bool,
@@ -111,21 +109,17 @@ impl Session {
         input: Option<OwnedFd>,
         terminal: bool,
     ) -> Result<Self, sandbox::Error> {
-        let watch = || -> io::Result<OwnedFd> {
-            for fd in outputs.iter().flatten().chain(&input) {
-                let flags = rustix::fs::fcntl_getfl(fd)?;
-                rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK)?;
-            }
-            let pid = Pid::from_raw(running.pid()).ok_or(io::ErrorKind::NotFound)?;
-            Ok(pidfd_open(pid, PidfdFlags::empty())?)
-        };
-        let end = watch().map_err(|source| sandbox::Error::SetUp {
-            step: "watch the program".to_owned(),
-            source,
-        })?;
+        for fd in outputs.iter().flatten().chain(&input) {
+            let flags = rustix::fs::fcntl_getfl(fd);
+            flags
+                .and_then(|flags| rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK))
+                .map_err(|err| sandbox::Error::SetUp {
+                    step: "prepare the streams".to_owned(),
+                    source: err.into(),
+                })?;
+        }
         Ok(Self {
             running,
-            end,
             outputs,
             input: Input {
                 pipe: input,
@@ -148,7 +142,7 @@ impl Session {
     /// What to wait for. Outputs are left alone while `congested`: then the
     /// program waits for its reader, as it would with a plain pipe.
     pub(super) fn interests(&self, congested: bool) -> Vec<(Part, BorrowedFd<'_>, PollFlags)> {
-        let mut list = vec![(Part::End, self.end.as_fd(), PollFlags::IN)];
+        let mut list = vec![(Part::End, self.running.as_fd(), PollFlags::IN)];
         if !congested {
             for (at, output) in self.outputs.iter().enumerate() {
                 list.extend(

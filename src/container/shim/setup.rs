@@ -72,13 +72,13 @@ impl Network {
         let attached = self.attachment.as_ref().map(AsFd::as_fd);
         attached.or(self.shared.as_ref().map(AsFd::as_fd))
     }
+}
 
-    fn kind(&self, request: &Request) -> NetworkNamespace {
-        match request.network {
-            NetworkMode::Host => NetworkNamespace::Host,
-            NetworkMode::None => NetworkNamespace::Isolated,
-            NetworkMode::Bridge | NetworkMode::Container(_) => NetworkNamespace::Passed,
-        }
+fn namespace_kind(request: &Request) -> NetworkNamespace {
+    match request.network {
+        NetworkMode::Host => NetworkNamespace::Host,
+        NetworkMode::None => NetworkNamespace::Isolated,
+        NetworkMode::Bridge | NetworkMode::Container(_) => NetworkNamespace::Passed,
     }
 }
 
@@ -105,7 +105,7 @@ pub(super) fn prepare(
             mountpoint: paths.mnt(),
             mounts,
             hostname,
-            network: network.kind(request),
+            network: namespace_kind(request),
             terminal: order.terminal,
         },
     )
@@ -136,17 +136,16 @@ fn files(
     hostname: &str,
     paths: &Paths,
 ) -> Result<Vec<Mount>, Error> {
-    let source = match &order.network_of {
-        Some((other, _)) => Dir::new(paths, other),
-        None => {
-            let own = network.state.as_ref();
-            let own = own.map(|state| (IpAddr::from(state.address), hostname));
-            let hosts = network::hosts_file(own, &request.extra_hosts);
-            write_text(&dir.path("hosts"), &hosts)?;
-            write_text(&dir.path("hostname"), &format!("{hostname}\n"))?;
-            write_text(&dir.path("resolv.conf"), &resolv_conf(request)?)?;
-            dir.clone()
-        }
+    let source = if let Some((other, _)) = &order.network_of {
+        Dir::new(paths, other)
+    } else {
+        let own = network.state.as_ref();
+        let own = own.map(|state| (IpAddr::from(state.address), hostname));
+        let hosts = network::hosts_file(own, &request.extra_hosts);
+        write_text(&dir.path("hosts"), &hosts)?;
+        write_text(&dir.path("hostname"), &format!("{hostname}\n"))?;
+        write_text(&dir.path("resolv.conf"), &resolv_conf(request)?)?;
+        dir.clone()
     };
     let names = ["hosts", "hostname", "resolv.conf"];
     let mount = |name: &str| bundle::own(source.path(name), &format!("/etc/{name}"), false);

@@ -46,11 +46,12 @@ pub(super) struct Class {
 
 /// What counts as a match.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Goal {
+pub(super) enum Goal<'e> {
     /// The whole path.
     Path,
-    /// The whole path, or the path of a directory that it stands in.
-    PathOrParent,
+    /// The whole path, or the path of a directory that it stands in. Has where
+    /// all of them end: see [`ends`].
+    PathOrParent(&'e [usize]),
     /// Some path that starts with this one, which ends with `/`.
     Beneath,
 }
@@ -85,11 +86,11 @@ impl Glob {
     }
 
     /// Whether the pattern matches.
-    pub(super) fn matches(&self, path: &[u8], goal: Goal) -> bool {
+    pub(super) fn matches(&self, path: &[u8], goal: Goal<'_>) -> bool {
         match self {
             Self::Exact(exact) => match goal {
                 Goal::Path => path == exact,
-                Goal::PathOrParent => path
+                Goal::PathOrParent(_) => path
                     .strip_prefix(exact.as_slice())
                     .is_some_and(|rest| matches!(rest.first(), None | Some(b'/'))),
                 Goal::Beneath => exact.len() > path.len() && exact.starts_with(path),
@@ -99,7 +100,7 @@ impl Glob {
             }
             Self::Suffix(suffix) => match goal {
                 Goal::Path => ends_with(path, suffix),
-                Goal::PathOrParent => ends(path).any(|end| ends_with(&path[..end], suffix)),
+                Goal::PathOrParent(ends) => ends.iter().any(|end| ends_with(&path[..*end], suffix)),
                 Goal::Beneath => true,
             },
             Self::Tokens(tokens) => matches_tokens(tokens, path, goal),
@@ -107,17 +108,17 @@ impl Glob {
     }
 }
 
-/// Where the path and each of its parents end.
-fn ends(path: &[u8]) -> impl Iterator<Item = usize> {
+/// Where the parents of a path end, and the path itself.
+pub(super) fn ends(path: &[u8]) -> Vec<usize> {
     let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
-    slashes.map(|(at, _)| at).chain([path.len()])
+    slashes.map(|(at, _)| at).chain([path.len()]).collect()
 }
 
 fn ends_with(path: &[u8], suffix: &[u8]) -> bool {
     path.ends_with(suffix) || suffix.strip_prefix(b"/") == Some(path)
 }
 
-fn matches_tokens(tokens: &[Token], path: &[u8], goal: Goal) -> bool {
+fn matches_tokens(tokens: &[Token], path: &[u8], goal: Goal<'_>) -> bool {
     // Most paths fail on the ends of the pattern, which is quickly seen.
     if goal != Goal::Beneath {
         if let Some(Token::Literal(first)) = tokens.first()
@@ -127,12 +128,15 @@ fn matches_tokens(tokens: &[Token], path: &[u8], goal: Goal) -> bool {
         }
         if let Some(Token::Literal(last)) = tokens.last() {
             let found = match goal {
-                Goal::PathOrParent => ends(path).any(|end| path[..end].ends_with(last)),
+                Goal::PathOrParent(ends) => ends.iter().any(|end| path[..*end].ends_with(last)),
                 _ => path.ends_with(last),
             };
             if !found {
                 return false;
             }
+        }
+        if !has_in_order(path, tokens) {
+            return false;
         }
     }
     let mut walk = Walk {
@@ -144,11 +148,25 @@ fn matches_tokens(tokens: &[Token], path: &[u8], goal: Goal) -> bool {
     walk.matches(0, 0)
 }
 
+/// Whether all literals of a pattern stand in a path one after the other.
+fn has_in_order(mut path: &[u8], tokens: &[Token]) -> bool {
+    tokens.iter().all(|token| {
+        let Token::Literal(literal) = token else {
+            return true;
+        };
+        let mut starts = (0..=path.len().saturating_sub(literal.len()))
+            .filter(|start| path.get(*start) == literal.first());
+        let found = starts.find(|start| path[*start..].starts_with(literal));
+        path = &path[found.map_or(path.len(), |start| start + literal.len())..];
+        found.is_some()
+    })
+}
+
 /// One attempt.
 struct Walk<'g> {
     tokens: &'g [Token],
     path: &'g [u8],
-    goal: Goal,
+    goal: Goal<'g>,
     failed: Failed,
 }
 
@@ -186,7 +204,7 @@ impl Walk<'_> {
         }
         match self.goal {
             Goal::Path => at == self.path.len(),
-            Goal::PathOrParent => matches!(self.path.get(at), None | Some(b'/')),
+            Goal::PathOrParent(_) => matches!(self.path.get(at), None | Some(b'/')),
             Goal::Beneath => false,
         }
     }

@@ -102,13 +102,13 @@ impl Patterns {
         if self.lines.is_empty() || matches!(path, b"" | b".") {
             return false;
         }
+        let ends = glob::ends(path);
         if !self.has_exclusions {
             let mut lines = self.lines.iter();
-            return lines.any(|line| line.glob.matches(path, Goal::PathOrParent));
+            return lines.any(|line| line.glob.matches(path, Goal::PathOrParent(&ends)));
         }
         let mut verdict = None;
-        let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
-        for end in slashes.map(|(at, _)| at).chain([path.len()]) {
+        for end in ends {
             if end > 0 {
                 verdict = Some(self.judge_bytes(&path[..end], verdict.as_ref()));
             }

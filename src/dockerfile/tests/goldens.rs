@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use super::super::dump::dump;
-use super::super::{Diagnostic, Level, lint, node, parse};
+use super::super::{Diagnostic, Heredoc, Instruction, Level, lint, node, parse};
 
 #[test]
 fn files_parse_to_their_trees() {
@@ -69,14 +69,41 @@ fn render(text: &str) -> String {
         }
         for place in &stage.instructions {
             line(format!("{}: {:?}", place.span.line(text), place.text));
+            for part in parts(&place.value) {
+                line(format!("  {part}"));
+            }
         }
     }
     line("--".to_owned());
-    let found = lint(file, text);
+    let found = lint(file);
     for diagnostic in parsed.diagnostics.iter().chain(&found) {
         line(show(diagnostic, text));
     }
     out
+}
+
+/// What the text of an instruction does not show.
+fn parts(instruction: &Instruction) -> Vec<String> {
+    let heredocs = match instruction {
+        Instruction::Run(run) => &run.heredocs,
+        Instruction::Copy(copy) => &copy.heredocs,
+        Instruction::Add(add) => &add.heredocs,
+        Instruction::Onbuild(onbuild) => return vec![format!("trigger {:?}", onbuild.trigger)],
+        Instruction::Healthcheck(healthcheck) => return vec![format!("{healthcheck:?}")],
+        _ => return Vec::new(),
+    };
+    let show = |heredoc: &Heredoc| {
+        let kind = if heredoc.expand {
+            "expanded"
+        } else {
+            "literal"
+        };
+        format!(
+            "heredoc {:?} {} {kind} {:?}",
+            heredoc.name, heredoc.fd, heredoc.content
+        )
+    };
+    heredocs.iter().map(show).collect()
 }
 
 fn show(diagnostic: &Diagnostic, text: &str) -> String {

@@ -39,12 +39,12 @@ fn scope() -> HashMap<String, String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn parsing_never_fails(text in dockerfile()) {
         let parsed = parse(&text);
-        let found = lint(&parsed.dockerfile, &text);
+        let found = lint(&parsed.dockerfile);
         for diagnostic in parsed.diagnostics.iter().chain(&found) {
             let span = diagnostic.span;
             prop_assert!(text.get(span.start..span.end).is_some(), "{diagnostic:?}");
@@ -54,28 +54,28 @@ proptest! {
                 prop_assert!(text.get(place.span.start..place.span.end).is_some());
             }
         }
-        let _ = parse_trigger(&text);
+        drop(parse_trigger(&text));
     }
 
     #[test]
     fn expansion_never_panics(text in "[a-z$\\{}:?+%#/*\\\\`'\" <é\\-]{0,40}") {
         let scope = scope();
         for escape in ['\\', '`'] {
-            let _ = expand(&text, escape, &scope);
-            let _ = expand_words(&text, escape, &scope);
+            drop(expand(&text, escape, &scope));
+            drop(expand_words(&text, escape, &scope));
         }
-        let _ = expand_heredoc(&text, &scope);
+        drop(expand_heredoc(&text, &scope));
     }
 
     #[test]
     fn small_parsers_never_panic(text in any::<String>()) {
-        let _ = mount_options(&text);
-        let _ = git_reference(&text);
-        let _ = exposed_ports(&text);
-        let _ = signal_number(&text);
-        let _ = super::super::duration(&text);
+        drop(mount_options(&text));
+        drop(git_reference(&text));
+        drop(exposed_ports(&text));
+        drop(signal_number(&text));
+        drop(super::super::duration(&text));
         let _ = super::super::memory_bytes(&text);
-        let _ = quote(&text);
+        drop(quote(&text));
         parse(&text);
     }
 
@@ -87,10 +87,10 @@ proptest! {
         duration in "[-+]?[0-9.a-zµ]{0,30}",
         memory in "[0-9. kKmibB]{0,12}",
     ) {
-        let _ = mount_options(&mount);
-        let _ = git_reference(&git);
-        let _ = exposed_ports(&port);
-        let _ = super::super::duration(&duration);
+        drop(mount_options(&mount));
+        drop(git_reference(&git));
+        drop(exposed_ports(&port));
+        drop(super::super::duration(&duration));
         let _ = super::super::memory_bytes(&memory);
     }
 }

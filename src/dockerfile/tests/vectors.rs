@@ -45,7 +45,7 @@ fn strings(value: &Value) -> Option<Vec<String>> {
     Some(list.map(|item| item.as_str().unwrap().to_owned()).collect())
 }
 
-impl Scope for HashMap<String, String> {
+impl<S: std::hash::BuildHasher> Scope for HashMap<String, String, S> {
     fn get(&self, name: &str) -> Option<String> {
         HashMap::get(self, name).cloned()
     }

@@ -7,7 +7,7 @@ use super::documents::{IMAGE_NAME, REF_NAME, REFERENCE_TYPE};
 use crate::oci::{Descriptor, Platform, Reference};
 
 /// Most images of one archive.
-pub(super) const IMAGE_LIMIT: usize = 10_000;
+pub(super) const IMAGE_LIMIT: usize = 1_000;
 
 /// Manifests that share their names are one image for several platforms;
 /// without a name each is an image of its own.

@@ -41,7 +41,8 @@ impl View {
         Ok(Self::of_layers(layer_dirs(store, top)?))
     }
 
-    /// The tree of these layer directories, top first.
+    /// The tree of these layer directories, top first: for a stack whose top is no
+    /// snapshot, such as a container's own layer. They must not change meanwhile.
     pub fn of_layers(layers: Vec<PathBuf>) -> Self {
         Self {
             directories: Directories::new(layers),

@@ -46,13 +46,10 @@ pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
     let Some((container, argv)) = args.words.split_first() else {
         return Err(Failure::new(1, "\"exec\" requires at least 2 arguments"));
     };
-    let streams = match args.detach {
-        true => Streams::default(),
-        false => Streams {
-            stdin: args.interactive,
-            stdout: true,
-            stderr: true,
-        },
+    let streams = Streams {
+        stdin: args.interactive && !args.detach,
+        stdout: !args.detach,
+        stderr: !args.detach,
     };
     if args.tty && streams.stdin && !terminal::stdin_is_one() {
         return Err(Failure::new(1, "the input device is not a TTY"));

@@ -99,8 +99,8 @@ struct Program {
 #[derive(Debug, clap::Args)]
 struct Network {
     /// bridge, host, none or container:NAME
-    #[arg(long, visible_alias = "net", value_name = "NETWORK")]
-    network: Option<String>,
+    #[arg(long = "network", visible_alias = "net", value_name = "NETWORK")]
+    mode: Option<String>,
     /// Publish a port: [[IP:][HOST_PORT]:]PORT[/PROTOCOL]
     #[arg(short, long, value_name = "PORT")]
     publish: Vec<String>,
@@ -177,8 +177,8 @@ struct Security {
     #[arg(long, value_name = "CAPABILITY")]
     cap_drop: Vec<String>,
     /// no-new-privileges, seccomp=unconfined, systempaths=unconfined
-    #[arg(long, value_name = "OPTION")]
-    security_opt: Vec<String>,
+    #[arg(long = "security-opt", value_name = "OPTION")]
+    options: Vec<String>,
 }
 
 impl Flags {
@@ -243,7 +243,7 @@ impl Flags {
             privileged: self.security.privileged,
             cap_add: self.security.cap_add.clone(),
             cap_drop: self.security.cap_drop.clone(),
-            security_opt: self.security.security_opt.clone(),
+            security_opt: self.security.options.clone(),
             extra_hosts: self.hosts(engine)?,
             dns: self.network.dns.clone(),
             dns_search: self.network.dns_search.clone(),
@@ -307,7 +307,7 @@ impl Flags {
     }
 
     fn network_mode(&self) -> Result<NetworkMode, String> {
-        let text = self.network.network.as_deref().unwrap_or("bridge");
+        let text = self.network.mode.as_deref().unwrap_or("bridge");
         NetworkMode::parse(text).map_err(|err| err.to_string())
     }
 

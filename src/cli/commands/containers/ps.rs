@@ -65,9 +65,10 @@ pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
     let now = Timestamp::now();
     let mut rows = Vec::new();
     for container in &containers {
-        let size = match sizes {
-            true => human::size(engine.container_size(&container.id)?),
-            false => String::new(),
+        let size = if sizes {
+            human::size(engine.container_size(&container.id)?)
+        } else {
+            String::new()
         };
         rows.push(row(container, args.no_trunc, &size, now));
     }
@@ -95,10 +96,8 @@ fn filter(args: &Args) -> Result<ContainerFilter, Failure> {
             format!("invalid argument \"{text}\": bad format of filter (expected name=value)"),
         )),
     };
-    let last = match args.latest {
-        true => Some(1),
-        false => usize::try_from(args.last).ok().filter(|last| *last > 0),
-    };
+    let last = if args.latest { 1 } else { args.last };
+    let last = usize::try_from(last).ok().filter(|last| *last > 0);
     Ok(ContainerFilter {
         all: args.all,
         last,
@@ -116,10 +115,8 @@ fn short(id: &str, whole: bool) -> &str {
 
 fn row(container: &ContainerSummary, whole: bool, size: &str, now: Timestamp) -> Value {
     let created = Timestamp::from_nanosecond(i128::from(container.created_at)).ok();
-    let command = match whole {
-        true => container.command.clone(),
-        false => human::ellipsis(&container.command, COMMAND_WIDTH),
-    };
+    let width = if whole { usize::MAX } else { COMMAND_WIDTH };
+    let command = human::ellipsis(&container.command, width);
     let labels = container
         .labels
         .iter()

@@ -43,9 +43,10 @@ pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
         .detach_keys
         .as_deref()
         .map_or(Ok(Keys::default()), Keys::parse);
-    let streams = match args.detach {
-        true => Streams::default(),
-        false => flags.streams().map_err(wrong)?,
+    let streams = if args.detach {
+        Streams::default()
+    } else {
+        flags.streams().map_err(wrong)?
     };
     let wiring = Wiring {
         streams,
@@ -58,10 +59,7 @@ pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
     }
     let created = create(flags, engine, streams, output)?;
     // From here on signals are the program's. One that arrives before it runs waits for it.
-    let ears = match args.detach {
-        true => None,
-        false => Some(Ears::open(&wiring)?),
-    };
+    let ears = (!args.detach).then(|| Ears::open(&wiring)).transpose()?;
     let options = StartOptions {
         attach: (!args.detach).then_some(streams),
         terminal: terminal::size(),
@@ -78,13 +76,9 @@ pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
     for warning in &started.warnings {
         output.warn(warning);
     }
-    match (started.attached, ears) {
-        (Some(mut attached), Some(ears)) => {
-            Ok(stream::serve(&mut attached, &wiring, &ears, output)?.code())
-        }
-        _ => {
-            output.line(created.id)?;
-            Ok(0)
-        }
+    if let (Some(mut attached), Some(ears)) = (started.attached, ears) {
+        return Ok(stream::serve(&mut attached, &wiring, &ears, output)?.code());
     }
+    output.line(created.id)?;
+    Ok(0)
 }

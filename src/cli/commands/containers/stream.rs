@@ -153,10 +153,8 @@ impl Conversation<'_> {
         if let Some(end) = self.output()? {
             return Ok(Some(end));
         }
-        match typed && self.input()? {
-            true => Ok(Some(End::Detached)),
-            false => Ok(None),
-        }
+        let left = typed && self.input()?;
+        Ok(left.then_some(End::Detached))
     }
 
     fn pass_signals(&mut self, signals: &Signals) -> Result<Option<End>, Failure> {
@@ -175,7 +173,7 @@ impl Conversation<'_> {
 
     /// Takes everything that the program said so far.
     fn output(&mut self) -> Result<Option<End>, Failure> {
-        while let Some(event) = self.attached.next().map_err(lost)? {
+        while let Some(event) = self.attached.event().map_err(lost)? {
             match event {
                 Event::Output(stream, bytes) => self.print(stream, &bytes),
                 Event::Exited(code) => {
@@ -200,7 +198,7 @@ impl Conversation<'_> {
 
     /// Passes on what was typed; whether the user left.
     fn input(&mut self) -> Result<bool, Failure> {
-        let mut bytes = [0; BLOCK];
+        let mut bytes = vec![0; BLOCK];
         let length = match rustix::io::read(io::stdin().as_fd(), &mut bytes) {
             Ok(length) => length,
             Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => return Ok(false),

@@ -1,0 +1,114 @@
+//! The hot paths of the lower floors: a layer to a tar and back, and opening the
+//! store for one look into the cache.
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a benchmark that cannot set itself up has nothing to measure"
+)]
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use divan::Bencher;
+use rbuild::layer::{Limits, NoLower, PackOptions, UnpackOptions, pack_tree, unpack};
+use rbuild::oci::{CacheKey, Digest};
+use rbuild::store::{CacheRecord, KeyPart, Paths, Store};
+
+fn main() {
+    divan::main();
+}
+
+/// In memory where possible: on a disk the removal of the last tree is still
+/// going on while the next one is made, and ext4 is slow to make files where it
+/// has just removed some.
+fn temp() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
+}
+
+/// `count` files of 2 kB in directories of 100.
+fn tree(count: usize) -> tempfile::TempDir {
+    let temp = temp();
+    let content = vec![b'x'; 2_000];
+    for i in 0..count {
+        let dir = temp.path().join(format!("dir{:04}", i / 100));
+        if i % 100 == 0 {
+            fs::create_dir(&dir).unwrap();
+        }
+        fs::write(dir.join(format!("file{i:06}")), &content).unwrap();
+    }
+    temp
+}
+
+fn pack(dir: &Path, out: impl io::Write) {
+    pack_tree(dir, PackOptions::default(), out).unwrap();
+}
+
+#[divan::bench(args = [5_000, 20_000], sample_count = 10)]
+fn pack_small_files(bencher: Bencher<'_, '_>, count: usize) {
+    let tree = tree(count);
+    bencher.bench_local(|| pack(tree.path(), io::sink()));
+}
+
+#[divan::bench(sample_count = 5)]
+fn pack_one_file_of_256_mib(bencher: Bencher<'_, '_>) {
+    let temp = temp();
+    fs::write(temp.path().join("file"), vec![7; 256 << 20]).unwrap();
+    bencher.bench_local(|| pack(temp.path(), io::sink()));
+}
+
+#[divan::bench(args = [5_000, 20_000], sample_count = 5)]
+fn unpack_small_files(bencher: Bencher<'_, '_>, count: usize) {
+    let tree = tree(count);
+    let mut tar = Vec::new();
+    pack(tree.path(), &mut tar);
+    let options = UnpackOptions {
+        limits: Limits::default(),
+        whiteouts: true,
+    };
+    bencher.with_inputs(temp).bench_local_refs(|target| {
+        unpack(&mut &tar[..], target.path(), &NoLower, options).unwrap();
+    });
+}
+
+/// A store with a few thousand cache records, as after some weeks of work.
+fn store(temp: &tempfile::TempDir) -> Paths {
+    let paths = Paths::new(temp.path().join("data"), temp.path().join("run"));
+    let store = Store::open(paths.clone()).unwrap();
+    for i in 0..2_000_u32 {
+        let digest = Digest::of(&i.to_le_bytes());
+        let part = |n: u32| KeyPart {
+            name: format!("file src/{n}.rs"),
+            value: digest.to_string(),
+        };
+        let record = CacheRecord {
+            key: CacheKey(digest),
+            line: digest,
+            result: None,
+            parts: (0..20).map(part).collect(),
+        };
+        store.cache_put(&record).unwrap();
+    }
+    paths
+}
+
+#[divan::bench]
+fn open_store_and_look_into_the_cache(bencher: Bencher<'_, '_>) {
+    let temp = tempfile::tempdir().unwrap();
+    let paths = store(&temp);
+    let key = CacheKey(Digest::of(&7_u32.to_le_bytes()));
+    bencher.bench_local(|| {
+        let store = Store::open(paths.clone()).unwrap();
+        store.cache_get(key).unwrap().unwrap()
+    });
+}
+
+#[divan::bench]
+fn look_into_the_cache(bencher: Bencher<'_, '_>) {
+    let temp = tempfile::tempdir().unwrap();
+    let store = Store::open(store(&temp)).unwrap();
+    let key = CacheKey(Digest::of(&7_u32.to_le_bytes()));
+    bencher.bench_local(|| store.cache_get(key).unwrap().unwrap());
+}
