@@ -93,7 +93,7 @@ impl Engine {
             ignored: &ignored,
             image_env: &env,
         };
-        let mut found = dockerfile::lint_with(file, &source.text, &options);
+        let mut found = dockerfile::lint_with(file, &options);
         found.extend(checks::run(&subject));
         parsed
             .diagnostics
