@@ -43,7 +43,7 @@ fn plain_progress_tells_each_step() {
         assert!(first.stderr.contains(part), "{part} in {}", first.stderr);
     }
     let second = build(&home, &["--progress=plain", "-t", "user/app", &context]);
-    let text = second.stderr.replace("\r", "");
+    let text = second.stderr.replace('\r', "");
     assert!(
         text.contains("[2/2] RUN echo out; echo err >&2\n#"),
         "{text}"
