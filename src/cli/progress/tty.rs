@@ -208,9 +208,8 @@ impl Renderer for Tty {
 
 /// A line of the terminal's width: the left text is cut, the right one kept.
 fn row(left: &str, right: &str) -> String {
-    let columns = rustix::termios::tcgetwinsize(std::io::stderr())
-        .map(|size| usize::from(size.ws_col))
-        .unwrap_or(0);
+    let columns =
+        rustix::termios::tcgetwinsize(std::io::stderr()).map_or(0, |size| usize::from(size.ws_col));
     let columns = if columns == 0 { 80 } else { columns };
     // The last column stays free: some terminals wrap as soon as it is written.
     let width = columns.max(NARROWEST) - 1;
