@@ -5,7 +5,7 @@ mod busybox;
 mod home;
 
 pub(crate) use busybox::archive as busybox_archive;
-pub(crate) use home::Home;
+pub(crate) use home::{Home, Outcome};
 
 /// Something of the machine that a test cannot do without.
 #[derive(Debug, Clone, Copy)]
