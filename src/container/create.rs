@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::dir::Dir;
-use super::record::Record;
+use super::record::{AnonymousVolume, Record};
 use super::request::{MountRequest, Request};
 use super::{Error, names, now, ports, volumes};
 use crate::fs::{At, PathError};
@@ -102,40 +102,47 @@ fn make_tree(dir: &Dir, view: &View) -> Result<(), PathError> {
     chmod(&fs, Mode::from_bits_truncate(mode)).at("set the mode of", &fs)
 }
 
-/// Makes the volumes; returns the targets of the anonymous ones in order.
+/// Makes the volumes; returns the anonymous ones.
 fn make_volumes(
     store: &Store,
     dir: &Dir,
     view: &View,
     request: &Request,
-) -> Result<Vec<String>, Error> {
-    let mut anonymous: Vec<(String, bool)> = Vec::new();
+) -> Result<Vec<AnonymousVolume>, Error> {
+    let mut anonymous = Vec::new();
+    let mut make = |target: &str, read_only: bool, copy: bool| -> Result<(), Error> {
+        let volume = AnonymousVolume {
+            name: names::new_id(),
+            target: target.to_owned(),
+            read_only,
+        };
+        volumes::make_anonymous(dir, &volume, view, copy)?;
+        anonymous.push(volume);
+        Ok(())
+    };
     for mount in &request.mounts {
         if let MountRequest::Volume {
-            name, target, copy, ..
+            name,
+            target,
+            read_only,
+            copy,
         } = mount
         {
             match name {
                 Some(name) => volumes::make_named(store.paths(), name, view, target, *copy)?,
-                None => anonymous.push((target.clone(), *copy)),
+                None => make(target, *read_only, *copy)?,
             }
         }
     }
     for target in &request.volumes {
         let target = Path::new("/").join(target).to_string_lossy().into_owned();
-        let target = match target.trim_end_matches('/') {
-            "" => continue,
-            clean => clean.to_owned(),
-        };
-        let taken = |mount: &MountRequest| mount.target() == target;
-        if !request.mounts.iter().any(taken) && !anonymous.iter().any(|(a, _)| *a == target) {
-            anonymous.push((target, true));
+        let target = target.trim_end_matches('/');
+        let mounted = |mount: &MountRequest| mount.target() == target;
+        if !target.is_empty() && !request.mounts.iter().any(mounted) {
+            make(target, false, true)?;
         }
     }
-    for (number, (target, copy)) in anonymous.iter().enumerate() {
-        volumes::make_anonymous(dir, number, view, target, *copy)?;
-    }
-    Ok(anonymous.into_iter().map(|(target, _)| target).collect())
+    Ok(anonymous)
 }
 
 /// Registers the container under its name, or under a made-up one that is free.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::dir::Dir;
-use super::record::{Record, State};
+use super::record::{AnonymousVolume, Record, State};
 use super::request::{MountRequest, NetworkMode, Request, Ulimit};
 use super::{Error, bundle, find, list, ports, volumes};
 use crate::network::{PortForward, PortPublish};
@@ -302,10 +302,14 @@ fn mounts(store: &Store, dir: &Dir, record: &Record) -> Vec<Value> {
     let mut list: Vec<Value> = record
         .volumes
         .iter()
-        .enumerate()
-        .map(|(number, target)| {
-            let source = volumes::anonymous(dir, number).display().to_string();
-            value("volume", &number.to_string(), source, target, false, "")
+        .map(|volume| {
+            let source = volumes::anonymous(dir, volume).display().to_string();
+            let AnonymousVolume {
+                name,
+                target,
+                read_only,
+            } = volume;
+            value("volume", name, source, target, *read_only, "")
         })
         .collect();
     for mount in &record.request.mounts {

@@ -24,8 +24,19 @@ pub(super) struct Record {
     pub created_at: i64,
     /// The request with the image's defaults filled in.
     pub request: Request,
-    /// The targets of its anonymous volumes; the index is the directory's name.
-    pub volumes: Vec<String>,
+    /// Its anonymous volumes.
+    pub volumes: Vec<AnonymousVolume>,
+}
+
+/// A volume that goes with its container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct AnonymousVolume {
+    /// Its name, 64 hexadecimal digits; also its directory in the container's.
+    pub name: String,
+    /// Where it is mounted.
+    pub target: String,
+    /// Whether it is read-only.
+    pub read_only: bool,
 }
 
 impl Record {

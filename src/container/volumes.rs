@@ -13,14 +13,15 @@ use rustix::fs::{
 
 use super::Error;
 use super::dir::Dir;
+use super::record::AnonymousVolume;
 use crate::fs::{At, Lock, PathError};
 use crate::layer::{Entry, EntryKind, Lower};
 use crate::snapshot::View;
 use crate::store::Paths;
 
 /// The directory of a container's anonymous volume; it goes with the container.
-pub(super) fn anonymous(dir: &Dir, number: usize) -> PathBuf {
-    dir.path("volumes").join(number.to_string())
+pub(super) fn anonymous(dir: &Dir, volume: &AnonymousVolume) -> PathBuf {
+    dir.path("volumes").join(&volume.name)
 }
 
 /// The directory of a named volume.
@@ -31,15 +32,14 @@ pub(super) fn named(paths: &Paths, name: &str) -> PathBuf {
 /// Makes the directory of an anonymous volume.
 pub(super) fn make_anonymous(
     dir: &Dir,
-    number: usize,
+    volume: &AnonymousVolume,
     image: &View,
-    target: &str,
     copy: bool,
 ) -> Result<(), Error> {
-    let path = anonymous(dir, number);
+    let path = anonymous(dir, volume);
     std::fs::create_dir_all(&path).at("create", &path)?;
     if copy {
-        fill(&path, image, target)?;
+        fill(&path, image, &volume.target)?;
     }
     Ok(())
 }

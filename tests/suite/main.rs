@@ -15,4 +15,5 @@ mod build_cli;
 mod cli;
 mod images;
 mod network;
+mod run;
 mod tidy;

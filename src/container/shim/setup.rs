@@ -194,15 +194,9 @@ fn with_own_dns(text: &str, request: &Request) -> String {
 /// The mounts that the user asked for and the anonymous volumes.
 fn user_mounts(dir: &Dir, record: &Record, paths: &Paths) -> Result<Vec<Mount>, Error> {
     let mut mounts = Vec::new();
-    for (number, target) in record.volumes.iter().enumerate() {
-        let read_only = record.request.mounts.iter().any(|mount| {
-            matches!(mount, MountRequest::Volume { name: None, target: of, read_only: true, .. } if of == target)
-        });
-        mounts.push(bundle::own(
-            volumes::anonymous(dir, number),
-            target,
-            read_only,
-        ));
+    for volume in &record.volumes {
+        let source = volumes::anonymous(dir, volume);
+        mounts.push(bundle::own(source, &volume.target, volume.read_only));
     }
     for mount in &record.request.mounts {
         match mount {

@@ -18,8 +18,9 @@ pub(crate) struct Args {
 }
 
 pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u8, Failure> {
-    let streams = args.flags.streams().map_err(|err| Failure::new(125, err))?;
-    let created = create(&args.flags, engine, streams, output)?;
+    let streams = args.flags.streams().map_err(|err| Failure::new(1, err))?;
+    let created = create(&args.flags, engine, streams, output);
+    let created = created.map_err(|failure| failure.with_code(1))?;
     output.line(created.id)?;
     Ok(0)
 }
