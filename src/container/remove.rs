@@ -6,7 +6,7 @@ use super::dir::Dir;
 use super::signal::SIGKILL;
 use super::{Error, find, stop};
 use crate::fs::{At, Lock, PathError};
-use crate::store::Store;
+use crate::store::{Paths, Store};
 
 /// How long a container that was just ended may still be put away by its shim.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -55,6 +55,17 @@ pub(super) fn erase(store: &Store, dir: &Dir) -> Result<(), Error> {
     store.container_remove(dir.id())?;
     crate::fs::remove_tree(dir.run())?;
     Ok(crate::fs::remove_tree(dir.data())?)
+}
+
+/// Notes that a container could not be started: it goes if it was to go at its
+/// end, else its state says why. The caller holds its lock.
+pub(super) fn after_failed_start(paths: &Paths, dir: &Dir, error: &Error) -> Result<(), Error> {
+    if dir.record()?.request.auto_remove {
+        return erase(&Store::open(paths.clone())?, dir);
+    }
+    crate::fs::remove_tree(dir.run())?;
+    let code = i32::from(error.run_code());
+    Ok(dir.write_state(&dir.state()?.not_started(code, error.chain()))?)
 }
 
 /// Removes the directories of containers that are in no register: of creations

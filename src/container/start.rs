@@ -10,7 +10,7 @@ use super::attach::Attached;
 use super::dir::Dir;
 use super::protocol::{self, Ask, StartOrder, Streams, Tell};
 use super::request::{NetworkMode, Request};
-use super::{Error, find, shim, socket};
+use super::{Error, find, remove, shim, socket};
 use crate::fs::Root;
 use crate::oci::passwd::{Account, Users};
 use crate::snapshot::{self, View};
@@ -48,7 +48,12 @@ pub fn start(store: &Store, text: &str, options: StartOptions) -> Result<Option<
     if dir.state()?.is_running() {
         return Ok(None);
     }
-    let order = order(store, &row, &dir, options)?;
+    let order = order(store, &row, &dir, options).inspect_err(|error| {
+        // Another command that is at it knows better; the first failure is the one to tell.
+        if let Ok(Some(_lock)) = dir.try_lock() {
+            let _kept = remove::after_failed_start(store.paths(), &dir, error);
+        }
+    })?;
     let failed = |action| {
         let id = row.id.clone();
         move |source| Error::Shim { action, id, source }

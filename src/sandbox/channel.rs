@@ -28,6 +28,9 @@ pub(super) struct Order {
     pub(super) has_stdio: bool,
     /// Whether a network namespace comes along, behind them.
     pub(super) has_network: bool,
+    /// Whether a running sandbox's first process comes along, last of all, whose
+    /// namespaces are entered.
+    pub(super) enters: bool,
     /// The system call filters, one after the other.
     pub(super) filters: Vec<Vec<FilterInstruction>>,
 }

@@ -86,24 +86,39 @@ fn run(socket: &UnixStream, order: Order, mut descriptors: Vec<OwnedFd>) -> Resu
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
             .during("follow the parent")?;
     }
-    let wanted = usize::from(order.has_network) + if order.has_stdio { 3 } else { 0 };
+    let wanted = usize::from(order.has_network)
+        + usize::from(order.enters)
+        + if order.has_stdio { 3 } else { 0 };
     if descriptors.len() != wanted {
         return Err(Failure::step(
             "receive descriptors",
             &io::ErrorKind::InvalidData.into(),
         ));
     }
+    let entered = order.enters.then(|| descriptors.pop()).flatten();
     let network = order.has_network.then(|| descriptors.pop()).flatten();
-    join_network(spec, network)?;
     let warnings = Vec::new();
-    let namespaces =
-        UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS | UnshareFlags::NEWCGROUP;
-    rustix::thread::unshare(namespaces).during("make namespaces")?;
+    if let Some(entered) = &entered {
+        use rustix::thread::{ThreadNameSpaceType as Kind, move_into_thread_name_spaces};
+        let kinds = Kind::PROCESS_ID
+            | Kind::NETWORK
+            | Kind::INTER_PROCESS_COMMUNICATION
+            | Kind::HOST_NAME_AND_NIS_DOMAIN_NAME
+            | Kind::CONTROL_GROUP;
+        move_into_thread_name_spaces(entered.as_fd(), kinds).during("enter the namespaces")?;
+    } else {
+        join_network(spec, network)?;
+        let namespaces = UnshareFlags::NEWNS
+            | UnshareFlags::NEWIPC
+            | UnshareFlags::NEWUTS
+            | UnshareFlags::NEWCGROUP;
+        rustix::thread::unshare(namespaces).during("make namespaces")?;
+    }
     let (mut verdict, tell) = io::pipe().during("open a pipe")?;
-    match process::fork_single_threaded(true).during("start the first process")? {
+    match process::fork_single_threaded(!order.enters).during("start the first process")? {
         Fork::Child => {
             drop(verdict);
-            let failure = become_program(&order, descriptors, socket);
+            let failure = become_program(&order, descriptors, entered, socket);
             let text = serde_json::to_vec(&failure).unwrap_or_default();
             drop((&tell).write_all(&text));
             process::exit_now(127)
@@ -145,8 +160,13 @@ fn join_network(spec: &Spec, network: Option<OwnedFd>) -> Result<(), Failure> {
 }
 
 /// Becomes the program. Comes back only with the reason why not.
-fn become_program(order: &Order, descriptors: Vec<OwnedFd>, socket: &UnixStream) -> Failure {
-    match prepare(order, descriptors, socket) {
+fn become_program(
+    order: &Order,
+    descriptors: Vec<OwnedFd>,
+    entered: Option<OwnedFd>,
+    socket: &UnixStream,
+) -> Failure {
+    match prepare(order, descriptors, entered, socket) {
         Ok(program) => {
             let err = process::execute(&program.path, &program.argv, &program.env);
             Failure {
@@ -168,6 +188,7 @@ struct Program {
 fn prepare(
     order: &Order,
     descriptors: Vec<OwnedFd>,
+    entered: Option<OwnedFd>,
     socket: &UnixStream,
 ) -> Result<Program, Failure> {
     let spec = &order.spec;
@@ -176,13 +197,19 @@ fn prepare(
             .during("follow the parent")?;
     }
     rustix::process::setsid().during("start a session")?;
-    if let Some(name) = &spec.hostname {
-        rustix::system::sethostname(name.as_bytes()).during("set the host name")?;
+    if let Some(entered) = entered {
+        let mount = rustix::thread::ThreadNameSpaceType::MOUNT;
+        rustix::thread::move_into_thread_name_spaces(entered.as_fd(), mount)
+            .during("enter the root file system")?;
+    } else {
+        if let Some(name) = &spec.hostname {
+            rustix::system::sethostname(name.as_bytes()).during("set the host name")?;
+        }
+        rootfs::enter(spec)?;
+        sysctls(spec)?;
     }
-    rootfs::enter(spec)?;
-    sysctls(spec)?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    connect(spec, descriptors, socket)?;
+    connect(order, descriptors, socket)?;
     identity::limits(spec);
     if spec.create_cwd && !spec.cwd.exists() {
         std::fs::create_dir_all(&spec.cwd).during("make the working directory")?;
@@ -232,7 +259,8 @@ fn sysctls(spec: &Spec) -> Result<(), Failure> {
 }
 
 /// Standard input, output and error: those that came along, or a terminal.
-fn connect(spec: &Spec, descriptors: Vec<OwnedFd>, socket: &UnixStream) -> Result<(), Failure> {
+fn connect(order: &Order, descriptors: Vec<OwnedFd>, socket: &UnixStream) -> Result<(), Failure> {
+    let spec = &order.spec;
     use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
     if let [stdin, stdout, stderr] = descriptors.as_slice() {
         dup2_stdin(stdin).during("connect standard input")?;
@@ -271,6 +299,9 @@ fn connect(spec: &Spec, descriptors: Vec<OwnedFd>, socket: &UnixStream) -> Resul
     dup2_stdin(&peer).during("connect standard input")?;
     dup2_stdout(&peer).during("connect standard output")?;
     dup2_stderr(&peer).during("connect standard error")?;
+    if order.enters {
+        return Ok(());
+    }
     console(&peer)
 }
 

@@ -188,6 +188,16 @@ pub fn spawn(
     stdio: Stdio<'_>,
     network: Option<BorrowedFd<'_>>,
 ) -> Result<Running, Error> {
+    begin(spec, stdio, network, None)
+}
+
+/// Starts a sandbox, or a further process in the one that `entered` is the first process of.
+pub(super) fn begin(
+    spec: &Spec,
+    stdio: Stdio<'_>,
+    network: Option<BorrowedFd<'_>>,
+    entered: Option<BorrowedFd<'_>>,
+) -> Result<Running, Error> {
     let set_up = |step: &str| {
         let step = step.to_owned();
         move |source| Error::SetUp { step, source }
@@ -208,6 +218,7 @@ pub fn spawn(
         Stdio::Terminal => false,
     };
     descriptors.extend(network);
+    descriptors.extend(entered);
     let filters = match spec.seccomp {
         Seccomp::Unconfined => Vec::new(),
         Seccomp::Default => seccomp::default_filters(&spec.capabilities),
@@ -216,6 +227,7 @@ pub fn spawn(
         spec: spec.clone(),
         has_stdio,
         has_network: network.is_some(),
+        enters: entered.is_some(),
         filters,
     };
     let starting = Starting {

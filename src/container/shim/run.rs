@@ -76,38 +76,20 @@ impl Kept {
         let dir = Dir::new(&paths, &order.id);
         let busy = || Error::Busy(order.id.clone());
         let lock = dir.try_lock()?.ok_or_else(busy)?;
-        let record = dir.record()?;
-        let before = dir.state()?;
-        let auto_remove = record.request.auto_remove;
-        Self::launch(
-            order,
-            dir.clone(),
-            paths.clone(),
-            record,
-            before.clone(),
-            lock,
-        )
-        .inspect_err(|error| {
+        let started = Self::launch(order, dir.clone(), paths.clone());
+        let started = started.inspect_err(|error| {
             // The first failure is the one to tell.
-            if auto_remove {
-                let _kept = Store::open(paths)
-                    .map_err(Error::from)
-                    .and_then(|store| remove::erase(&store, &dir));
-            } else {
-                let code = i32::from(error.run_code());
-                let _kept = dir.write_state(&before.not_started(code, error.chain()));
-            }
+            let _kept = remove::after_failed_start(&paths, &dir, error);
+        })?;
+        Ok(Self {
+            lock: Some(lock),
+            ..started
         })
     }
 
-    fn launch(
-        order: &StartOrder,
-        dir: Dir,
-        paths: Paths,
-        record: Record,
-        before: State,
-        lock: Lock,
-    ) -> Result<Self, Error> {
+    fn launch(order: &StartOrder, dir: Dir, paths: Paths) -> Result<Self, Error> {
+        let record = dir.record()?;
+        let before = dir.state()?;
         let request = &record.request;
         let mut network = Network::join(order, request)?;
         let spec = setup::prepare(order, &dir, &record, &network)?;
@@ -133,7 +115,7 @@ impl Kept {
             paths,
             record,
             state,
-            lock: Some(lock),
+            lock: None,
             listener: Some(listener),
             network: Some(network),
             log,
