@@ -113,7 +113,7 @@ pub(in crate::build) fn run(
         }
     }
     let fs = active.fs();
-    let bytes = size_of(&fs)?;
+    let bytes = snapshot::tree_bytes(&fs)?;
     Ok(Some(active.commit(bytes, None, None)?.id))
 }
 
@@ -368,22 +368,4 @@ fn forward(mut pipe: PipeReader, tools: &Tools<'_>, step: StepId, stream: Stream
             bytes,
         });
     }
-}
-
-/// Bytes of the regular files in a layer.
-fn size_of(layer: &Path) -> Result<u64, PathError> {
-    let mut total = 0;
-    let mut todo = vec![layer.to_owned()];
-    while let Some(dir) = todo.pop() {
-        for entry in std::fs::read_dir(&dir).at("list", &dir)? {
-            let entry = entry.at("list", &dir)?;
-            let meta = entry.metadata().at("look at", entry.path())?;
-            if meta.is_dir() {
-                todo.push(entry.path());
-            } else if meta.is_file() {
-                total += meta.len();
-            }
-        }
-    }
-    Ok(total)
 }
