@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::channel::TaskRef;
+use super::spawn::{Filter, start};
 use super::{Error, Rlimit, Running, Seccomp, Stdio, Terminal};
 
 /// Everything about a further process. Serialised: it travels to the process
@@ -37,7 +39,12 @@ pub struct ExecSpec {
 }
 
 /// Starts a further process in the sandbox whose first process is `pid`.
+///
+/// Dropping the result kills that process alone, not what it left running.
 pub fn enter(pid: i32, spec: &ExecSpec, stdio: Stdio<'_>) -> Result<Running, Error> {
-    let _ = (pid, spec, stdio);
-    todo!()
+    let filter = Filter {
+        seccomp: &spec.seccomp,
+        capabilities: &spec.capabilities,
+    };
+    start(TaskRef::Enter(pid, spec), stdio, None, &filter)
 }

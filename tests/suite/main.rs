@@ -14,4 +14,5 @@ mod support;
 mod cli;
 mod images;
 mod network;
+mod sandbox;
 mod tidy;
