@@ -21,7 +21,6 @@ pub use error::{Error, Source};
 pub use request::{BuildRequest, BuildResult, Cancel, ContextSource, DockerfileSource, RunNetwork};
 
 use crate::dockerfile::{self, Dockerfile, Level};
-use crate::fs::At;
 use crate::image;
 use crate::oci::Platform;
 use crate::progress::{Event, Outcome, Sink, StepId};
@@ -37,10 +36,7 @@ pub fn build(
     sink: &dyn Sink,
     cancel: &Cancel,
 ) -> Result<BuildResult, Error> {
-    let scratch = tempfile::Builder::new()
-        .prefix("build-")
-        .tempdir_in(store.paths().tmp())
-        .at("create a directory in", store.paths().tmp())?;
+    let scratch = store.temp_dir()?;
     let steps = Steps { sink };
     let mut input = steps.timed(1, "[internal] load build definition", || {
         input::open(store, request, scratch.path())

@@ -412,7 +412,7 @@ impl<'a> Solver<'a> {
         let store = self.tools.store;
         match &self.vertex(id).op {
             Op::Image(_) => Ok((parent, None)),
-            Op::Workdir(op) => Ok((workdir::run(store, op, parent)?, None)),
+            Op::Workdir(op) => Ok((Some(workdir::run(store, op, parent)?), None)),
             Op::Run(op) => Ok((run::run(self.tools, op, parent, self.step(id))?, None)),
             Op::Copy(op) => {
                 let from = match op.source {
@@ -422,7 +422,7 @@ impl<'a> Solver<'a> {
                 let prepared = copy::Prepared::new(op, self.tools, from)?;
                 let before = earlier.and_then(|record| record.result);
                 let copied = prepared.run(store, parent, before)?;
-                Ok((copied.result, Some(copied.files)))
+                Ok((Some(copied.result), Some(copied.files)))
             }
         }
     }

@@ -73,7 +73,7 @@ const WITHOUT_VALUE: [&str; 6] = ["-D", "--debug", "-v", "--version", "-h", "--h
 /// of code 0.
 pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Cli, Failure> {
     let plain = Cli::command();
-    let arguments = with_verb(arguments, &|word| is_command(&plain, word));
+    let arguments = with_verb(arguments, &|word| is_command(&plain, word))?;
     let parsed = commands::with_aliases(switches(plain.clone()))
         .try_get_matches_from(named(&arguments))
         .and_then(|matches| Cli::from_arg_matches(&matches));
@@ -88,23 +88,68 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Cli, Failure> {
     Ok(cli)
 }
 
+/// Docker's commands that a later version brings. Taken for the name of a
+/// context they would be told to lack one.
+const LATER: [&str; 30] = [
+    "bake",
+    "checkpoint",
+    "commit",
+    "compose",
+    "config",
+    "context",
+    "cp",
+    "diff",
+    "events",
+    "export",
+    "login",
+    "logout",
+    "manifest",
+    "network",
+    "node",
+    "pause",
+    "plugin",
+    "pull",
+    "push",
+    "search",
+    "secret",
+    "service",
+    "stack",
+    "stats",
+    "swarm",
+    "top",
+    "trust",
+    "unpause",
+    "update",
+    "volume",
+];
+
 /// Puts `build` before the first word that is no command: `rbuild -t user/app .`
 /// means `rbuild build -t user/app .`.
-fn with_verb(mut arguments: Vec<OsString>, is_command: &dyn Fn(&str) -> bool) -> Vec<OsString> {
+///
+/// # Errors
+/// A failure for a command that only Docker has.
+fn with_verb(
+    mut arguments: Vec<OsString>,
+    is_command: &dyn Fn(&str) -> bool,
+) -> Result<Vec<OsString>, Failure> {
     let mut at = 0;
     while let Some(word) = arguments.get(at).map(|word| word.to_string_lossy()) {
         if WITH_VALUE.contains(&word.as_ref()) {
             at += 2;
         } else if WITHOUT_VALUE.contains(&word.as_ref()) || is_assigned(&word) {
             at += 1;
+        } else if is_command(&word) {
+            break;
+        } else if LATER.contains(&word.as_ref()) {
+            let message = format!("`{word}` is not available in this version");
+            let hint = format!("to build the directory `{word}`, write `rbuild build {word}`");
+            return Err(Failure::new(1, message).with_hint(hint));
         } else {
-            if !is_command(&word) {
-                arguments.insert(at, OsString::from("build"));
-            }
+            arguments.insert(at, OsString::from("build"));
             break;
         }
     }
-    arguments
+    Ok(arguments)
 }
 
 /// `--root=/x`, `-D=true`, and `-l=debug` or `-ldebug`.
@@ -192,7 +237,7 @@ mod tests {
     fn check(typed: &str, meant: &str) {
         let words = typed.split(' ').map(OsString::from).collect();
         let program = Cli::command();
-        let got = with_verb(words, &|word| is_command(&program, word));
+        let got = with_verb(words, &|word| is_command(&program, word)).unwrap();
         let want: Vec<OsString> = meant.split(' ').map(OsString::from).collect();
         assert_eq!(got, want, "{typed}");
     }

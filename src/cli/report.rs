@@ -96,7 +96,10 @@ impl Failure {
             lines.extend(self.hint.iter().map(|hint| format!("  hint: {hint}")));
         }
         lines.retain(|line| !line.is_empty());
-        lines.iter().map(|line| format!("{line}\n")).collect()
+        if !lines.is_empty() {
+            lines.push(String::new());
+        }
+        lines.join("\n")
     }
 }
 

@@ -30,8 +30,8 @@ pub fn is_archive(head: &[u8]) -> bool {
     is_header(&block)
 }
 
-/// Whether 512 bytes are a tar header: its checksum is right, and it is not the
-/// all-zero end marker.
+/// Whether 512 bytes are a tar header: its checksum is there and right, which
+/// the all-zero end marker's is not.
 fn is_header(block: &[u8; 512]) -> bool {
     let field = &block[148..156];
     let digits: String = field
@@ -54,7 +54,7 @@ fn is_header(block: &[u8; 512]) -> bool {
             }
         })
         .sum();
-    sum == wanted && block[0] != 0
+    sum == wanted && !digits.is_empty()
 }
 
 /// Unpacks an archive, compressed or not, into the empty directory `target`.

@@ -11,7 +11,7 @@ use crate::container;
 use crate::image::{self, Image, ImageUse, ImportOptions, Loaded, Removed};
 use crate::oci::{ChainId, History, ImageConfig, ImageId, Reference};
 use crate::snapshot;
-use crate::store::SnapshotRow;
+use crate::store::SnapshotId;
 
 /// An image as a listing shows it.
 #[derive(Debug, Clone)]
@@ -116,7 +116,7 @@ impl Engine {
                 }
             }
             summaries.push(ImageSummary {
-                bytes: self.layer_bytes(&image)?.iter().sum(),
+                bytes: sum(&self.layers(&image)?),
                 created,
                 names,
                 image,
@@ -134,18 +134,16 @@ impl Engine {
     /// All that is known of an image.
     pub fn image_details(&self, text: &str) -> Result<ImageDetails, Error> {
         let image = self.image(text)?;
-        let layers = self.unpacked_layers(&image)?;
-        let layer_dirs = if layers.iter().all(Option::is_some) {
-            let rows = layers.iter().rev().flatten();
-            rows.map(|row| snapshot::layer_dir(&self.store, row.id))
-                .collect()
-        } else {
-            Vec::new()
-        };
+        let layers = self.layers(&image)?;
+        let dirs = layers.iter().rev().map(|layer| {
+            let id = layer.snapshot?;
+            Some(snapshot::layer_dir(&self.store, id))
+        });
+        let layer_dirs = dirs.collect::<Option<Vec<_>>>().unwrap_or_default();
         let row = self.store.image_get(image.id)?;
         Ok(ImageDetails {
             names: self.names_of(image.id)?,
-            bytes: self.layer_bytes(&image)?.iter().sum(),
+            bytes: sum(&layers),
             stored: row.and_then(|row| Timestamp::from_nanosecond(row.stored_at.into()).ok()),
             layer_dirs,
             image,
@@ -155,7 +153,7 @@ impl Engine {
     /// The history of an image, newest first.
     pub fn image_history(&self, text: &str) -> Result<Vec<HistoryEntry>, Error> {
         let image = self.image(text)?;
-        let mut sizes = self.layer_bytes(&image)?.into_iter();
+        let mut layers = self.layers(&image)?.into_iter();
         let mut entries: Vec<HistoryEntry> = image
             .config
             .history
@@ -166,7 +164,7 @@ impl Engine {
                 bytes: if history.empty_layer {
                     0
                 } else {
-                    sizes.next().unwrap_or(0)
+                    layers.next().map_or(0, |layer| layer.bytes)
                 },
             })
             .collect();
@@ -286,29 +284,38 @@ impl Engine {
         Ok((found == Some(id) && name.tag().is_some()).then_some(name))
     }
 
-    /// The snapshot of each layer that is unpacked, bottom first.
-    pub(super) fn unpacked_layers(&self, image: &Image) -> Result<Vec<Option<SnapshotRow>>, Error> {
-        let mut chain: Option<ChainId> = None;
+    /// The layers of an image, bottom first.
+    pub(super) fn layers(&self, image: &Image) -> Result<Vec<StoredLayer>, Error> {
+        let mut below: Option<ChainId> = None;
         let mut layers = Vec::new();
-        for diff in &image.config.rootfs.diff_ids {
-            let next = chain.map_or_else(|| ChainId::base(*diff), |chain| chain.push(*diff));
-            layers.push(self.store.snapshot_by_chain(next)?);
-            chain = Some(next);
+        for (index, diff) in image.config.rootfs.diff_ids.iter().enumerate() {
+            let chain = below.map_or_else(|| ChainId::base(*diff), |below| below.push(*diff));
+            let row = self.store.snapshot_by_chain(chain)?;
+            let blob = image.manifest.layers.get(index).map_or(0, |blob| blob.size);
+            layers.push(StoredLayer {
+                chain,
+                bytes: row.as_ref().map_or(blob, |row| row.bytes),
+                snapshot: row.map(|row| row.id),
+            });
+            below = Some(chain);
         }
         Ok(layers)
     }
+}
 
-    /// The size of each layer, bottom first: of its files where it is unpacked,
-    /// else of its blob.
-    fn layer_bytes(&self, image: &Image) -> Result<Vec<u64>, Error> {
-        let layers = self.unpacked_layers(image)?.into_iter().enumerate();
-        Ok(layers
-            .map(|(index, row)| match row {
-                Some(row) => row.bytes,
-                None => image.manifest.layers.get(index).map_or(0, |blob| blob.size),
-            })
-            .collect())
-    }
+/// A layer in its place on the others.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StoredLayer {
+    /// Its stack.
+    pub(super) chain: ChainId,
+    /// Bytes of its files where it is unpacked, else of its blob.
+    pub(super) bytes: u64,
+    /// Where it is unpacked.
+    pub(super) snapshot: Option<SnapshotId>,
+}
+
+fn sum(layers: &[StoredLayer]) -> u64 {
+    layers.iter().map(|layer| layer.bytes).sum()
 }
 
 /// When the image was made, if its configuration says so.

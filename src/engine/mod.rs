@@ -5,6 +5,7 @@
 
 mod build;
 mod changes;
+mod checks;
 mod config;
 mod containers;
 mod dockerfile;

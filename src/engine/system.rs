@@ -1,10 +1,13 @@
 //! Verbs on the data root as a whole.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
+use super::images::StoredLayer;
 use super::{Engine, Error};
 use crate::container;
 use crate::network;
+use crate::oci::ChainId;
 use crate::snapshot;
 use crate::store::SnapshotId;
 
@@ -66,18 +69,24 @@ impl Engine {
         let images = self.images(&super::ImageFilter::default())?;
         let uses = self.uses()?;
         let mut usage = DiskUsage::default();
-        let mut image_layers: Vec<SnapshotId> = Vec::new();
+        // A layer counts once, however many images share it.
+        let mut layers: BTreeMap<ChainId, (StoredLayer, bool)> = BTreeMap::new();
         for summary in &images {
             let used = uses.iter().any(|one| one.image == summary.image.id);
             usage.images.total += 1;
             usage.images.active += u64::from(used);
-            usage.images.bytes += summary.bytes;
-            if !used {
-                usage.images.reclaimable += summary.bytes;
+            for layer in self.layers(&summary.image)? {
+                layers.entry(layer.chain).or_insert((layer, false)).1 |= used;
             }
-            let layers = self.unpacked_layers(&summary.image)?;
-            image_layers.extend(layers.into_iter().flatten().map(|row| row.id));
         }
+        for (layer, used) in layers.values() {
+            usage.images.bytes += layer.bytes;
+            usage.images.reclaimable += if *used { 0 } else { layer.bytes };
+        }
+        let of_images: BTreeSet<SnapshotId> = layers
+            .values()
+            .filter_map(|(layer, _)| layer.snapshot)
+            .collect();
         for one in &uses {
             // One that is removed meanwhile takes no room.
             let bytes = container::own_size(&self.store, &one.container).unwrap_or(0);
@@ -92,7 +101,7 @@ impl Engine {
             let Some(row) = self.store.snapshot_get(id)? else {
                 continue;
             };
-            if !image_layers.contains(&id) {
+            if !of_images.contains(&id) {
                 usage.build_cache.total += 1;
                 usage.build_cache.bytes += row.bytes;
                 usage.build_cache.reclaimable += row.bytes;

@@ -18,8 +18,9 @@ const KEPT: usize = 64;
 /// Links are never followed, and mount points are not entered.
 #[derive(Debug)]
 pub struct Descent {
-    /// Never empty; the last one is the current directory and always open.
-    levels: Vec<Level>,
+    current: OwnedFd,
+    /// The directories above, the root first.
+    above: Vec<Level>,
 }
 
 #[derive(Debug)]
@@ -32,21 +33,19 @@ impl Descent {
     /// Starts in `root`, a directory opened for reading.
     pub fn new(root: OwnedFd) -> Self {
         Self {
-            levels: vec![Level::Open(root)],
+            current: root,
+            above: Vec::new(),
         }
     }
 
     /// The current directory, open for reading.
     pub fn dir(&self) -> BorrowedFd<'_> {
-        match self.levels.last() {
-            Some(Level::Open(fd)) => fd.as_fd(),
-            _ => unreachable!("the innermost level is always open"),
-        }
+        self.current.as_fd()
     }
 
     /// How many levels the current directory lies beneath the root.
     pub fn depth(&self) -> usize {
-        self.levels.len() - 1
+        self.above.len()
     }
 
     /// Goes down into `name`, which must be a directory of the same mount.
@@ -54,35 +53,36 @@ impl Descent {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
         let fd = openat2(self.dir(), name, flags, Mode::empty(), resolve)?;
-        self.levels.push(Level::Open(fd));
-        if let Some(index) = self.levels.len().checked_sub(KEPT + 1)
-            && let Level::Open(fd) = &self.levels[index]
+        if let Some(index) = self.above.len().checked_sub(KEPT)
+            && let Level::Open(fd) = &self.above[index]
         {
             let stat = fstat(fd)?;
-            self.levels[index] = Level::Closed {
+            self.above[index] = Level::Closed {
                 device: stat.st_dev,
                 inode: stat.st_ino,
             };
         }
+        let parent = std::mem::replace(&mut self.current, fd);
+        self.above.push(Level::Open(parent));
         Ok(())
     }
 
     /// Goes up to the directory that contains the current one; does nothing at
     /// the root.
     pub fn leave(&mut self) -> io::Result<()> {
-        let Some(index) = self.levels.len().checked_sub(2) else {
-            return Ok(());
-        };
-        if let Level::Closed { device, inode } = self.levels[index] {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let fd = openat(self.dir(), c"..", flags, Mode::empty())?;
-            let stat = fstat(&fd)?;
-            if (stat.st_dev, stat.st_ino) != (device, inode) {
-                return Err(io::Error::other("a directory was moved during the walk"));
+        match self.above.pop() {
+            None => {}
+            Some(Level::Open(fd)) => self.current = fd,
+            Some(Level::Closed { device, inode }) => {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                let fd = openat(self.dir(), c"..", flags, Mode::empty())?;
+                let stat = fstat(&fd)?;
+                if (stat.st_dev, stat.st_ino) != (device, inode) {
+                    return Err(io::Error::other("a directory was moved during the walk"));
+                }
+                self.current = fd;
             }
-            self.levels[index] = Level::Open(fd);
         }
-        self.levels.pop();
         Ok(())
     }
 

@@ -40,9 +40,12 @@ impl Root {
         &self.path
     }
 
-    /// Opens `path` beneath the root, following links inside it.
+    /// Opens `path` beneath the root, following links inside it; the empty path
+    /// is the root itself.
     pub fn open_at(&self, path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, PathError> {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let is_root = path.as_os_str().is_empty();
+        let path = if is_root { Path::new(".") } else { path };
         loop {
             // The kernel answers EAGAIN when a rename elsewhere raced with `..`.
             match openat2(&self.fd, path, flags | OFlags::CLOEXEC, mode, resolve) {

@@ -38,6 +38,10 @@ fn root_keeps_links_and_dots_inside() {
         assert_eq!(text, "inside", "{path}");
     }
     assert!(root.open_file(Path::new("missing")).is_err());
+    assert!(
+        root.open_at(Path::new(""), OFlags::PATH, Mode::empty())
+            .is_ok()
+    );
 }
 
 #[test]

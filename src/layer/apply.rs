@@ -116,7 +116,9 @@ impl<'a> Target<'a> {
 
     fn apply_root(&mut self, entry: &Entry) -> Result<(), UnpackError> {
         if !entry.is_directory() {
-            return Err(refuse(entry, "it would replace the root"));
+            // Some archives begin with a nameless entry of another kind; nothing
+            // can replace the root, so it says nothing.
+            return Ok(());
         }
         self.leave()?;
         attributes::to_open(self.root.as_fd(), entry).at("change", self.path)?;
@@ -141,7 +143,10 @@ impl<'a> Target<'a> {
             self.leave()?;
             let found = self.tree().resolve(parent, Missing::Make)?;
             let Found::Here(fd) = found else {
-                unreachable!("a missing directory was asked to be made");
+                return Err(UnpackError::Entry {
+                    path: parent.to_owned(),
+                    why: "it cannot be made",
+                });
             };
             let mtime = attributes::mtime(fd.as_fd()).at("read", self.path.join(parent))?;
             self.current = Some(Current {

@@ -17,6 +17,7 @@ mod pack;
 mod read;
 mod records;
 mod resolve;
+mod stream;
 mod unpack;
 mod walk;
 mod xattr;

@@ -644,10 +644,7 @@ fn what_leaves_the_root_is_refused_or_kept_inside() {
         refused(file.unpack()),
         "it is used as a directory, but is none"
     );
-    assert_eq!(
-        refused(Raw::default().file("", "").unpack()),
-        "it would replace the root"
-    );
+    assert!(Raw::default().file("", "").unpack().is_ok());
 }
 
 #[test]

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::{Error, Paths};
@@ -78,6 +79,9 @@ fn migrate(paths: &Paths, flags: OpenFlags) -> Result<Connection, Error> {
 fn prepare(db: &Connection) -> Result<(), Error> {
     db.busy_timeout(BUSY)?;
     db.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON")?;
+    // The last one to close would copy the log into the database, sync and remove
+    // it: three syncs for every command. It is copied when it has grown instead.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     db.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(())
 }

@@ -47,6 +47,8 @@ fn wrong_words_are_named() {
     home.run(&["rmi"]).fails(1, "required");
     home.run(&["tag", "a", "b", "c"]).fails(1, "unexpected");
     home.run(&["images", "--nosuch"]).fails(1, "--help");
+    home.run(&["pull", "busybox"])
+        .fails(1, "`pull` is not available in this version");
     home.run(&["--host", "unix:///x", "images"])
         .fails(1, "daemon");
 }

@@ -267,11 +267,8 @@ fn every_page_is_linked_from_another() {
 #[test]
 fn no_file_names_paths_of_one_machine() {
     // Put together here, so that this file does not name them either.
-    let words = [
-        ["/wor", "k/"].concat(),
-        ["/far", "m/"].concat(),
-        ["/roo", "t/."].concat(),
-    ];
+    let words = [["/wor", "k/"].concat(), ["/far", "m/"].concat()];
+    let homes = ["/roo", "t/."].concat();
     let mut paths = Vec::new();
     for (dir, ending) in [
         ("src", ""),
@@ -292,7 +289,13 @@ fn no_file_names_paths_of_one_machine() {
             continue;
         };
         for (index, line) in text.lines().enumerate() {
-            for word in words.iter().filter(|word| contains_path(line, word)) {
+            // Dockerfiles among the test data have every right to root's home.
+            let home = (!shown(&path).starts_with("testdata")).then_some(&homes);
+            for word in words
+                .iter()
+                .chain(home)
+                .filter(|word| contains_path(line, word))
+            {
                 problems.push(format!("{}:{}: names `{word}`", shown(&path), index + 1));
             }
         }

@@ -21,8 +21,9 @@ use crate::snapshot::{self, Active};
 use crate::store::SnapshotId;
 use crate::{network, store};
 
-/// Host name inside, as BuildKit has it.
+/// Host name inside, as BuildKit has it, and the build argument that sets another.
 const HOSTNAME: &str = "buildkitsandbox";
+const HOSTNAME_ARG: &str = "BUILDKIT_SANDBOX_HOSTNAME";
 /// How much of a failed step's output is kept for its error.
 const TAIL_LIMIT: usize = 16 << 10;
 
@@ -75,7 +76,8 @@ impl From<store::Error> for RunError {
     }
 }
 
-/// Runs the command on `parent`; the result is `parent` itself when it changed nothing.
+/// Runs the command on `parent`. A command that changes nothing makes an empty
+/// layer, as Docker's does.
 pub(in crate::build) fn run(
     tools: &Tools<'_>,
     op: &RunOp,
@@ -111,9 +113,6 @@ pub(in crate::build) fn run(
         }
     }
     let fs = active.fs();
-    if std::fs::read_dir(&fs).at("list", &fs)?.next().is_none() {
-        return Ok(parent);
-    }
     let bytes = size_of(&fs)?;
     Ok(Some(active.commit(bytes, None, None)?.id))
 }
@@ -161,13 +160,13 @@ fn specification(
         },
         mounts: Vec::new(),
         argv: op.argv.clone(),
-        env: environment(op, account),
+        env: environment(tools, op, account),
         cwd: PathBuf::from(&op.cwd),
         create_cwd: true,
         uid: account.uid,
         gid: account.gid,
-        groups: account.groups.clone(),
-        hostname: (op.network != RunNetwork::Host).then(|| HOSTNAME.to_owned()),
+        groups: groups(account),
+        hostname: Some(own_hostname(tools).unwrap_or(HOSTNAME).to_owned()),
         network: match op.network {
             RunNetwork::Default => NetworkNamespace::Passed,
             RunNetwork::None => NetworkNamespace::Isolated,
@@ -188,6 +187,16 @@ fn specification(
     })
 }
 
+/// The process' own group is among its groups, as Docker has it.
+fn groups(account: &Account) -> Vec<u32> {
+    let others = account
+        .groups
+        .iter()
+        .copied()
+        .filter(|gid| *gid != account.gid);
+    std::iter::once(account.gid).chain(others).collect()
+}
+
 /// A cgroup is made only where there is something to limit.
 fn cgroup(tools: &Tools<'_>) -> Option<String> {
     use std::sync::atomic::{AtomicU32, Ordering};
@@ -199,7 +208,16 @@ fn cgroup(tools: &Tools<'_>) -> Option<String> {
     })
 }
 
-fn environment(op: &RunOp, account: &Account) -> Vec<String> {
+/// The host name that a build argument asks for.
+fn own_hostname<'t>(tools: &'t Tools<'_>) -> Option<&'t str> {
+    tools
+        .request
+        .build_args
+        .get(HOSTNAME_ARG)
+        .map(String::as_str)
+}
+
+fn environment(tools: &Tools<'_>, op: &RunOp, account: &Account) -> Vec<String> {
     let mut env: Vec<(String, String)> = op.env.clone();
     let mut add = |name: &str, value: &str| {
         if !env.iter().any(|(own, _)| own == name) {
@@ -208,6 +226,9 @@ fn environment(op: &RunOp, account: &Account) -> Vec<String> {
     };
     for (name, value) in &op.proxy_env {
         add(name, value);
+    }
+    if let Some(name) = own_hostname(tools) {
+        add("HOSTNAME", name);
     }
     add(
         "HOME",
@@ -244,7 +265,9 @@ fn mount_files(
         });
         Ok(())
     };
-    let extra: Vec<(String, IpAddr)> = tools.request.extra_hosts.clone();
+    let mut extra: Vec<(String, IpAddr)> = tools.request.extra_hosts.clone();
+    let name = own_hostname(tools).unwrap_or(HOSTNAME);
+    extra.push((name.to_owned(), IpAddr::from([127, 0, 0, 1])));
     mount(
         &format!("hosts-{kind}"),
         "/etc/hosts".to_owned(),

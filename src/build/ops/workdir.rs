@@ -1,6 +1,5 @@
 //! WORKDIR: makes the directory where it is missing.
 
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::copy::CopyError;
@@ -11,26 +10,27 @@ use crate::layer::{EntryKind, Lower};
 use crate::snapshot::{Active, View};
 use crate::store::{SnapshotId, Store};
 
-/// Makes the directory on `parent`; the result is `parent` itself when it is there already.
+/// Makes the directory on `parent`. Where it is there already the layer is
+/// empty, as Docker's is.
 pub(in crate::build) fn run(
     store: &Store,
     op: &WorkdirOp,
     parent: Option<SnapshotId>,
-) -> Result<Option<SnapshotId>, CopyError> {
+) -> Result<SnapshotId, CopyError> {
     let view = View::open(store, parent)?;
     let path = view.resolve(Path::new(op.path.trim_start_matches('/')), true)?;
-    debug_assert!(!path.as_os_str().as_bytes().starts_with(b"/"));
-    match view.entry(&path)? {
-        Some(entry) if matches!(entry.kind, EntryKind::Directory { .. }) => return Ok(parent),
+    let missing = match view.entry(&path)? {
+        Some(entry) if matches!(entry.kind, EntryKind::Directory { .. }) => false,
         Some(_) => return Err(CopyError::NotADirectory(op.path.clone())),
-        None if path.as_os_str().is_empty() => return Ok(parent),
-        None => {}
-    }
-    let owner = account(store, parent, &op.user)?;
+        None => true,
+    };
     let active = Active::begin(store, parent)?;
+    let owner = account(store, parent, &op.user)?;
     let mut layer = LayerDirectories::new(&view, Some((owner.uid, owner.gid)), FIXED_TIME);
-    layer.add(&path)?;
+    if missing {
+        layer.add(&path)?;
+    }
     let packed = layer.write(&active.fs())?;
     let row = active.commit(0, Some((packed.diff_id, packed.size)), None)?;
-    Ok(Some(row.id))
+    Ok(row.id)
 }

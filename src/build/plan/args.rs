@@ -35,8 +35,7 @@ pub(super) fn globals(request: &Request<'_>) -> Result<Vec<(String, String)>, Pl
         .iter()
         .flat_map(|line| &line.value)
     {
-        let (name, default) = expand_arg(request, arg, &scope)?;
-        if let Some(value) = request.build_args.get(&name).cloned().or(default) {
+        if let (name, Some(value)) = expand_arg(request, arg, &scope)? {
             scope.set(&name, &value);
         }
     }
@@ -70,12 +69,21 @@ fn automatic(request: &Request<'_>) -> Vec<(String, String)> {
     pairs
 }
 
-/// The proxy settings among the build arguments.
+/// The proxy settings among the build arguments. One that is given in either
+/// letter case is there in both: programs differ in which they read.
 pub(super) fn proxies(request: &Request<'_>) -> Vec<(String, String)> {
-    let given = |name: &&str| Some(((*name).to_owned(), request.build_args.get(*name)?.clone()));
+    let args = request.build_args;
+    let value = |name: &str| {
+        let own = args.get(name);
+        own.or_else(|| args.get(&name.to_uppercase()))
+            .or_else(|| args.get(&name.to_lowercase()))
+    };
+    let given = |name: &&str| Some(((*name).to_owned(), value(name)?.clone()));
     PROXIES.iter().filter_map(given).collect()
 }
 
+/// The name of an argument, and the value that `--build-arg` or else its own
+/// default gives it. A default that is not needed is not looked at, so it may fail.
 fn expand_arg(
     request: &Request<'_>,
     arg: &Arg,
@@ -85,9 +93,12 @@ fn expand_arg(
     let expand = |word: &dockerfile::Word| {
         dockerfile::expand(&word.text, escape, scope)
             .map(|expanded| expanded.text)
-            .map_err(|err| PlanError::expand(word.span, &word.text, &err))
+            .map_err(|err| PlanError::expand(word.span, &err))
     };
     let name = expand(&arg.name)?;
+    if let Some(given) = request.build_args.get(&name) {
+        return Ok((name, Some(given.clone())));
+    }
     let default = arg.default.as_ref().map(expand).transpose()?;
     Ok((name, default))
 }
@@ -97,13 +108,12 @@ impl Planner<'_, '_> {
     pub(super) fn arg(&self, stage: &mut StageState, args: &[Arg]) -> Result<(), PlanError> {
         let mut text = "ARG".to_owned();
         for arg in args {
-            let (name, default) = expand_arg(self.request, arg, &stage.scope)?;
+            let (name, value) = expand_arg(self.request, arg, &stage.scope)?;
             let global = || {
                 let found = self.globals.iter().find(|(own, _)| *own == name);
                 found.map(|(_, value)| value.clone())
             };
-            let given = self.request.build_args.get(&name).cloned();
-            let value = given.or(default).or_else(global);
+            let value = value.or_else(global);
             text.push_str(&format!(" {name}"));
             if let Some(value) = &value {
                 text.push_str(&format!("={value}"));

@@ -195,7 +195,7 @@ impl Planner<'_, '_> {
         let expand = |heredoc: &Heredoc| {
             let content = if heredoc.expand {
                 dockerfile::expand_heredoc(&heredoc.content, &stage.scope)
-                    .map_err(|err| PlanError::expand(heredoc.span, &heredoc.name, &err))?
+                    .map_err(|err| PlanError::expand(heredoc.span, &err))?
                     .text
             } else {
                 heredoc.content.clone()

@@ -31,8 +31,8 @@ impl PlanError {
     }
 
     /// An error about a word that cannot be expanded.
-    pub(super) fn expand(span: Span, word: &str, err: &ExpandError) -> Self {
-        Self::new(span, format!("failed to process {word:?}: {err}"))
+    pub(super) fn expand(span: Span, err: &ExpandError) -> Self {
+        Self::new(span, err.to_string())
     }
 
     /// A flag that this version does not have yet.

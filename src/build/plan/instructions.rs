@@ -126,7 +126,7 @@ impl Planner<'_, '_> {
         let mut ports = BTreeMap::new();
         for word in words {
             let expanded = dockerfile::expand_words(&word.text, escape, &stage.scope)
-                .map_err(|err| PlanError::expand(word.span, &word.text, &err))?;
+                .map_err(|err| PlanError::expand(word.span, &err))?;
             for text in expanded {
                 for port in exposed_ports(&text).map_err(|why| PlanError::new(word.span, why))? {
                     ports.insert(port, serde_json::Map::new());
@@ -179,7 +179,13 @@ impl Planner<'_, '_> {
     ) -> Result<(), PlanError> {
         let written = self.expand(word, &stage.scope)?;
         let path = absolute(&stage.config.config.working_dir, &written);
-        stage.config.config.working_dir.clone_from(&path);
+        // An absolute path is kept as it was written; what it names is cleaned.
+        let shown = if written.starts_with('/') {
+            &written
+        } else {
+            &path
+        };
+        stage.config.config.working_dir.clone_from(shown);
         let created_by = format!("WORKDIR {path}");
         let name = stage.step_name(text);
         if path == "/" {

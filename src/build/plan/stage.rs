@@ -222,7 +222,7 @@ impl Planner<'_, '_> {
         let escape = self.request.dockerfile.escape.unwrap_or('\\');
         dockerfile::expand(&word.text, escape, scope)
             .map(|expanded| expanded.text)
-            .map_err(|err| PlanError::expand(word.span, &word.text, &err))
+            .map_err(|err| PlanError::expand(word.span, &err))
     }
 
     /// The stage that `--from` names, planned; `None` when it names no stage.

@@ -119,6 +119,7 @@ impl Progress {
 
 fn draw(receiver: &Receiver<(Instant, Event)>, mut renderer: Option<Box<dyn Renderer>>) -> Summary {
     let mut summary = Summary::default();
+    let mut ticked = Instant::now();
     loop {
         match receiver.recv_timeout(TICK) {
             Ok((at, event)) => {
@@ -127,12 +128,16 @@ fn draw(receiver: &Receiver<(Instant, Event)>, mut renderer: Option<Box<dyn Rend
                     renderer.event(at, &event);
                 }
             }
-            Err(RecvTimeoutError::Timeout) => {
-                if let Some(renderer) = &mut renderer {
-                    renderer.tick(Instant::now());
-                }
-            }
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
+        }
+        // Events may come without a pause; running times go on all the same.
+        let now = Instant::now();
+        if let Some(renderer) = &mut renderer
+            && now.duration_since(ticked) >= TICK
+        {
+            renderer.tick(now);
+            ticked = now;
         }
     }
     if let Some(renderer) = &mut renderer {

@@ -26,6 +26,8 @@ pub(super) struct Plain<W> {
     running: BTreeMap<StepId, Step>,
     /// The step that the last line belongs to.
     current: Option<StepId>,
+    /// Whether a step has ended since, so that an empty line is due.
+    ended: bool,
 }
 
 #[derive(Debug)]
@@ -43,6 +45,7 @@ impl<W: Write> Plain<W> {
             out,
             running: BTreeMap::new(),
             current: None,
+            ended: false,
         }
     }
 
@@ -53,7 +56,10 @@ impl<W: Write> Plain<W> {
         if self.current != Some(step) {
             if let Some(left) = self.current.take() {
                 rows.push(format!("#{} ...\n\n", left.0));
+            } else if self.ended {
+                rows.push("\n".to_owned());
             }
+            self.ended = false;
             let state = self.running.get(&step);
             rows.extend(state.map(|state| format!("#{} {}\n", step.0, state.name)));
             self.current = Some(step);
@@ -94,9 +100,9 @@ impl<W: Write> Plain<W> {
             self.line(id, &rest);
         }
         self.line(id, last);
-        let _reader_gone = self.out.write_all(b"\n");
         self.running.remove(&id);
         self.current = None;
+        self.ended = true;
     }
 }
 
@@ -200,7 +206,7 @@ mod tests {
         ]);
         assert_eq!(
             text,
-            "#1 [1/2] FROM busybox\n#1 CACHED\n\n#2 [2/2] RUN make\n#2 0.000 one\n#2 0.000 two\n#2 DONE 1.2s (1.5kB)\n\n"
+            "#1 [1/2] FROM busybox\n#1 CACHED\n\n#2 [2/2] RUN make\n#2 0.000 one\n#2 0.000 two\n#2 DONE 1.2s (1.5kB)\n"
         );
     }
 
@@ -215,7 +221,7 @@ mod tests {
         ]);
         assert_eq!(
             text,
-            "#1 a\n#1 ...\n\n#2 b\n#2 ...\n\n#1 a\n#1 0.000 x\n#1 ERROR: exit code: 1\n\n#2 b\n#2 CANCELED\n\n"
+            "#1 a\n#1 ...\n\n#2 b\n#2 ...\n\n#1 a\n#1 0.000 x\n#1 ERROR: exit code: 1\n\n#2 b\n#2 CANCELED\n"
         );
     }
 

@@ -33,8 +33,6 @@ struct Step {
     name: String,
     started: Instant,
     bar: ProgressBar,
-    /// The lines below it, made when there is something to show.
-    log_bars: Vec<ProgressBar>,
     lines: Lines,
     tail: VecDeque<String>,
     transferred: Option<(u64, Option<u64>)>,
@@ -74,7 +72,8 @@ impl Tty {
             .set_message(format!("[+] Building {seconds:.1}s ({done}/{begun})"));
     }
 
-    fn draw_step(step: &Step, now: Instant) {
+    /// One bar holds the step's line and its log, so that they move together.
+    fn draw_step(&self, step: &Step, now: Instant) {
         let transferred = match step.transferred {
             Some((done, Some(total))) => {
                 format!("{} / {} ", human::size(done), human::size(total))
@@ -84,8 +83,12 @@ impl Tty {
         };
         let seconds = now.duration_since(step.started).as_secs_f64();
         let right = format!("{transferred}{seconds:.1}s");
-        step.bar
-            .set_message(row(&format!(" => {}", step.name), &right));
+        let mut rows = vec![row(&format!(" => {}", step.name), &right)];
+        for line in &step.tail {
+            let row = row(&format!(" => => # {line}"), "");
+            rows.push(self.paint(row.trim_end().to_owned(), Paint::Dim));
+        }
+        step.bar.set_message(rows.join("\n"));
     }
 
     fn paint(&self, text: String, paint: Paint) -> String {
@@ -100,30 +103,19 @@ impl Tty {
         format!("{style}{text}{style:#}")
     }
 
-    fn log(&mut self, id: StepId, bytes: &[u8]) {
+    fn log(&mut self, at: Instant, id: StepId, bytes: &[u8]) {
         let Some(step) = self.running.get_mut(&id) else {
             return;
         };
         let lines = step.lines.push(bytes);
-        if lines.is_empty() {
-            return;
-        }
-        for line in lines {
+        for line in &lines {
             if step.tail.len() == TAIL {
                 step.tail.pop_front();
             }
-            step.tail.push_back(visible(&line));
+            step.tail.push_back(visible(line));
         }
-        while step.log_bars.len() < step.tail.len() {
-            let above = step.log_bars.last().unwrap_or(&step.bar);
-            let below = self.multi.insert_after(above, bar());
-            step.log_bars.push(below);
-        }
-        if let Some(step) = self.running.get(&id) {
-            for (bar, line) in step.log_bars.iter().zip(&step.tail) {
-                let row = row(&format!(" => => # {line}"), "");
-                bar.set_message(self.paint(row, Paint::Dim));
-            }
+        if !lines.is_empty() {
+            self.draw_step(&self.running[&id], at);
         }
     }
 
@@ -131,10 +123,8 @@ impl Tty {
         let Some(step) = self.running.remove(&id) else {
             return;
         };
-        for bar in step.log_bars.iter().rev().chain([&step.bar]) {
-            bar.finish_and_clear();
-            self.multi.remove(bar);
-        }
+        step.bar.finish_and_clear();
+        self.multi.remove(&step.bar);
         self.done += 1;
         let (mark, paint) = match outcome {
             Outcome::Done => ("", Paint::Done),
@@ -165,16 +155,15 @@ impl Renderer for Tty {
                     name: visible(name),
                     started: at,
                     bar: self.multi.add(bar()),
-                    log_bars: Vec::new(),
                     lines: Lines::default(),
                     tail: VecDeque::new(),
                     transferred: None,
                 };
                 self.begun += 1;
-                Self::draw_step(&state, at);
+                self.draw_step(&state, at);
                 self.running.insert(*step, state);
             }
-            Event::Log { step, bytes, .. } => self.log(*step, bytes),
+            Event::Log { step, bytes, .. } => self.log(at, *step, bytes),
             Event::Transfer { step, done, total } => {
                 if let Some(step) = self.running.get_mut(step) {
                     step.transferred = Some((*done, *total));
@@ -197,7 +186,7 @@ impl Renderer for Tty {
 
     fn tick(&mut self, now: Instant) {
         for step in self.running.values() {
-            Self::draw_step(step, now);
+            self.draw_step(step, now);
         }
         self.draw_header(now);
     }
@@ -210,15 +199,17 @@ impl Renderer for Tty {
         }
         let seconds = now.duration_since(self.started).as_secs_f64();
         self.header.finish_and_clear();
-        self.print(&format!("[+] Built {} steps in {seconds:.1}s", self.done));
+        let (done, begun) = (self.done, self.begun);
+        self.print(&format!(
+            "[+] Building {seconds:.1}s ({done}/{begun}) FINISHED"
+        ));
     }
 }
 
 /// A line of the terminal's width: the left text is cut, the right one kept.
 fn row(left: &str, right: &str) -> String {
-    let columns = rustix::termios::tcgetwinsize(std::io::stderr())
-        .map(|size| usize::from(size.ws_col))
-        .unwrap_or(0);
+    let columns =
+        rustix::termios::tcgetwinsize(std::io::stderr()).map_or(0, |size| usize::from(size.ws_col));
     let columns = if columns == 0 { 80 } else { columns };
     // The last column stays free: some terminals wrap as soon as it is written.
     let width = columns.max(NARROWEST) - 1;

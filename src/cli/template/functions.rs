@@ -108,9 +108,9 @@ fn title(text: &str) -> String {
     let mut start = true;
     for char in text.chars() {
         if start {
-            out.extend(char.to_uppercase())
+            out.extend(char.to_uppercase());
         } else {
-            out.push(char)
+            out.push(char);
         }
         start = !char.is_alphanumeric();
     }

@@ -48,8 +48,8 @@ fn functions_take_arguments_and_pipes() {
     check(r#"{{printf "%s-%d" .Id .N}}"#, "sha256:abc-3");
     check(r#"{{printf "%5s|" "x"}}"#, "    x|");
     check("{{println .N}}", "3\n");
-    check(r#"{{slice .Id 7 9}}"#, "ab");
-    check(r#"{{truncate .Id 3}}"#, "sha");
+    check(r"{{slice .Id 7 9}}", "ab");
+    check(r"{{truncate .Id 3}}", "sha");
     check(r#"{{split .Id ":"}}"#, "[sha256 abc]");
 }
 
@@ -58,8 +58,8 @@ fn blocks_choose_and_repeat() {
     check("{{if .State.Running}}up{{else}}down{{end}}", "up");
     check("{{if .State.Pid}}up{{else}}down{{end}}", "down");
     check("{{if .State.Pid}}a{{else if .N}}b{{else}}c{{end}}", "b");
-    check(r#"{{if eq .N 3}}three{{end}}"#, "three");
-    check(r#"{{if and .N (not .State.Pid)}}x{{end}}"#, "x");
+    check(r"{{if eq .N 3}}three{{end}}", "three");
+    check(r"{{if and .N (not .State.Pid)}}x{{end}}", "x");
     check("{{range .Mounts}}{{.Source}} {{end}}", "/a /b ");
     check("{{range .Config.Cmd}}x{{else}}none{{end}}", "none");
     check(

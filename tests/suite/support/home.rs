@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
@@ -144,11 +144,6 @@ impl Home {
             .env("NO_COLOR", "1")
             .current_dir(self.dir.path());
         command
-    }
-
-    /// A path beneath this home's temporary directory.
-    pub(crate) fn path(&self) -> &Path {
-        self.dir.path()
     }
 }
 

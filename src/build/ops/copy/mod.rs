@@ -108,8 +108,8 @@ impl Source<'_> {
 
 /// What a copy made.
 pub(in crate::build) struct Copied {
-    /// The new tree; the same as the parent's when nothing was copied.
-    pub(in crate::build) result: Option<SnapshotId>,
+    /// The new tree.
+    pub(in crate::build) result: SnapshotId,
     /// The digest of what was copied, for the cache key.
     pub(in crate::build) files: Digest,
 }
@@ -190,12 +190,6 @@ impl<'a> Prepared<'a> {
         self.selection = kept;
         self.selection.items.extend(taken.items);
         let digest = self.learn(&plan)?;
-        if written.packed.entries == 0 {
-            return Ok(Copied {
-                result: parent,
-                files: digest,
-            });
-        }
         remove_unpacked(&active)?;
         files::FileList::of(&plan).save(&active.dir().join("files"))?;
         let row = active.commit(
@@ -204,7 +198,7 @@ impl<'a> Prepared<'a> {
             None,
         )?;
         Ok(Copied {
-            result: Some(row.id),
+            result: row.id,
             files: digest,
         })
     }
@@ -355,11 +349,7 @@ fn place_archive(
         if let EntryKind::HardLink(first) = &mut entry.kind {
             *first = placer.follow(&destination.join(&*first))?;
         }
-        if matches!(entry.kind, EntryKind::Directory { .. }) && placer.is_directory(&entry.path)? {
-            placer.replace_directory(entry)?;
-            continue;
-        }
-        placer.put(
+        placer.put_over(
             entry,
             Content::Tree {
                 tree: number,

@@ -220,6 +220,26 @@ impl<'a> Placer<'a> {
         Ok(())
     }
 
+    /// Places one entry over whatever stands there, as extracting an archive does.
+    pub(super) fn put_over(&mut self, mut entry: Entry, content: Content) -> Result<(), CopyError> {
+        let path = entry.path.clone();
+        let is_dir = matches!(entry.kind, EntryKind::Directory { .. });
+        if is_dir && self.is_directory(&path)? {
+            self.directory(&path)?;
+        } else {
+            let parent = path.parent().map(Path::to_owned).unwrap_or_default();
+            self.directory(&parent)?;
+            self.plan.retain(|placed, _| !placed.starts_with(&path));
+        }
+        self.ownership.apply(&mut entry);
+        let content = match entry.kind {
+            EntryKind::File { .. } => content,
+            _ => Content::None,
+        };
+        self.plan.insert(path, Placed { entry, content });
+        Ok(())
+    }
+
     /// `path` with links to directories followed in all but its last component,
     /// and in that one too where it is a link to a directory.
     pub(super) fn follow(&self, path: &Path) -> Result<PathBuf, CopyError> {
@@ -240,21 +260,6 @@ impl<'a> Placer<'a> {
             None => self.kind(path)?,
         };
         Ok(matches!(kind, Some(EntryKind::Directory { .. })))
-    }
-
-    /// Gives a directory that stands already the metadata of `entry`.
-    pub(super) fn replace_directory(&mut self, mut entry: Entry) -> Result<(), CopyError> {
-        let path = entry.path.clone();
-        self.directory(&path)?;
-        self.ownership.apply(&mut entry);
-        self.plan.insert(
-            path,
-            Placed {
-                entry,
-                content: Content::None,
-            },
-        );
-        Ok(())
     }
 
     fn kind(&self, path: &Path) -> Result<Option<EntryKind>, CopyError> {

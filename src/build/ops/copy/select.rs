@@ -127,6 +127,10 @@ fn take(tree: &dyn SourceTree, path: &Path) -> Result<Option<Selected>, CopyErro
         EntryKind::Directory { .. } => tree.walk(&real)?,
         _ => Vec::new(),
     };
+    if beneath.is_empty() && tree.is_ignored(&real) {
+        // An ignored directory is there only for what an exception brings back.
+        return Ok(None);
+    }
     Ok(Some(Selected {
         name: base_name(path),
         entry,

@@ -26,6 +26,8 @@ pub(super) trait SourceTree: Sync {
     fn walk(&self, path: &Path) -> Result<Vec<Entry>, PathError>;
     /// Opens a regular file.
     fn open(&self, path: &Path) -> Result<File, PathError>;
+    /// Whether an ignore file leaves `path` out.
+    fn is_ignored(&self, path: &Path) -> bool;
     /// Learns the digest of a file that was just read; `before` is its state before.
     fn learn(&self, path: &Path, file: &File, before: &Stat, digest: Digest);
 }
@@ -49,6 +51,10 @@ impl SourceTree for Context {
 
     fn open(&self, path: &Path) -> Result<File, PathError> {
         self.open_file(path)
+    }
+
+    fn is_ignored(&self, path: &Path) -> bool {
+        Self::is_ignored(self, path)
     }
 
     fn learn(&self, path: &Path, file: &File, before: &Stat, digest: Digest) {
@@ -77,6 +83,10 @@ impl SourceTree for View {
 
     fn open(&self, path: &Path) -> Result<File, PathError> {
         Lower::open(self, path)
+    }
+
+    fn is_ignored(&self, _path: &Path) -> bool {
+        false
     }
 
     fn learn(&self, _path: &Path, _file: &File, _before: &Stat, _digest: Digest) {}
