@@ -16,4 +16,5 @@ mod cli;
 mod images;
 mod network;
 mod run;
+mod sandbox;
 mod tidy;
