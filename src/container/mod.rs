@@ -50,7 +50,7 @@ pub use record::Status;
 pub use remove::{collect, remove};
 pub use request::{MountRequest, NetworkMode, Request, Ulimit};
 pub use shim::{SHIM_ARGV0, shim_main};
-pub use start::{StartOptions, Started, start};
+pub use start::{Spare, StartOptions, Started, start};
 pub use stop::{StopOptions, kill, stop, wait};
 
 /// Nanoseconds since 1970.
