@@ -46,7 +46,7 @@ impl Definition {
     }
 
     /// Adds an input.
-    pub(super) fn with(mut self, name: &str, value: impl ToString) -> Self {
+    pub(super) fn with(mut self, name: &str, value: &impl ToString) -> Self {
         self.parts.push(part(name, &value.to_string()));
         self
     }

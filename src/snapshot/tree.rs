@@ -39,7 +39,10 @@ pub struct TreeHasher(Hasher);
 
 impl TreeHasher {
     /// An empty layer.
-    #[allow(clippy::new_without_default, reason = "starting a hash is an act, not a value")]
+    #[allow(
+        clippy::new_without_default,
+        reason = "starting a hash is an act, not a value"
+    )]
     pub fn new() -> Self {
         let mut hasher = Hasher::new();
         hasher.part(VERSION);

@@ -83,7 +83,7 @@ pub(in crate::build) fn run(
     op: &RunOp,
     parent: Option<SnapshotId>,
     step: StepId,
-) -> Result<Option<SnapshotId>, RunError> {
+) -> Result<SnapshotId, RunError> {
     let account = account(tools.store, parent, &op.user)?;
     let active = Active::begin(tools.store, parent)?;
     let mut spec = specification(tools, op, &account, &active, parent)?;
@@ -114,7 +114,7 @@ pub(in crate::build) fn run(
     }
     let fs = active.fs();
     let bytes = snapshot::tree_bytes(&fs)?;
-    Ok(Some(active.commit(bytes, None, None)?.id))
+    Ok(active.commit(bytes, None, None)?.id)
 }
 
 /// The attachment that the build's steps share.
@@ -333,7 +333,7 @@ fn execute(
     for warning in running.warnings() {
         tools.note(step, format!("warning: {warning}"));
     }
-    let guard = tools.cancel.guard(running.killer());
+    let guard = tools.cancel.guard(&running.killer());
     let exit = std::thread::scope(|scope| {
         scope.spawn(|| forward(out_reader, tools, step, Stream::Stdout));
         scope.spawn(|| forward(err_reader, tools, step, Stream::Stderr));

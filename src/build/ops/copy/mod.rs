@@ -135,7 +135,7 @@ impl<'a> Prepared<'a> {
 
     /// The digest of all that is copied; reads what is not known yet.
     pub(in crate::build) fn digest(&mut self) -> Result<Digest, CopyError> {
-        source::digest_all(self.tree.tree(), &mut self.selection.entries_mut())?;
+        source::digest_all(self.tree.tree(), self.selection.entries_mut())?;
         Ok(self.selection.digest())
     }
 
