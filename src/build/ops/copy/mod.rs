@@ -5,6 +5,8 @@ mod glob;
 mod place;
 mod select;
 mod source;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::collections::HashMap;
