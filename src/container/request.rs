@@ -312,6 +312,16 @@ impl Request {
         if let Some(text) = &self.stop_signal {
             signal::parse(text)?;
         }
+        if let NetworkMode::Container(_) = self.network {
+            if !self.publish.is_empty() || self.publish_all {
+                let message =
+                    "conflicting options: port publishing and the container type network mode";
+                return invalid(message.to_owned());
+            }
+            if self.hostname.is_some() {
+                return invalid("conflicting options: hostname and the network mode".to_owned());
+            }
+        }
         capabilities::kept(&self.cap_add, &self.cap_drop, self.privileged)?;
         if self.memory_bytes.is_some_and(|bytes| bytes < LEAST_MEMORY) {
             return invalid("Minimum memory limit allowed is 6MB".to_owned());
@@ -406,6 +416,13 @@ impl Request {
             }
         }
         Ok(())
+    }
+
+    /// What the user should know of a request that is fine otherwise.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let discarded = self.network == NetworkMode::Host && !self.publish.is_empty();
+        let text = "Published ports are discarded when using host network mode";
+        discarded.then(|| text.to_owned()).into_iter().collect()
     }
 
     /// The limits of the container's cgroup.

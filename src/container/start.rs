@@ -42,7 +42,8 @@ impl Spare {
     /// Starts a shim in advance, so that it gets ready while the container is made.
     pub fn start() -> io::Result<Self> {
         let (socket, theirs) = socket::pair()?;
-        sys::myself::start_self(shim::SHIM_ARGV0, theirs)?;
+        // Not waited for: it outlives this process, and init collects it.
+        drop(sys::process::spawn_self(shim::SHIM_ARGV0, theirs)?);
         Ok(Self { socket })
     }
 }

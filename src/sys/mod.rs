@@ -7,7 +7,6 @@ pub mod cgroup;
 pub mod command;
 pub mod filter;
 pub mod mount;
-pub mod myself;
 pub mod netns;
 pub mod process;
 pub mod signals;
