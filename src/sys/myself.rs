@@ -14,6 +14,8 @@ use std::process::{Command, Stdio};
 )]
 #[allow(clippy::disallowed_methods, reason = "this is the module for it")]
 pub fn start_self(name: &str, stdin: OwnedFd) -> io::Result<()> {
+    // What the caller's caller left open must not stay open as long as a container.
+    super::process::close_on_exec_from(3)?;
     let child = Command::new("/proc/self/exe")
         .arg0(name)
         .env_clear()
