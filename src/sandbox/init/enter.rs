@@ -63,7 +63,7 @@ fn prepare(target: BorrowedFd<'_>, spec: &ExecSpec, work: &Work) -> Step<Program
         gid: spec.gid,
         groups: &spec.groups,
         capabilities: &spec.capabilities,
-        no_new_privileges: spec.no_new_privileges,
+        no_new: spec.no_new_privileges,
         rlimits: &spec.rlimits,
         die_with_parent: true,
     };

@@ -18,7 +18,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use rustix::process::{Signal, WaitId, WaitIdOptions, WaitIdStatus, pidfd_send_signal, waitid};
 
 use super::channel::{self, Notice, Order, Report, Task};
 use super::failure::{During, Failure, Step};
@@ -201,10 +201,8 @@ fn attend(
     })?;
     let out_of_memory = group.as_ref().is_some_and(Group::saw_out_of_memory_kill);
     remove(group);
-    let code = status.as_ref().and_then(|status| status.exit_status());
-    let signal = status
-        .as_ref()
-        .and_then(|status| status.terminating_signal());
+    let code = status.as_ref().and_then(WaitIdStatus::exit_status);
+    let signal = status.as_ref().and_then(WaitIdStatus::terminating_signal);
     let notice = Notice::Ended {
         code,
         signal: signal.unwrap_or(0),
