@@ -11,6 +11,7 @@
 
 mod support;
 
+mod build;
 mod build_cli;
 mod cli;
 mod images;

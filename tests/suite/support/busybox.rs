@@ -142,6 +142,9 @@ fn header(mode: u32, kind: tar::EntryType) -> tar::Header {
     let mut header = tar::Header::new_gnu();
     header.set_entry_type(kind);
     header.set_mode(mode);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_size(0);
     header.set_mtime(1_704_067_200);
     header
 }

@@ -1,7 +1,8 @@
 //! Where each file goes: the destination's rules, and the entries of the new layer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 use super::CopyError;
@@ -66,6 +67,8 @@ pub(super) struct Placer<'a> {
     /// Time of what has none of its own, in seconds since 1970.
     now: i64,
     pub(super) plan: Plan,
+    /// Hard links by the first name of their file.
+    links: HashMap<PathBuf, Vec<PathBuf>>,
 }
 
 impl<'a> Placer<'a> {
@@ -75,6 +78,7 @@ impl<'a> Placer<'a> {
             ownership,
             now,
             plan: Plan::new(),
+            links: HashMap::new(),
         }
     }
 
@@ -211,12 +215,7 @@ impl<'a> Placer<'a> {
             Some(_) if is_dir => return Err(CopyError::NotADirectory(shown(&entry.path))),
             Some(_) => {}
         }
-        let content = match entry.kind {
-            EntryKind::File { .. } => content,
-            _ => Content::None,
-        };
-        self.plan
-            .insert(entry.path.clone(), Placed { entry, content });
+        self.insert(entry, content);
         Ok(())
     }
 
@@ -229,15 +228,70 @@ impl<'a> Placer<'a> {
         } else {
             let parent = path.parent().map(Path::to_owned).unwrap_or_default();
             self.directory(&parent)?;
-            self.plan.retain(|placed, _| !placed.starts_with(&path));
+            self.clear_below(&path);
         }
         self.ownership.apply(&mut entry);
-        let content = match entry.kind {
+        self.insert(entry, content);
+        Ok(())
+    }
+
+    /// Takes out what was placed beneath `path`.
+    fn clear_below(&mut self, path: &Path) {
+        // Whatever is beneath a path follows it directly.
+        let below = self
+            .plan
+            .range::<Path, _>((Bound::Excluded(path), Bound::Unbounded))
+            .map(|(placed, _)| placed)
+            .take_while(|placed| placed.starts_with(path));
+        let below: Vec<PathBuf> = below.cloned().collect();
+        for gone in below {
+            if let Some(old) = self.plan.remove(&gone) {
+                self.hand_down(&gone, old);
+            }
+        }
+    }
+
+    /// Puts an entry in place of what is planned there.
+    fn insert(&mut self, entry: Entry, content: Content) {
+        let path = entry.path.clone();
+        let content = match &entry.kind {
             EntryKind::File { .. } => content,
             _ => Content::None,
         };
-        self.plan.insert(path, Placed { entry, content });
-        Ok(())
+        if let EntryKind::HardLink(first) = &entry.kind {
+            self.links
+                .entry(first.clone())
+                .or_default()
+                .push(path.clone());
+        }
+        if let Some(old) = self.plan.insert(path.clone(), Placed { entry, content }) {
+            self.hand_down(&path, old);
+        }
+    }
+
+    /// A file whose first name is taken by something else lives on under its
+    /// further names: the first of them becomes the file.
+    fn hand_down(&mut self, path: &Path, old: Placed) {
+        let Some(mut names) = self.links.remove(path) else {
+            return;
+        };
+        names.sort_unstable();
+        names.dedup();
+        let is_link = |placed: &Placed| matches!(&placed.entry.kind, EntryKind::HardLink(first) if first == path);
+        names.retain(|name| self.plan.get(name).is_some_and(is_link));
+        let Some((heir, others)) = names.split_first() else {
+            return;
+        };
+        if let Some(placed) = self.plan.get_mut(heir) {
+            placed.entry.kind = old.entry.kind;
+            placed.content = old.content;
+        }
+        for name in others {
+            if let Some(placed) = self.plan.get_mut(name) {
+                placed.entry.kind = EntryKind::HardLink(heir.clone());
+            }
+        }
+        self.links.insert(heir.clone(), others.to_vec());
     }
 
     /// `path` with links to directories followed in all but its last component,

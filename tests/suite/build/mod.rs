@@ -1,0 +1,27 @@
+//! Building from end to end: Dockerfile and context in, image out.
+
+mod add;
+mod archives;
+mod cache;
+mod config;
+mod copy;
+mod crash;
+mod disk;
+mod flags;
+mod peers;
+mod project;
+mod refusals;
+mod run;
+mod sources;
+mod together;
+mod tree;
+
+use project::Project;
+use tree::Tree;
+
+use crate::support::{Need, Outcome, needs};
+
+/// What a build with RUN or a base image needs.
+const RUNS: [Need; 3] = [Need::Root, Need::Busybox, Need::Overlay];
+/// What a build from scratch needs.
+const FILES: [Need; 1] = [Need::Root];
