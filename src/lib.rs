@@ -18,18 +18,20 @@ pub mod sys;
 pub mod layer;
 pub mod store;
 
-// Floor 2, views: what stored bytes mean.
-pub mod image;
+// Floor 2, trees: layers stacked into file systems.
 pub mod snapshot;
 
-// Floor 3, services: one outside thing each.
+// Floor 3, images: what stored bytes and trees mean together.
+pub mod image;
+
+// Floor 4, services: one outside thing each.
 pub mod context;
 pub mod network;
 pub mod sandbox;
 
-// Floor 4, workflows: the life of a build, the life of a container.
+// Floor 5, workflows: the life of a build, the life of a container.
 pub mod build;
 pub mod container;
 
-// Floor 5, engine: one function for each thing a user can ask.
+// Floor 6, engine: one function for each thing a user can ask.
 pub mod engine;

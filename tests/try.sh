@@ -11,7 +11,9 @@ cd "$(dirname "$0")/.."
 as_root=()
 [ "$(id -u)" = 0 ] || as_root=(sudo)
 
-say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+say() {
+  if [ -t 1 ]; then printf '\n\033[1m%s\033[0m\n' "$*"; else printf '\n== %s\n' "$*"; fi
+}
 show() {
   printf '\n$ %s\n' "$*"
   "$@"

@@ -128,7 +128,7 @@ impl Error {
     }
 
     /// An error of a step, with its file.
-    pub(super) fn step(source_file: &Source, err: StepError) -> Self {
+    pub(super) fn step(source_file: &Source, err: &StepError) -> Self {
         if err.is_canceled() {
             return Self::Canceled;
         }
@@ -160,8 +160,8 @@ impl Error {
                 span,
                 message,
                 hint,
-            } => Some((source_file, one(*span, message, hint))),
-            Self::Step {
+            }
+            | Self::Step {
                 source_file,
                 span: Some(span),
                 message,

@@ -93,9 +93,9 @@ fn history(store: &Store, graph: &Graph, solved: &Solved) -> Result<Vec<History>
     if last.is_none() {
         // Nothing in it has a time: only configuration on an empty tree.
         let now = Some(Timestamp::now().to_string());
-        entries
-            .iter_mut()
-            .for_each(|entry| entry.created.clone_from(&now));
+        for entry in &mut entries {
+            entry.created.clone_from(&now);
+        }
     }
     Ok(entries)
 }

@@ -46,7 +46,7 @@ impl Definition {
     }
 
     /// Adds an input.
-    pub(super) fn with(mut self, name: &str, value: impl ToString) -> Self {
+    pub(super) fn with(mut self, name: &str, value: &impl ToString) -> Self {
         self.parts.push(part(name, &value.to_string()));
         self
     }
@@ -168,5 +168,145 @@ fn part(name: &str, value: &str) -> KeyPart {
     KeyPart {
         name: name.to_owned(),
         value: value.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::graph::{BaseImage, CopyPattern, InlineFile, VertexId};
+    use crate::oci::{ImageConfig, ImageId};
+
+    fn vertex(op: Op) -> Vertex {
+        Vertex {
+            parent: None,
+            op,
+            span: None,
+            name: "[1/2] X".to_owned(),
+            text: "X".to_owned(),
+        }
+    }
+
+    fn run() -> RunOp {
+        RunOp {
+            argv: vec!["/bin/sh".to_owned(), "-c".to_owned(), "make".to_owned()],
+            script: None,
+            env: vec![("PATH".to_owned(), "/bin".to_owned())],
+            proxy_env: Vec::new(),
+            cwd: "/".to_owned(),
+            user: String::new(),
+            network: RunNetwork::Default,
+        }
+    }
+
+    fn copy(source: CopySource) -> CopyOp {
+        let pattern = |text: &str| CopyPattern {
+            text: text.to_owned(),
+            span: None,
+        };
+        CopyOp {
+            source,
+            patterns: vec![pattern("a"), pattern("b")],
+            inline: Vec::new(),
+            destination: "/d/".to_owned(),
+            chown: None,
+            chmod: None,
+            unpack: false,
+            instruction: "COPY",
+        }
+    }
+
+    fn key(op: Op) -> CacheKey {
+        let vertex = vertex(op);
+        let parent = Digest::of(b"parent");
+        Definition::of(&vertex, &[])
+            .with("parent", &parent)
+            .key(&vertex.op)
+    }
+
+    /// A key that changes here makes every user build everything again: change
+    /// [`VERSION`] with it, and say so in the changelog.
+    #[test]
+    fn keys_of_version_1_stay() {
+        let image = BaseImage {
+            reference: "x".to_owned(),
+            id: ImageId(Digest::of(b"id")),
+            config: ImageConfig::default(),
+            diff_ids: vec![DiffId(Digest::of(b"layer"))],
+        };
+        let workdir = WorkdirOp {
+            path: "/w".to_owned(),
+            user: "u".to_owned(),
+        };
+        let keys = [
+            key(Op::Image(Box::new(image))),
+            key(Op::Run(run())),
+            key(Op::Copy(copy(CopySource::Context))),
+            key(Op::Copy(copy(CopySource::Vertex(Some(VertexId(0)))))),
+            key(Op::Workdir(workdir)),
+        ];
+        let shown: Vec<String> = keys.iter().map(|key| key.0.short()).collect();
+        assert_eq!(shown, GOLDEN);
+    }
+
+    const GOLDEN: [&str; 5] = [
+        "966cad2c3e5e",
+        "a856b1dafd1f",
+        "668c52ed90c9",
+        "a9843b063749",
+        "8f729d5c0b67",
+    ];
+
+    #[test]
+    fn every_option_of_run_counts_but_proxies() {
+        let changes: [fn(&mut RunOp); 7] = [
+            |op| op.argv[2].push('x'),
+            |op| op.env[0].1.push('x'),
+            |op| op.env.push(("A".to_owned(), String::new())),
+            |op| op.cwd.push('x'),
+            |op| op.user.push('x'),
+            |op| op.network = RunNetwork::None,
+            |op| {
+                op.script = Some(InlineFile {
+                    name: "s".to_owned(),
+                    content: "#!".to_owned(),
+                });
+            },
+        ];
+        let plain = key(Op::Run(run()));
+        for (number, change) in changes.iter().enumerate() {
+            let mut op = run();
+            change(&mut op);
+            assert_ne!(key(Op::Run(op)), plain, "change {number}");
+        }
+        let mut proxied = run();
+        proxied
+            .proxy_env
+            .push(("http_proxy".to_owned(), "x".to_owned()));
+        assert_eq!(key(Op::Run(proxied)), plain);
+    }
+
+    #[test]
+    fn notes_do_not_enter_a_key() {
+        let vertex = vertex(Op::Run(run()));
+        let plain = Definition::of(&vertex, &[]);
+        let noted = plain.clone().with("@parent", &7);
+        assert_eq!(plain.key(&vertex.op), noted.key(&vertex.op));
+        assert!(same_operation(&plain.parts, &noted.parts));
+    }
+
+    #[test]
+    fn a_miss_is_explained_by_the_parts_that_differ() {
+        let mut changed = run();
+        changed.env[0].1 = "/sbin".to_owned();
+        let old = Definition::of(&vertex(Op::Run(run())), &[]).with("parent", &1);
+        let new = Definition::of(&vertex(Op::Run(changed)), &[]).with("parent", &2);
+        assert_eq!(
+            explain(&old.parts, &new.parts),
+            [
+                "variable PATH changed from \"/bin\" to \"/sbin\"",
+                "the step before it has another result"
+            ]
+        );
     }
 }

@@ -78,9 +78,10 @@ fn run(
     };
     let solved = Solver::new(&graph, &tools, 3).solve();
     if let Some(Ok(attachment)) = tools.network.into_inner() {
-        attachment.detach(store);
+        // A lease that cannot be given back ends with this process.
+        drop(attachment.detach(store));
     }
-    let solved = solved.map_err(|err| Error::step(source, err))?;
+    let solved = solved.map_err(|err| Error::step(source, &err))?;
     let last = 3 + u32::try_from(graph.vertices.len()).unwrap_or(u32::MAX - 3);
     steps.timed(last, "exporting to image", || {
         export::export(store, request, &graph, &solved)

@@ -153,7 +153,7 @@ impl Cancel {
 
     /// Registers a running sandbox for as long as the guard lives; it is killed
     /// at once if the build was stopped meanwhile.
-    pub(super) fn guard(&self, killer: Killer) -> Running<'_> {
+    pub(super) fn guard(&self, killer: &Killer) -> Running<'_> {
         let mut running = self.lock();
         let ticket = running.last().map_or(0, |(ticket, _)| ticket + 1);
         running.push((ticket, killer.clone()));

@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::error::StepError;
-use super::graph::{CopyOp, CopySource, Graph, Op, Vertex, VertexId};
+use super::graph::{BaseImage, CopyOp, CopySource, Graph, Op, Vertex, VertexId};
 use super::key::{self, Definition};
 use super::ops::{Tools, copy, run, workdir};
 use crate::fs::Lock;
@@ -27,8 +27,8 @@ use crate::store::{CacheRecord, SnapshotId};
 struct State {
     /// Its key, once it can be known.
     key: Option<CacheKey>,
-    /// Its result; the inner `None` is an empty tree.
-    result: Option<Option<SnapshotId>>,
+    /// Its result.
+    result: Option<SnapshotId>,
 }
 
 /// The results of a solved graph.
@@ -79,11 +79,7 @@ impl<'a> Solver<'a> {
             }
         }
         self.run_needed(&needed)?;
-        let results = self
-            .states()
-            .iter()
-            .map(|state| state.result.flatten())
-            .collect();
+        let results = self.states().iter().map(|state| state.result).collect();
         Ok(Solved { results })
     }
 
@@ -105,7 +101,7 @@ impl<'a> Solver<'a> {
 
     /// The result of an input; an absent input is an empty tree.
     fn input(&self, id: Option<VertexId>) -> Option<SnapshotId> {
-        id.and_then(|id| self.state(id).result.flatten())
+        id.and_then(|id| self.state(id).result)
     }
 
     /// Looks a step up by definition, without running anything.
@@ -118,7 +114,7 @@ impl<'a> Solver<'a> {
             let key = Definition::of(vertex, &[]).key(&vertex.op);
             self.states()[id.0] = State {
                 key: Some(key),
-                result: row.map(|row| Some(row.id)),
+                result: row.map(|row| row.id),
             };
             return Ok(());
         }
@@ -130,7 +126,7 @@ impl<'a> Solver<'a> {
         if !self.tools.request.no_cache
             && let Some(record) = self.tools.store.cache_get(key)?
         {
-            self.states()[id.0].result = Some(record.result);
+            self.states()[id.0].result = record.result;
         }
         Ok(())
     }
@@ -141,20 +137,20 @@ impl<'a> Solver<'a> {
         let vertex = self.vertex(id);
         let mut definition = Definition::of(vertex, &self.extra_hosts);
         match vertex.parent {
-            None => definition = definition.with("parent", "nothing"),
+            None => definition = definition.with("parent", &"nothing"),
             Some(parent) => match self.state(parent).key {
                 None => return Ok(None),
-                Some(key) => definition = definition.with("parent", key),
+                Some(key) => definition = definition.with("parent", &key),
             },
         }
         let Op::Copy(op) = &vertex.op else {
             return Ok(Some(definition));
         };
         match op.source {
-            CopySource::Vertex(None) => Ok(Some(definition.with("from", "nothing"))),
+            CopySource::Vertex(None) => Ok(Some(definition.with("from", &"nothing"))),
             CopySource::Vertex(Some(from)) => {
                 let key = self.state(from).key;
-                Ok(key.map(|key| definition.with("from", key)))
+                Ok(key.map(|key| definition.with("from", &key)))
             }
             CopySource::Context if op.patterns.is_empty() => Ok(Some(definition)),
             CopySource::Context => {
@@ -164,7 +160,7 @@ impl<'a> Solver<'a> {
                     return Ok(None);
                 }
                 let files = copy::Prepared::new(op, self.tools, None)?.digest()?;
-                Ok(Some(definition.with("files", files)))
+                Ok(Some(definition.with("files", &files)))
             }
         }
     }
@@ -257,7 +253,7 @@ impl<'a> Solver<'a> {
                 } else {
                     Outcome::Done
                 };
-                let grew = result.filter(|_| result != self.input(vertex.parent));
+                let grew = Some(result).filter(|_| Some(result) != self.input(vertex.parent));
                 let row = grew.map(|id| self.tools.store.snapshot_get(id)).transpose();
                 let bytes = row.ok().flatten().flatten().map(|row| row.bytes);
                 self.report(id, outcome, began, bytes, false);
@@ -297,12 +293,11 @@ impl<'a> Solver<'a> {
     }
 
     /// The result of a step, and whether it was there already.
-    fn obtain(&self, id: VertexId) -> Result<(Option<SnapshotId>, bool), StepError> {
+    fn obtain(&self, id: VertexId) -> Result<(SnapshotId, bool), StepError> {
         let vertex = self.vertex(id);
         let store = self.tools.store;
         if let Op::Image(base) = &vertex.op {
-            let image = image::find(store, &base.id.to_string())?;
-            return Ok((image::snapshot_of(store, &image)?, false));
+            return Ok((self.base(base)?, false));
         }
         let parent = self.input(vertex.parent);
         let mut definition = self.definition(id)?;
@@ -321,8 +316,9 @@ impl<'a> Solver<'a> {
             let key = definition.key(&vertex.op);
             self.states()[id.0].key = Some(key);
             if !self.tools.request.no_cache {
-                if let Some(record) = store.cache_get(key)? {
-                    return Ok((record.result, true));
+                let found = store.cache_get(key)?.and_then(|record| record.result);
+                if let Some(result) = found {
+                    return Ok((result, true));
                 }
                 if let Some(result) =
                     self.same_by_content(vertex, definition, earlier.as_ref(), parent)?
@@ -335,7 +331,7 @@ impl<'a> Solver<'a> {
         let (result, files) = self.execute(id, parent, earlier.as_ref())?;
         let definition = match (definition, files) {
             (Some(definition), Some(files)) if key::value(&definition.parts, "files").is_none() => {
-                definition.with("@files", files)
+                definition.with("@files", &files)
             }
             (Some(definition), _) => definition,
             (None, files) => self.complete(vertex, files),
@@ -347,17 +343,25 @@ impl<'a> Solver<'a> {
         Ok((result, false))
     }
 
+    /// The tree of an image, unpacked if it was not.
+    fn base(&self, base: &BaseImage) -> Result<SnapshotId, StepError> {
+        let store = self.tools.store;
+        let image = image::find(store, &base.id.to_string())?;
+        let top = image::snapshot_of(store, &image)?;
+        top.ok_or_else(|| image::Error::NotFound(base.reference.clone()).into())
+    }
+
     /// The definition of a COPY from the context, now that its files were read.
     fn complete(&self, vertex: &Vertex, files: Option<Digest>) -> Definition {
         let definition = Definition::of(vertex, &self.extra_hosts);
         let parent = vertex.parent.and_then(|parent| self.state(parent).key);
         let definition = match (vertex.parent, parent) {
-            (None, _) => definition.with("parent", "nothing"),
-            (Some(_), Some(key)) => definition.with("parent", key),
+            (None, _) => definition.with("parent", &"nothing"),
+            (Some(_), Some(key)) => definition.with("parent", &key),
             (Some(_), None) => definition,
         };
         match files {
-            Some(files) => definition.with("files", files),
+            Some(files) => definition.with("files", &files),
             None => definition,
         }
     }
@@ -369,7 +373,7 @@ impl<'a> Solver<'a> {
         definition: &Definition,
         earlier: Option<&CacheRecord>,
         parent: Option<SnapshotId>,
-    ) -> Result<Option<Option<SnapshotId>>, StepError> {
+    ) -> Result<Option<SnapshotId>, StepError> {
         let Some(earlier) = earlier else {
             return Ok(None);
         };
@@ -395,12 +399,7 @@ impl<'a> Solver<'a> {
                 return Ok(None);
             }
         }
-        // What did nothing then does nothing now, on the tree of now.
-        Ok(Some(if earlier.result == old {
-            parent
-        } else {
-            earlier.result
-        }))
+        Ok(earlier.result)
     }
 
     fn execute(
@@ -408,11 +407,11 @@ impl<'a> Solver<'a> {
         id: VertexId,
         parent: Option<SnapshotId>,
         earlier: Option<&CacheRecord>,
-    ) -> Result<(Option<SnapshotId>, Option<Digest>), StepError> {
+    ) -> Result<(SnapshotId, Option<Digest>), StepError> {
         let store = self.tools.store;
         match &self.vertex(id).op {
-            Op::Image(_) => Ok((parent, None)),
-            Op::Workdir(op) => Ok((Some(workdir::run(store, op, parent)?), None)),
+            Op::Image(base) => Ok((self.base(base)?, None)),
+            Op::Workdir(op) => Ok((workdir::run(store, op, parent)?, None)),
             Op::Run(op) => Ok((run::run(self.tools, op, parent, self.step(id))?, None)),
             Op::Copy(op) => {
                 let from = match op.source {
@@ -422,7 +421,7 @@ impl<'a> Solver<'a> {
                 let prepared = copy::Prepared::new(op, self.tools, from)?;
                 let before = earlier.and_then(|record| record.result);
                 let copied = prepared.run(store, parent, before)?;
-                Ok((Some(copied.result), Some(copied.files)))
+                Ok((copied.result, Some(copied.files)))
             }
         }
     }
@@ -432,18 +431,18 @@ impl<'a> Solver<'a> {
         &self,
         id: VertexId,
         definition: Definition,
-        result: Option<SnapshotId>,
+        result: SnapshotId,
         parent: Option<SnapshotId>,
     ) -> Result<(), StepError> {
         let vertex = self.vertex(id);
         let parent = parent.map_or_else(|| "nothing".to_owned(), |parent| parent.to_string());
-        let definition = definition.with("@parent", parent);
+        let definition = definition.with("@parent", &parent);
         let key = definition.key(&vertex.op);
         self.states()[id.0].key = Some(key);
         let record = CacheRecord {
             key,
             line: definition.line,
-            result,
+            result: Some(result),
             parts: definition.parts,
         };
         if self.tools.request.no_cache {
@@ -460,7 +459,7 @@ impl<'a> Solver<'a> {
         id: VertexId,
         definition: &Definition,
         earlier: Option<&CacheRecord>,
-        result: Option<SnapshotId>,
+        result: SnapshotId,
     ) {
         let step = self.step(id);
         let Some(earlier) = earlier else {
@@ -473,8 +472,8 @@ impl<'a> Solver<'a> {
         for line in key::explain(&earlier.parts, &definition.parts) {
             self.tools.note(step, format!("not cached: {line}"));
         }
-        if let (Some(old), Some(new)) = (earlier.result, result) {
-            for line in copy::differences(self.tools.store, old, new) {
+        if let Some(old) = earlier.result {
+            for line in copy::differences(self.tools.store, old, result) {
                 self.tools.note(step, format!("not cached: {line}"));
             }
         }

@@ -34,6 +34,7 @@ pub fn create(store: &Store, image: &Image, request: Request) -> Result<Created,
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     request.check(cpus)?;
     ports::wanted(&request)?;
+    let warnings = request.warnings();
     let snapshot = image::snapshot_of(store, image)?;
     let id = names::new_id();
     let dir = Dir::new(store.paths(), &id);
@@ -44,10 +45,7 @@ pub fn create(store: &Store, image: &Image, request: Request) -> Result<Created,
         let _left = crate::fs::remove_tree(dir.data());
     }
     made?;
-    Ok(Created {
-        id,
-        warnings: Vec::new(),
-    })
+    Ok(Created { id, warnings })
 }
 
 fn fill(

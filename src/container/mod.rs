@@ -14,6 +14,7 @@
 mod attach;
 mod bundle;
 mod capabilities;
+mod check;
 mod create;
 mod dir;
 mod error;
@@ -50,7 +51,7 @@ pub use record::Status;
 pub use remove::{collect, remove};
 pub use request::{MountRequest, NetworkMode, Request, Ulimit};
 pub use shim::{SHIM_ARGV0, shim_main};
-pub use start::{StartOptions, Started, start};
+pub use start::{Spare, StartOptions, Started, start};
 pub use stop::{StopOptions, kill, stop, wait};
 
 /// Nanoseconds since 1970.

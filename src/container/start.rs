@@ -1,7 +1,8 @@
 //! Starting a container: everything is looked up here, a shim does the rest.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
@@ -21,12 +22,30 @@ use crate::sys;
 const FILE_LIMIT: u64 = 4 << 20;
 
 /// How a container is started.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 pub struct StartOptions {
     /// The streams that the caller attaches to, before the program's first word.
     pub attach: Option<Streams>,
     /// Rows and columns of the caller's terminal; 0 when unknown.
     pub terminal: (u16, u16),
+    /// A shim that was started in advance.
+    pub spare: Option<Spare>,
+}
+
+/// A shim that waits for its order. One that gets none ends by itself.
+#[derive(Debug)]
+pub struct Spare {
+    socket: OwnedFd,
+}
+
+impl Spare {
+    /// Starts a shim in advance, so that it gets ready while the container is made.
+    pub fn start() -> io::Result<Self> {
+        let (socket, theirs) = socket::pair()?;
+        // Not waited for: it outlives this process, and init collects it.
+        drop(sys::process::spawn_self(shim::SHIM_ARGV0, theirs)?);
+        Ok(Self { socket })
+    }
 }
 
 /// A container that runs.
@@ -48,7 +67,7 @@ pub fn start(store: &Store, text: &str, options: StartOptions) -> Result<Option<
     if dir.state()?.is_running() {
         return Ok(None);
     }
-    let order = order(store, &row, &dir, options).inspect_err(|error| {
+    let order = order(store, &row, &dir, &options).inspect_err(|error| {
         // Another command that is at it knows better; the first failure is the one to tell.
         if let Ok(Some(_lock)) = dir.try_lock() {
             let _kept = remove::after_failed_start(store.paths(), &dir, error);
@@ -58,8 +77,8 @@ pub fn start(store: &Store, text: &str, options: StartOptions) -> Result<Option<
         let id = row.id.clone();
         move |source| Error::Shim { action, id, source }
     };
-    let (ours, theirs) = socket::pair().map_err(failed("start"))?;
-    sys::myself::start_self(shim::SHIM_ARGV0, theirs).map_err(failed("start"))?;
+    let spare = options.spare.map_or_else(Spare::start, Ok);
+    let ours = spare.map_err(failed("start"))?.socket;
     protocol::ask(&ours, &Ask::Start(Box::new(order))).map_err(failed("reach"))?;
     match protocol::hear(&ours).map_err(failed("hear from"))? {
         Some(Tell::Started(warnings)) => Ok(Some(Started {
@@ -75,7 +94,7 @@ fn order(
     store: &Store,
     row: &ContainerRow,
     dir: &Dir,
-    options: StartOptions,
+    options: &StartOptions,
 ) -> Result<StartOrder, Error> {
     let request = dir.record()?.request;
     let mut lower = snapshot::layer_dirs(store, row.snapshot)?;

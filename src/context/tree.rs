@@ -64,13 +64,11 @@ impl Context {
                 continue;
             }
             let here = done.join(&part);
-            let target = match rustix::fs::readlinkat(&self.root, &here, Vec::new()) {
-                Ok(target) => PathBuf::from(OsStr::from_bytes(target.as_bytes())),
-                Err(_) => {
-                    done = here;
-                    continue;
-                }
+            let Ok(target) = rustix::fs::readlinkat(&self.root, &here, Vec::new()) else {
+                done = here;
+                continue;
             };
+            let target = PathBuf::from(OsStr::from_bytes(target.as_bytes()));
             links += 1;
             if links > LINK_LIMIT {
                 return Err(rustix::io::Errno::LOOP)

@@ -10,7 +10,7 @@ use crate::image;
 
 pub use crate::container::{
     Attached, Created, Event, ExecRequest, Filter as ContainerFilter, LogEntry, LogOptions,
-    MountRequest, NetworkMode, Request as ContainerRequest, StartOptions, Started, Status,
+    MountRequest, NetworkMode, Request as ContainerRequest, Spare, StartOptions, Started, Status,
     StopOptions, Stream, Streams, Summary as ContainerSummary, Ulimit, signal,
 };
 pub use crate::network::{PortForward, PortPublish};

@@ -17,7 +17,7 @@ pub use changes::apply_changes;
 pub use config::Config;
 pub use containers::{
     Attached, ContainerFilter, ContainerRequest, ContainerSummary, Created, Event, ExecRequest,
-    LogEntry, LogOptions, MountRequest, NetworkMode, PortForward, PortPublish, StartOptions,
+    LogEntry, LogOptions, MountRequest, NetworkMode, PortForward, PortPublish, Spare, StartOptions,
     Started, Status, StopOptions, Stream, Streams, Ulimit, run_code, signal,
 };
 pub use dockerfile::DockerfileText;

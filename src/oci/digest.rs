@@ -211,6 +211,7 @@ impl ChainId {
     }
 
     /// The chain ID of `diff` on top of this stack.
+    #[must_use]
     pub fn push(self, diff: DiffId) -> Self {
         Self(Digest::of(format!("{} {}", self.0, diff.0).as_bytes()))
     }

@@ -1,16 +1,12 @@
 //! A further process in a running sandbox.
 
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
-use super::spawn::begin;
-use super::{
-    Error, NetworkNamespace, Overlay, ResourceLimits, Rlimit, RootFs, Running, Seccomp, Spec,
-    Stdio, Terminal,
-};
+use super::channel::TaskRef;
+use super::spawn::{Filter, start};
+use super::{Error, Rlimit, Running, Seccomp, Stdio, Terminal};
 
 /// Everything about a further process. Serialised: it travels to the process
 /// that becomes it.
@@ -42,53 +38,13 @@ pub struct ExecSpec {
     pub cgroup: Option<String>,
 }
 
-/// Starts a further process in the sandbox whose first process is `pid`: in its
-/// namespaces and its root file system. It ends with them, whatever it does.
+/// Starts a further process in the sandbox whose first process is `pid`.
+///
+/// Dropping the result kills that process alone, not what it left running.
 pub fn enter(pid: i32, spec: &ExecSpec, stdio: Stdio<'_>) -> Result<Running, Error> {
-    let process = Pid::from_raw(pid).ok_or(rustix::io::Errno::SRCH);
-    let process = process.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()));
-    let process = process.map_err(|err| Error::SetUp {
-        step: "find the sandbox".to_owned(),
-        source: err.into(),
-    })?;
-    begin(&spec.whole(), stdio, None, Some(process.as_fd()))
-}
-
-impl ExecSpec {
-    /// The same as a specification of a sandbox, of which only the process is looked at.
-    fn whole(&self) -> Spec {
-        Spec {
-            rootfs: RootFs {
-                mountpoint: PathBuf::new(),
-                overlay: Overlay {
-                    lower: Vec::new(),
-                    upper: PathBuf::new(),
-                    work: PathBuf::new(),
-                    volatile: false,
-                },
-            },
-            mounts: Vec::new(),
-            argv: self.argv.clone(),
-            env: self.env.clone(),
-            cwd: self.cwd.clone(),
-            create_cwd: false,
-            uid: self.uid,
-            gid: self.gid,
-            groups: self.groups.clone(),
-            hostname: None,
-            network: NetworkNamespace::Host,
-            capabilities: self.capabilities.clone(),
-            no_new_privileges: self.no_new_privileges,
-            seccomp: self.seccomp.clone(),
-            mask_paths: false,
-            read_only: false,
-            rlimits: self.rlimits.clone(),
-            shm_bytes: 0,
-            sysctls: Vec::new(),
-            terminal: self.terminal,
-            cgroup: self.cgroup.clone(),
-            resources: ResourceLimits::default(),
-            die_with_parent: true,
-        }
-    }
+    let filter = Filter {
+        seccomp: &spec.seccomp,
+        capabilities: &spec.capabilities,
+    };
+    start(TaskRef::Enter(pid, spec), stdio, None, &filter)
 }

@@ -4,23 +4,41 @@
 //! everything is decided in [`Spec`], nothing is left to look up. The namespaces
 //! are entered by re-executing this program as a small single-threaded init
 //! (`argv[0]` = [`INIT_ARGV0`]) that gets the specification through a socket.
+//!
+//! Three processes take part. The *parent* ([`spawn`]) may have any number of
+//! threads and never forks. The *init* stays in the host's namespaces, forks the
+//! *first process* into new ones, waits for it and removes its cgroup; when the
+//! parent dies, however it dies, the init sees their socket close and kills the
+//! first process, and when the init dies, the kernel does. The first process
+//! builds its root file system, gives up its privileges and becomes the program.
+//! All mounts are made in its mount namespace and end with it.
+//!
+//! Devices: nothing that can be mounted or written inside takes device nodes,
+//! but for the few of `/dev`, each a mount of its own, so that no cgroup
+//! controller is needed to keep the host's disks away from `mknod`. Whoever is
+//! given `CAP_SYS_ADMIN` is spared that; it could undo it.
+//!
+//! It needs Linux 5.12 (`mount_setattr`); overlays of many layers need 6.8.
 
 mod channel;
 mod enter;
-mod identity;
+mod failure;
 mod init;
-mod rootfs;
+mod running;
 mod seccomp;
 mod spawn;
 mod spec;
 
 pub use enter::{ExecSpec, enter};
 pub use init::main as init_main;
-pub use spawn::{Error, Exit, Killer, Running, Stdio, spawn};
+pub use running::{Exit, Killer, Running};
+pub use spawn::{Error, Stdio, spawn};
 pub use spec::{
     DeviceAccess, IdMap, Mount, MountKind, NetworkNamespace, Overlay, ResourceLimits, Rlimit,
     RootFs, Seccomp, Spec, Terminal,
 };
+
+pub use crate::sys::process::set_program;
 
 /// The name under which this program starts itself as a sandbox's init.
 pub const INIT_ARGV0: &str = "rbuild-init";

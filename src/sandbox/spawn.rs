@@ -1,19 +1,17 @@
-//! Parent side: start, wait, kill.
+//! Parent side: the start.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
-use std::process::Child;
 use std::sync::Arc;
 
-use rustix::process::{Signal, pidfd_send_signal};
-
-use super::channel::{self, Order, Report};
-use super::{INIT_ARGV0, Seccomp, Spec, seccomp};
+use super::channel::{self, Notice, Order, Report, TaskRef};
+use super::failure::{During, Failure, Step};
+use super::running::{Init, Killer, Running};
+use super::{INIT_ARGV0, NetworkNamespace, Seccomp, Spec, seccomp};
 use crate::sys::process;
 
 /// The descriptors of the sandbox's first process.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub enum Stdio<'a> {
     /// These three descriptors, which may be pipes, files or `/dev/null`.
     Descriptors {
@@ -25,7 +23,7 @@ pub enum Stdio<'a> {
         stderr: BorrowedFd<'a>,
     },
     /// A new pseudo-terminal made inside the sandbox's devpts; its master end
-    /// comes back as [`Running::terminal`]. Needs [`Spec::terminal`].
+    /// comes back as [`Running::take_terminal`]. Needs [`Spec::terminal`].
     Terminal,
 }
 
@@ -33,7 +31,7 @@ pub enum Stdio<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The program is not in the root file system or its PATH: exit code 127.
-    #[error("exec: \"{0}\": executable file not found in $PATH")]
+    #[error("exec: \"{0}\": {reason}", reason = not_found(.0))]
     CommandNotFound(String),
     /// The program is there and cannot be executed: exit code 126.
     #[error("exec: \"{command}\": {why}")]
@@ -57,127 +55,12 @@ pub enum Error {
     Lost,
 }
 
-/// How the first process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
-    /// With this code.
-    Code(i32),
-    /// By this signal.
-    Signal(i32),
-}
-
-impl Exit {
-    /// The code that a shell would report: 128 plus the signal's number.
-    pub fn code(self) -> i32 {
-        match self {
-            Self::Code(code) => code,
-            Self::Signal(signal) => 128 + signal,
-        }
-    }
-}
-
-/// A started sandbox. Dropping it kills the whole tree and waits for its end.
-#[derive(Debug)]
-pub struct Running {
-    socket: UnixStream,
-    init: Child,
-    pid: i32,
-    killer: Killer,
-    terminal: Option<OwnedFd>,
-    warnings: Vec<String>,
-    ended: Option<Exit>,
-    out_of_memory: bool,
-}
-
-impl Running {
-    /// The host pid of the sandbox's first process (pid 1 inside).
-    pub fn pid(&self) -> i32 {
-        self.pid
-    }
-
-    /// The master end of the terminal, where one was asked for; once.
-    pub fn take_terminal(&mut self) -> Option<OwnedFd> {
-        self.terminal.take()
-    }
-
-    /// Sends a signal to the first process.
-    pub fn signal(&self, signal: i32) -> io::Result<()> {
-        self.killer.send(signal)
-    }
-
-    /// Waits for the first process, and with it for everything in the sandbox.
-    /// Whether the kernel killed something for want of memory is known after it.
-    pub fn wait(&mut self) -> io::Result<Exit> {
-        if let Some(exit) = self.ended {
-            return Ok(exit);
-        }
-        let exit = match channel::receive::<Report>(&self.socket)? {
-            Some((
-                Report::Ended {
-                    code,
-                    signal,
-                    out_of_memory,
-                },
-                _,
-            )) => {
-                self.out_of_memory = out_of_memory;
-                code.map_or(Exit::Signal(signal), Exit::Code)
-            }
-            // The init process was killed, and with it the first process.
-            _ => Exit::Signal(libc::SIGKILL),
-        };
-        self.init.wait()?;
-        self.ended = Some(exit);
-        Ok(exit)
-    }
-
-    /// A handle that can kill the tree from another thread.
-    pub fn killer(&self) -> Killer {
-        self.killer.clone()
-    }
-
-    /// Whether the cgroup saw an out-of-memory kill.
-    pub fn out_of_memory(&self) -> bool {
-        self.out_of_memory
-    }
-
-    /// Limits that could not be set, one sentence each, naming the limit.
-    pub fn warnings(&self) -> &[String] {
-        &self.warnings
-    }
-}
-
-impl AsFd for Running {
-    /// The first process; it can be read from when that has ended.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.killer.process.as_fd()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if self.ended.is_none() {
-            self.killer.kill();
-            drop(self.wait());
-        }
-    }
-}
-
-/// Kills a sandbox's whole tree from another thread.
-#[derive(Debug, Clone)]
-pub struct Killer {
-    process: Arc<OwnedFd>,
-}
-
-impl Killer {
-    /// Kills the first process with SIGKILL, and so everything in its pid namespace.
-    pub fn kill(&self) {
-        drop(self.send(libc::SIGKILL));
-    }
-
-    fn send(&self, signal: i32) -> io::Result<()> {
-        let signal = Signal::from_named_raw(signal).ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(pidfd_send_signal(&*self.process, signal)?)
+/// Docker's words: only a plain name is looked up in the PATH.
+fn not_found(command: &str) -> String {
+    if command.contains('/') {
+        format!("stat {command}: no such file or directory")
+    } else {
+        "executable file not found in $PATH".to_owned()
     }
 }
 
@@ -188,136 +71,120 @@ pub fn spawn(
     stdio: Stdio<'_>,
     network: Option<BorrowedFd<'_>>,
 ) -> Result<Running, Error> {
-    begin(spec, stdio, network, None)
+    let network = network.filter(|_| spec.network == NetworkNamespace::Passed);
+    let filter = Filter {
+        seccomp: &spec.seccomp,
+        capabilities: &spec.capabilities,
+    };
+    start(TaskRef::Spawn(spec), stdio, network, &filter)
 }
 
-/// Starts a sandbox, or a further process in the one that `entered` is the first process of.
-pub(super) fn begin(
-    spec: &Spec,
-    stdio: Stdio<'_>,
-    network: Option<BorrowedFd<'_>>,
-    entered: Option<BorrowedFd<'_>>,
-) -> Result<Running, Error> {
-    let set_up = |step: &str| {
-        let step = step.to_owned();
-        move |source| Error::SetUp { step, source }
-    };
-    let (socket, theirs) = UnixStream::pair().map_err(set_up("open a socket"))?;
-    let init =
-        process::spawn_self(INIT_ARGV0, theirs.into()).map_err(set_up("start the init process"))?;
-    let mut descriptors = Vec::new();
-    let has_stdio = match stdio {
-        Stdio::Descriptors {
-            stdin,
-            stdout,
-            stderr,
-        } => {
-            descriptors.extend([stdin, stdout, stderr]);
-            true
-        }
-        Stdio::Terminal => false,
-    };
-    descriptors.extend(network);
-    descriptors.extend(entered);
-    let filters = match spec.seccomp {
-        Seccomp::Unconfined => Vec::new(),
-        Seccomp::Default => seccomp::default_filters(&spec.capabilities),
-    };
-    let order = Order {
-        spec: spec.clone(),
-        has_stdio,
-        has_network: network.is_some(),
-        enters: entered.is_some(),
-        filters,
-    };
-    let starting = Starting {
-        socket,
-        init,
-        terminal: None,
-    };
-    channel::send(&starting.socket, &order, &descriptors).map_err(set_up("order the sandbox"))?;
-    starting.finish()
+/// Which system call filter a program gets.
+pub(super) struct Filter<'a> {
+    pub(super) seccomp: &'a Seccomp,
+    pub(super) capabilities: &'a [u8],
 }
 
-/// Between the order and the first answer.
-struct Starting {
-    socket: UnixStream,
-    init: Child,
-    terminal: Option<OwnedFd>,
-}
-
-impl Starting {
-    fn finish(mut self) -> Result<Running, Error> {
-        loop {
-            let report = channel::receive::<Report>(&self.socket);
-            let report = report.map_err(|source| Error::SetUp {
-                step: "hear of the sandbox".to_owned(),
-                source,
-            })?;
-            match report {
-                Some((Report::Terminal, mut descriptors)) => self.terminal = descriptors.pop(),
-                Some((Report::Started { pid, warnings }, mut descriptors)) => {
-                    let process = descriptors.pop();
-                    return self.running(pid, process, warnings);
-                }
-                Some((Report::Failed { step, errno }, _)) => {
-                    drop(self.init.wait());
-                    return Err(Error::SetUp {
-                        step,
-                        source: io::Error::from_raw_os_error(errno),
-                    });
-                }
-                Some((Report::NotExecuted { command, errno }, _)) => {
-                    drop(self.init.wait());
-                    return Err(not_executed(command, errno));
-                }
-                Some((Report::Ended { .. }, _)) | None => {
-                    drop(self.init.wait());
-                    return Err(Error::Lost);
-                }
+impl Filter<'_> {
+    fn program(&self) -> Step<Arc<[u8]>> {
+        match self.seccomp {
+            Seccomp::Unconfined => Ok(Arc::default()),
+            Seccomp::Default => {
+                let filter = seccomp::default_filter(self.capabilities);
+                filter
+                    .map_err(io::Error::other)
+                    .during("make the system call filter")
             }
         }
     }
+}
 
-    fn running(
-        mut self,
-        pid: i32,
-        process: Option<OwnedFd>,
-        warnings: Vec<String>,
-    ) -> Result<Running, Error> {
-        let Some(process) = process else {
-            drop(self.init.kill());
-            drop(self.init.wait());
+/// Starts an init for a task.
+pub(super) fn start(
+    task: TaskRef<'_>,
+    stdio: Stdio<'_>,
+    network: Option<BorrowedFd<'_>>,
+    filter: &Filter<'_>,
+) -> Result<Running, Error> {
+    let failed = |failure: Failure| failure.into_error(task.command());
+    let (starting, theirs) = Starting::new().map_err(failed)?;
+    let mut descriptors = vec![theirs.as_fd()];
+    descriptors.extend(network);
+    let terminal = matches!(stdio, Stdio::Terminal);
+    if let Stdio::Descriptors {
+        stdin,
+        stdout,
+        stderr,
+    } = stdio
+    {
+        descriptors.extend([stdin, stdout, stderr]);
+    }
+    let order = Order {
+        task,
+        terminal,
+        network: network.is_some(),
+    };
+    // The init loads while the filter and the order are made.
+    let filter = filter.program().map_err(failed)?;
+    let sent = channel::send(starting.control.as_fd(), &order, &filter, &descriptors);
+    drop(theirs);
+    match sent {
+        // An init that is gone already may have said why.
+        Err(err) if err.kind() == io::ErrorKind::BrokenPipe => {}
+        sent => sent.during("order the sandbox").map_err(failed)?,
+    }
+    starting.finish(task.command())
+}
+
+/// Between the start of the init and that of the program.
+struct Starting {
+    control: OwnedFd,
+    reports: OwnedFd,
+    init: Init,
+}
+
+impl Starting {
+    /// Starts the init. Returns also the end of the report socket that is its.
+    fn new() -> Step<(Self, OwnedFd)> {
+        let (control, init_control) = channel::control().during("open a socket")?;
+        let (reports, init_reports) = channel::reports().during("open a socket")?;
+        let init =
+            process::spawn_self(INIT_ARGV0, init_control).during("start the init process")?;
+        let starting = Self {
+            control,
+            reports,
+            init: Init(init),
+        };
+        Ok((starting, init_reports))
+    }
+
+    fn finish(self, command: &str) -> Result<Running, Error> {
+        let hear = |err| Failure::step("hear of the sandbox", &err).into_error(command);
+        let notice = channel::receive::<Notice>(self.control.as_fd()).map_err(hear)?;
+        let mut terminal = None;
+        let mut warnings = Vec::new();
+        while let Some((report, descriptor)) = channel::next_report(&self.reports).map_err(hear)? {
+            match report {
+                Report::Warning(warning) => warnings.push(warning),
+                Report::Terminal => terminal = descriptor,
+                Report::Failed(failure) => return Err(failure.into_error(command)),
+            }
+        }
+        let Some((Notice::Started { pid }, _, mut descriptors)) = notice else {
             return Err(Error::Lost);
         };
-        let killer = Killer {
-            process: Arc::new(process),
-        };
-        let Self {
-            socket,
-            init,
-            terminal,
-        } = self;
+        let pidfd = descriptors.pop().ok_or(Error::Lost)?;
         Ok(Running {
-            socket,
-            init,
+            control: self.control,
+            _init: self.init,
             pid,
-            killer,
+            killer: Killer {
+                pidfd: Arc::new(pidfd),
+            },
             terminal,
             warnings,
             ended: None,
             out_of_memory: false,
         })
     }
-}
-
-fn not_executed(command: String, errno: i32) -> Error {
-    let why = match errno {
-        libc::ENOENT | libc::ENOTDIR => return Error::CommandNotFound(command),
-        libc::EISDIR => "is a directory".to_owned(),
-        libc::EACCES => "permission denied".to_owned(),
-        libc::ENOEXEC => "exec format error".to_owned(),
-        other => io::Error::from_raw_os_error(other).to_string(),
-    };
-    Error::CommandNotExecutable { command, why }
 }

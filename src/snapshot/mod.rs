@@ -23,7 +23,7 @@ pub use chain::{ChainError, ensure_chain};
 pub use collect::collect;
 pub(crate) use pipe::pipe;
 pub use same::same_content;
-pub use tree::{tree_bytes, tree_digest};
+pub use tree::{TreeHasher, tree_bytes, tree_digest};
 pub use view::View;
 
 use crate::fs::{At as _, PathError};

@@ -32,15 +32,42 @@ pub fn tree_digest(store: &Store, id: SnapshotId) -> Result<Digest, Error> {
     Ok(tree)
 }
 
+/// The digest of a layer whose entries are told one by one, in canonical order:
+/// for whoever writes a layer and knows its contents' digests already.
+#[derive(Debug)]
+pub struct TreeHasher(Hasher);
+
+impl TreeHasher {
+    /// An empty layer.
+    #[allow(
+        clippy::new_without_default,
+        reason = "starting a hash is an act, not a value"
+    )]
+    pub fn new() -> Self {
+        let mut hasher = Hasher::new();
+        hasher.part(VERSION);
+        Self(hasher)
+    }
+
+    /// Adds an entry; a regular file with the digest of its content.
+    pub fn entry(&mut self, entry: &Entry, content: Option<Digest>) {
+        add(&mut self.0, entry, content);
+    }
+
+    /// The digest, as [`tree_digest`] has it.
+    pub fn finish(self) -> Digest {
+        self.0.finish()
+    }
+}
+
 fn digest_of(dir: &Path) -> Result<Digest, PathError> {
-    let mut hasher = Hasher::new();
+    let mut hasher = TreeHasher::new();
     let mut buffer = vec![0; READ_BYTES];
-    hasher.part(VERSION);
     walk_tree(dir, &mut |entry, file| {
         let content = file
             .map(|file| digest_content(file, &mut buffer).at("read", dir.join(&entry.path)))
             .transpose()?;
-        add(&mut hasher, entry, content);
+        hasher.entry(entry, content);
         Ok::<(), PathError>(())
     })?;
     Ok(hasher.finish())

@@ -3,7 +3,10 @@
 //! Prefer `rustix` directly where it has the call; this module holds what it
 //! lacks, and everything that starts a process.
 
-pub mod myself;
+pub mod cgroup;
+pub mod command;
+pub mod filter;
+pub mod mount;
 pub mod netns;
 pub mod process;
 pub mod signals;

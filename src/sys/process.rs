@@ -1,85 +1,194 @@
 //! Starting ourselves again, forking while there is one thread, and what comes
 //! right before a program is executed.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::mount::OpenTreeFlags;
+
+use super::mount::{Attributes, set_attributes};
+
+/// The program that [`spawn_self`] starts.
+static PROGRAM: OnceLock<OwnedFd> = OnceLock::new();
+
+/// Makes [`spawn_self`] start the program at `path` instead of the running one:
+/// for test programs, whose own entry knows nothing of ours. The first call, or
+/// the first start, decides.
+pub fn set_program(path: &Path) -> io::Result<()> {
+    let program = seal(path)?;
+    // A later call changes nothing, as said above.
+    let _decided = PROGRAM.set(program);
+    Ok(())
+}
+
+fn program() -> io::Result<BorrowedFd<'static>> {
+    if let Some(program) = PROGRAM.get() {
+        return Ok(program.as_fd());
+    }
+    let program = seal(Path::new("/proc/self/exe"))?;
+    Ok(PROGRAM.get_or_init(|| program).as_fd())
+}
+
+/// Opens a program through a read-only mount of its own that is attached nowhere.
+///
+/// What runs in a sandbox can reach the file of the process that became it: an
+/// image whose command is a script for the interpreter `/proc/self/exe` runs our
+/// file in there, and `/proc/<pid>/exe` of that process opens for writing
+/// (CVE-2019-5736). Through a read-only mount it does not.
+fn seal(path: &Path) -> io::Result<OwnedFd> {
+    let sealed = || -> io::Result<OwnedFd> {
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let tree = rustix::mount::open_tree(CWD, path, flags)?;
+        set_attributes(
+            tree.as_fd(),
+            &Attributes {
+                set: libc::MOUNT_ATTR_RDONLY,
+                ..Attributes::default()
+            },
+        )?;
+        Ok(tree)
+    };
+    // Without the right to mount, whoever could overwrite the file is its owner anyway.
+    sealed().or_else(|_| {
+        let plain = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(plain)
+    })
+}
 
 /// Starts this program again under the name `argv0`, with `stdin` as its
-/// standard input, an empty environment and nothing else of ours.
+/// standard input, an empty environment, no other descriptor and nowhere to print.
+///
+/// No memory is copied, whatever the size of this process: the standard library
+/// starts it with `posix_spawn`, which shares memory until the program is executed.
 #[allow(
     clippy::disallowed_methods,
-    reason = "this is the place that starts processes"
+    reason = "this is the module that starts processes"
 )]
 pub fn spawn_self(argv0: &str, stdin: OwnedFd) -> io::Result<Child> {
-    Command::new("/proc/self/exe")
+    // Ours are marked already; others came from whoever started this process, and
+    // a container would keep their pipes open for as long as it lives.
+    close_on_exec_from(3)?;
+    Command::new(descriptor_path(program()?.as_raw_fd()))
         .arg0(argv0)
         .env_clear()
         .stdin(Stdio::from(stdin))
         .stdout(Stdio::null())
-        .stderr(Stdio::inherit())
+        .stderr(Stdio::null())
         .spawn()
 }
 
+/// A path that leads to an open descriptor of this process.
+pub fn descriptor_path(fd: RawFd) -> String {
+    format!("/proc/self/fd/{fd}")
+}
+
 /// Which side of a fork this is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Fork {
-    /// The parent, with the child's pid.
-    Parent(i32),
+    /// The parent.
+    Parent {
+        /// The child's pid, as the parent sees it.
+        pid: i32,
+        /// The child's pidfd.
+        pidfd: OwnedFd,
+    },
     /// The child.
     Child,
 }
 
-/// Forks a process that has one thread; `new_pid_namespace` makes the child its
-/// first process.
+/// Forks a process that has one thread; `namespaces` are `CLONE_NEW*` flags for
+/// the child.
 ///
 /// # Errors
-/// `EBUSY` when this process has more than one thread.
-pub fn fork_single_threaded(new_pid_namespace: bool) -> io::Result<Fork> {
-    let threads = std::fs::read_dir("/proc/self/task")?.count();
-    if threads != 1 {
-        return Err(rustix::io::Errno::BUSY.into());
+/// `EINVAL` when this process has more than one thread.
+pub fn fork_single_threaded(namespaces: i32) -> io::Result<Fork> {
+    // SAFETY: unsharing the thread group does nothing in a process of one
+    // thread, and fails in any other: unshare(2).
+    let alone = unsafe { libc::unshare(libc::CLONE_THREAD) };
+    if alone != 0 {
+        return Err(io::Error::last_os_error());
     }
-    let mut flags = u64::from(libc::SIGCHLD.unsigned_abs());
-    if new_pid_namespace {
-        flags |= u64::from(libc::CLONE_NEWPID.unsigned_abs());
-    }
-    // SAFETY: without CLONE_VM and with a null stack this is fork(2); the process
-    // has one thread (checked above), so the child's memory, locks included, is consistent.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0_u64, 0_u64, 0_u64, 0_u64) };
-    match pid {
-        0 => Ok(Fork::Child),
-        pid if pid > 0 => Ok(Fork::Parent(i32::try_from(pid).expect("a pid fits"))),
+    let flags = namespaces | libc::CLONE_PIDFD | libc::SIGCHLD;
+    let mut pidfd: RawFd = -1;
+    let nowhere = std::ptr::null_mut::<libc::c_void>();
+    // SAFETY: without CLONE_VM and with no stack given this is fork(2). The
+    // process has one thread, so the child's memory, locks included, is
+    // consistent. The third argument is where CLONE_PIDFD stores the descriptor.
+    let pid = unsafe {
+        libc::syscall(
+            libc::SYS_clone,
+            flags,
+            nowhere,
+            &raw mut pidfd,
+            nowhere,
+            nowhere,
+        )
+    };
+    match i32::try_from(pid) {
+        Ok(0) => Ok(Fork::Child),
+        Ok(pid) if pid > 0 => {
+            // SAFETY: the call made this descriptor, and nobody else knows it.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Fork::Parent { pid, pidfd })
+        }
         _ => Err(io::Error::last_os_error()),
     }
 }
 
+/// A null-terminated list of texts, as `execve` takes it.
+#[derive(Debug)]
+pub struct TextList {
+    pointers: Vec<*const libc::c_char>,
+    _texts: Vec<CString>,
+}
+
+impl TextList {
+    /// Makes the list.
+    ///
+    /// # Errors
+    /// When a text contains a NUL.
+    pub fn new(texts: &[String]) -> io::Result<Self> {
+        let texts: Vec<CString> = texts
+            .iter()
+            .map(|text| CString::new(text.as_str()))
+            .collect::<Result<_, _>>()?;
+        let pointers = texts
+            .iter()
+            .map(|text| text.as_ptr())
+            .chain([std::ptr::null()])
+            .collect();
+        Ok(Self {
+            pointers,
+            _texts: texts,
+        })
+    }
+}
+
 /// Replaces this process. Returns only when the kernel refuses.
-pub fn execute(program: &CString, argv: &[CString], env: &[CString]) -> io::Error {
-    let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
-        let each = list.iter().map(|text| text.as_ptr());
-        each.chain(std::iter::once(std::ptr::null())).collect()
+pub fn execute(program: &CStr, argv: &TextList, env: &TextList) -> io::Error {
+    // SAFETY: the path is NUL-terminated; both lists end with a null pointer, and
+    // the texts that they point to live as long as the lists.
+    unsafe {
+        libc::execve(
+            program.as_ptr(),
+            argv.pointers.as_ptr(),
+            env.pointers.as_ptr(),
+        )
     };
-    let (argv, env) = (pointers(argv), pointers(env));
-    // SAFETY: all three are NUL-terminated texts or null-terminated lists of them,
-    // owned by the caller for the length of the call.
-    unsafe { libc::execve(program.as_ptr(), argv.as_ptr(), env.as_ptr()) };
     io::Error::last_os_error()
 }
 
 /// Marks every descriptor from `first` on close-on-exec.
 pub fn close_on_exec_from(first: u32) -> io::Result<()> {
+    let flags = libc::CLOSE_RANGE_CLOEXEC;
     // SAFETY: the call takes numbers only, and marks descriptors without closing them.
-    let done = unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            first,
-            u32::MAX,
-            libc::CLOSE_RANGE_CLOEXEC,
-        )
-    };
+    let done = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) };
     if done == 0 {
         Ok(())
     } else {
@@ -91,10 +200,8 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
 /// ignore SIGPIPE, and an ignored signal stays ignored across `execve`.
 pub fn reset_signals() -> io::Result<()> {
     for signal in 1..=64 {
-        if signal == libc::SIGKILL || signal == libc::SIGSTOP || signal == 32 || signal == 33 {
-            continue;
-        }
-        // SAFETY: SIG_DFL is a valid disposition for every signal but the ones left out.
+        // SAFETY: `signal` takes any number, answers those that cannot be changed
+        // with an error, and SIG_DFL runs no code of ours.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
     let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
@@ -109,28 +216,16 @@ pub fn reset_signals() -> io::Result<()> {
     }
 }
 
-/// One instruction of a classic BPF program, as the kernel takes it.
-pub type FilterInstruction = [u8; 8];
-
-/// Installs a system call filter on this process.
-pub fn install_filter(program: &[FilterInstruction]) -> io::Result<()> {
-    let length = u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-    let instructions: Vec<libc::sock_filter> = program
-        .iter()
-        .map(|bytes| libc::sock_filter {
-            code: u16::from_ne_bytes([bytes[0], bytes[1]]),
-            jt: bytes[2],
-            jf: bytes[3],
-            k: u32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]),
-        })
-        .collect();
-    let program = libc::sock_fprog {
-        len: length,
-        filter: instructions.as_ptr().cast_mut(),
+/// Sets a resource limit of this process: `RLIMIT_*`, soft, hard.
+pub fn set_limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
+    let limit = libc::rlimit64 {
+        rlim_cur: soft,
+        rlim_max: hard,
     };
-    // SAFETY: the program points to `len` instructions that live through the call;
-    // the kernel copies and checks them.
-    let done = unsafe { libc::syscall(libc::SYS_seccomp, 1_u64, 0_u64, &raw const program) };
+    let old = std::ptr::null_mut::<libc::rlimit64>();
+    // SAFETY: the new limit lives through the call, the old one is not asked for;
+    // an unknown resource is refused.
+    let done = unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, &raw const limit, old) };
     if done == 0 {
         Ok(())
     } else {
@@ -138,15 +233,39 @@ pub fn install_filter(program: &[FilterInstruction]) -> io::Result<()> {
     }
 }
 
+/// The soft and hard limit of this process for `RLIMIT_*`.
+pub fn limit(resource: u32) -> io::Result<(u64, u64)> {
+    let mut limit = libc::rlimit64 {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    let new = std::ptr::null::<libc::rlimit64>();
+    // SAFETY: no new limit is given, and the old one is written to a structure
+    // that lives through the call.
+    let done = unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, new, &raw mut limit) };
+    if done == 0 {
+        Ok((limit.rlim_cur, limit.rlim_max))
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Brings the loopback device of the current network namespace up.
 pub fn loopback_up() -> io::Result<()> {
-    use std::os::fd::AsRawFd;
-    let socket = std::net::UdpSocket::bind(("0.0.0.0", 0))?;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+    let socket = socket_with(
+        AddressFamily::INET,
+        SocketType::DGRAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    // `struct ifreq`: the name in 16 bytes, then flags in a union; 40 bytes.
     let mut request = [0_u8; 40];
     request[..2].copy_from_slice(b"lo");
     let flags = i16::try_from(libc::IFF_UP | libc::IFF_RUNNING).expect("the flags are small");
     request[16..18].copy_from_slice(&flags.to_ne_bytes());
-    // SAFETY: `request` is an ifreq of 40 bytes with name and flags, read by the call.
+    // SAFETY: `request` has the size of an ifreq and lives through the call, which
+    // reads its name and flags.
     let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, request.as_ptr()) };
     if done == 0 {
         Ok(())

@@ -17,4 +17,5 @@ mod cli;
 mod images;
 mod network;
 mod run;
+mod sandbox;
 mod tidy;

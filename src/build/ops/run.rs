@@ -83,7 +83,7 @@ pub(in crate::build) fn run(
     op: &RunOp,
     parent: Option<SnapshotId>,
     step: StepId,
-) -> Result<Option<SnapshotId>, RunError> {
+) -> Result<SnapshotId, RunError> {
     let account = account(tools.store, parent, &op.user)?;
     let active = Active::begin(tools.store, parent)?;
     let mut spec = specification(tools, op, &account, &active, parent)?;
@@ -113,8 +113,8 @@ pub(in crate::build) fn run(
         }
     }
     let fs = active.fs();
-    let bytes = size_of(&fs)?;
-    Ok(Some(active.commit(bytes, None, None)?.id))
+    let bytes = snapshot::tree_bytes(&fs)?;
+    Ok(active.commit(bytes, None, None)?.id)
 }
 
 /// The attachment that the build's steps share.
@@ -333,7 +333,7 @@ fn execute(
     for warning in running.warnings() {
         tools.note(step, format!("warning: {warning}"));
     }
-    let guard = tools.cancel.guard(running.killer());
+    let guard = tools.cancel.guard(&running.killer());
     let exit = std::thread::scope(|scope| {
         scope.spawn(|| forward(out_reader, tools, step, Stream::Stdout));
         scope.spawn(|| forward(err_reader, tools, step, Stream::Stderr));
@@ -368,22 +368,4 @@ fn forward(mut pipe: PipeReader, tools: &Tools<'_>, step: StepId, stream: Stream
             bytes,
         });
     }
-}
-
-/// Bytes of the regular files in a layer.
-fn size_of(layer: &Path) -> Result<u64, PathError> {
-    let mut total = 0;
-    let mut todo = vec![layer.to_owned()];
-    while let Some(dir) = todo.pop() {
-        for entry in std::fs::read_dir(&dir).at("list", &dir)? {
-            let entry = entry.at("list", &dir)?;
-            let meta = entry.metadata().at("look at", entry.path())?;
-            if meta.is_dir() {
-                todo.push(entry.path());
-            } else if meta.is_file() {
-                total += meta.len();
-            }
-        }
-    }
-    Ok(total)
 }

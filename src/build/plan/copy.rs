@@ -150,7 +150,7 @@ impl Planner<'_, '_> {
             .map(|word| self.chmod(stage, word, parts))
             .transpose()?;
         let patterns = self.patterns(stage, parts)?;
-        let inline = self.inline(stage, parts)?;
+        let inline = Self::inline(stage, parts)?;
         let written = self.expand(parts.destination, &stage.scope)?;
         let created_by = created_by(parts, chown.as_deref(), &patterns, &written, stage, self)?;
         let name = stage.step_name(text);
@@ -191,7 +191,7 @@ impl Planner<'_, '_> {
         parts.sources.iter().map(expand).collect()
     }
 
-    fn inline(&self, stage: &StageState, parts: &Parts<'_>) -> Result<Vec<InlineFile>, PlanError> {
+    fn inline(stage: &StageState, parts: &Parts<'_>) -> Result<Vec<InlineFile>, PlanError> {
         let expand = |heredoc: &Heredoc| {
             let content = if heredoc.expand {
                 dockerfile::expand_heredoc(&heredoc.content, &stage.scope)

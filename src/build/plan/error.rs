@@ -5,13 +5,13 @@ use crate::dockerfile::{ExpandError, Span};
 /// Why there is no plan, with the place in the Dockerfile.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct PlanError {
+pub(in crate::build) struct PlanError {
     /// Where.
-    pub span: Span,
+    pub(in crate::build) span: Span,
     /// What, in BuildKit's words where it has any.
-    pub message: String,
+    pub(in crate::build) message: String,
     /// What to do.
-    pub hint: Option<String>,
+    pub(in crate::build) hint: Option<String>,
 }
 
 impl PlanError {

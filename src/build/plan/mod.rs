@@ -17,7 +17,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-pub use error::PlanError;
+pub(super) use error::PlanError;
 use stage::StageState;
 
 use super::RunNetwork;
@@ -27,24 +27,24 @@ use crate::oci::Platform;
 
 /// What a plan is made from.
 #[derive(Debug)]
-pub struct Request<'a> {
+pub(super) struct Request<'a> {
     /// The Dockerfile.
-    pub dockerfile: &'a Dockerfile,
+    pub(in crate::build) dockerfile: &'a Dockerfile,
     /// `--build-arg`.
-    pub build_args: &'a BTreeMap<String, String>,
+    pub(in crate::build) build_args: &'a BTreeMap<String, String>,
     /// `--target`.
-    pub target: Option<&'a str>,
+    pub(in crate::build) target: Option<&'a str>,
     /// The platform to build for.
-    pub platform: &'a Platform,
+    pub(in crate::build) platform: &'a Platform,
     /// The network of RUN steps that do not choose one.
-    pub network: RunNetwork,
+    pub(in crate::build) network: RunNetwork,
 }
 
 /// Finds an image by reference. The error is the message.
-pub type Images<'a> = dyn FnMut(&str) -> Result<BaseImage, String> + 'a;
+pub(super) type Images<'a> = dyn FnMut(&str) -> Result<BaseImage, String> + 'a;
 
 /// Makes the plan.
-pub fn plan(request: &Request<'_>, images: &mut Images<'_>) -> Result<Graph, PlanError> {
+pub(super) fn plan(request: &Request<'_>, images: &mut Images<'_>) -> Result<Graph, PlanError> {
     let mut planner = Planner::new(request, images)?;
     let target = planner.target_stage()?;
     planner.plan_stage(target)?;
@@ -142,7 +142,7 @@ impl<'a, 'i> Planner<'a, 'i> {
                 parent: None,
                 name: name(&image),
                 text: format!("FROM {}", image.reference),
-                op: Op::Image(image.clone()),
+                op: Op::Image(Box::new(image.clone())),
                 span,
             })
         });

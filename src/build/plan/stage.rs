@@ -83,12 +83,10 @@ impl Planner<'_, '_> {
             let own = definition.instructions.iter().map(|own| (own, true));
             triggers.iter().map(|trigger| (trigger, false)).chain(own)
         };
-        stage.steps = (
-            1,
-            1 + instructions()
-                .filter(|(one, _)| makes_step(&one.value))
-                .count(),
-        );
+        // Only an image is a step of the stage that names it.
+        let first = usize::from(stage.steps.0 == 1);
+        let own = instructions().filter(|(one, _)| makes_step(&one.value));
+        stage.steps = (first, first + own.count());
         for (instruction, own) in instructions() {
             let span = if own {
                 instruction.span
@@ -140,6 +138,7 @@ impl Planner<'_, '_> {
                 .clone()
                 .expect("the stage was just planned");
             stage.cmd_set = false;
+            stage.steps = (0, 0);
             stage.label = label;
             return Ok(stage);
         }
@@ -152,6 +151,7 @@ impl Planner<'_, '_> {
         let (image, top) = self.image(&base, Some(definition.from.span), title)?;
         let mut stage = self.scratch(label);
         stage.top = top;
+        stage.steps = (1, 1);
         stage.scope = Variables::from_lines(&image.config.config.env);
         stage.base_history.clone_from(&image.config.history);
         stage.config = ImageConfig {

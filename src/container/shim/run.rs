@@ -35,6 +35,7 @@ pub(super) fn run(socket: OwnedFd, order: &StartOrder) -> i32 {
                 starter.session = Some(FIRST);
             }
             kept.clients.push(starter);
+            kept.open_store();
             kept.serve();
             0
         }
@@ -56,6 +57,8 @@ struct Kept {
     lock: Option<Lock>,
     listener: Option<OwnedFd>,
     network: Option<Network>,
+    /// Open from the start where the end needs it.
+    store: Option<Store>,
     log: Writer,
     sessions: BTreeMap<u64, Session>,
     next_session: u64,
@@ -118,11 +121,20 @@ impl Kept {
             lock: None,
             listener: Some(listener),
             network: Some(network),
+            store: None,
             log,
             sessions: BTreeMap::from([(FIRST, session)]),
             next_session: FIRST + 1,
             clients: Vec::new(),
         })
+    }
+
+    /// Opens the store for the removal at the end, while the program gets going:
+    /// then its end does not wait for that.
+    fn open_store(&mut self) {
+        if self.record.request.auto_remove {
+            self.store = Store::open(self.paths.clone()).ok();
+        }
     }
 
     fn warnings(&self) -> Vec<String> {
@@ -356,9 +368,11 @@ impl Kept {
         self.state = self.state.clone().exited(code, out_of_memory, now());
         // An end that cannot be written down is seen all the same, as a lost shim.
         if self.record.request.auto_remove {
-            let _kept = Store::open(self.paths.clone())
-                .map_err(Error::from)
-                .and_then(|store| remove::erase(&store, &self.dir));
+            let store = self
+                .store
+                .take()
+                .map_or_else(|| Store::open(self.paths.clone()).map_err(Error::from), Ok);
+            let _kept = store.and_then(|store| remove::erase(&store, &self.dir));
         } else {
             let _kept = self.dir.write_state(&self.state);
             let _kept = crate::fs::remove_tree(self.dir.run());

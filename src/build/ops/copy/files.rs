@@ -74,7 +74,7 @@ impl FileList {
             match self.0.get(path) {
                 None => lines.push(format!("/{} is new", path.display())),
                 Some(old) if old.digest != known.digest => {
-                    lines.push(format!("/{} changed", path.display()))
+                    lines.push(format!("/{} changed", path.display()));
                 }
                 Some(old) if old.mode != known.mode => {
                     lines.push(format!(

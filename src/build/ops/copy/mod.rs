@@ -5,6 +5,8 @@ mod glob;
 mod place;
 mod select;
 mod source;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::collections::HashMap;
@@ -135,7 +137,7 @@ impl<'a> Prepared<'a> {
 
     /// The digest of all that is copied; reads what is not known yet.
     pub(in crate::build) fn digest(&mut self) -> Result<Digest, CopyError> {
-        source::digest_all(self.tree.tree(), &mut self.selection.entries_mut())?;
+        source::digest_all(self.tree.tree(), self.selection.entries_mut())?;
         Ok(self.selection.digest())
     }
 
@@ -192,11 +194,8 @@ impl<'a> Prepared<'a> {
         let digest = self.learn(&plan)?;
         remove_unpacked(&active)?;
         files::FileList::of(&plan).save(&active.dir().join("files"))?;
-        let row = active.commit(
-            written.bytes,
-            Some((written.packed.diff_id, written.packed.size)),
-            None,
-        )?;
+        let diff = (written.packed.diff_id, written.packed.size);
+        let row = active.commit(written.bytes, Some(diff), Some(tree_digest(&plan)))?;
         Ok(Copied {
             result: row.id,
             files: digest,
@@ -293,6 +292,19 @@ impl<'a> Prepared<'a> {
         }
         Ok(trees)
     }
+}
+
+/// The digest of the new layer, from what is known of its files.
+fn tree_digest(plan: &place::Plan) -> Digest {
+    let mut hasher = snapshot::TreeHasher::new();
+    for placed in plan.values() {
+        let content = match placed.entry.kind {
+            EntryKind::File { content, .. } => content,
+            _ => None,
+        };
+        hasher.entry(&placed.entry, content);
+    }
+    hasher.finish()
 }
 
 fn unpack_dir(active: &Active<'_>, number: usize) -> PathBuf {

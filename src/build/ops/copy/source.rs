@@ -133,20 +133,10 @@ pub(super) fn digest_of(tree: &dyn SourceTree, path: &Path) -> Result<Digest, Pa
 
 /// Fills in the digest of every regular file that has none, on as many threads
 /// as there are processors.
-pub(super) fn digest_all(
-    tree: &dyn SourceTree,
-    entries: &mut [&mut Entry],
-) -> Result<(), PathError> {
-    let mut missing: Vec<&mut &mut Entry> = entries
-        .iter_mut()
-        .filter(|entry| matches!(entry.kind, EntryKind::File { content: None, .. }))
-        .collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let share = missing.len().div_ceil(threads);
-    let work = |part: &mut [&mut &mut Entry]| -> Result<(), PathError> {
+pub(super) fn digest_all(tree: &dyn SourceTree, entries: Vec<&mut Entry>) -> Result<(), PathError> {
+    let missing = |entry: &&mut Entry| matches!(entry.kind, EntryKind::File { content: None, .. });
+    let mut entries: Vec<&mut Entry> = entries.into_iter().filter(missing).collect();
+    let work = |part: &mut [&mut Entry]| -> Result<(), PathError> {
         for entry in part {
             let digest = digest_of(tree, &entry.path)?;
             if let EntryKind::File { content, .. } = &mut entry.kind {
@@ -155,13 +145,15 @@ pub(super) fn digest_all(
         }
         Ok(())
     };
-    if missing.len() < 8 {
-        return work(&mut missing);
+    if entries.len() < 8 {
+        return work(&mut entries);
     }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = entries.len().div_ceil(threads);
     std::thread::scope(|scope| {
-        let parts: Vec<_> = missing
+        let parts: Vec<_> = entries
             .chunks_mut(share)
-            .map(|part| scope.spawn(move || work(part)))
+            .map(|part| scope.spawn(|| work(part)))
             .collect();
         let mut first = Ok(());
         for part in parts {

@@ -201,7 +201,7 @@ fn small_file(entry: &Entry, content: &Content, job: &Job<'_>) -> Result<Ready, 
     if bytes.len() as u64 != size {
         return Err(changed(&entry.path));
     }
-    if !link_earlier(entry, digest, job, &target)? {
+    if !link_earlier(entry, digest, job, &target) {
         let mut file = create(entry, &target, job.umask)?;
         file.write_all(&bytes).at("write", &target)?;
         set_metadata(entry, &file, &target, job.umask)?;
@@ -221,21 +221,16 @@ fn changed(path: &Path) -> PathError {
 
 /// Links the file of an earlier layer that is the same in every respect;
 /// whether there was one.
-fn link_earlier(
-    entry: &Entry,
-    digest: Option<Digest>,
-    job: &Job<'_>,
-    target: &Path,
-) -> Result<bool, PathError> {
+fn link_earlier(entry: &Entry, digest: Option<Digest>, job: &Job<'_>, target: &Path) -> bool {
     let (Some(earlier), Some(digest)) = (job.earlier, digest) else {
-        return Ok(false);
+        return false;
     };
     if !earlier.files.holds(entry, digest) {
-        return Ok(false);
+        return false;
     }
     let source = earlier.dir.join(&entry.path);
     // A full or vanished inode is no misfortune: the file is copied then.
-    Ok(rustix::fs::linkat(CWD, &source, CWD, target, AtFlags::empty()).is_ok())
+    rustix::fs::linkat(CWD, &source, CWD, target, AtFlags::empty()).is_ok()
 }
 
 fn create(entry: &Entry, target: &Path, umask: u32) -> Result<File, PathError> {
@@ -379,7 +374,7 @@ fn large_file(
     let tree = job.trees[*tree];
     let source = tree.open(path)?;
     let before = rustix::fs::fstat(&source).at("look at", path)?;
-    let linked = link_earlier(entry, known, job, target)?;
+    let linked = link_earlier(entry, known, job, target);
     let sink = if linked {
         None
     } else {
@@ -399,7 +394,9 @@ fn large_file(
         let hasher = known.is_none().then(|| {
             scope.spawn(move || {
                 let mut hasher = Hasher::new();
-                hashed.iter().for_each(|piece| hasher.update(&piece));
+                for piece in hashed {
+                    hasher.update(&piece);
+                }
                 hasher.finish()
             })
         });
@@ -506,10 +503,10 @@ fn make_special(
                 .at("link", target);
         }
         EntryKind::CharDevice { major, minor } => {
-            node(FileType::CharacterDevice, makedev(*major, *minor))?
+            node(FileType::CharacterDevice, makedev(*major, *minor))?;
         }
         EntryKind::BlockDevice { major, minor } => {
-            node(FileType::BlockDevice, makedev(*major, *minor))?
+            node(FileType::BlockDevice, makedev(*major, *minor))?;
         }
         EntryKind::Fifo => node(FileType::Fifo, 0)?,
         EntryKind::Whiteout => node(FileType::CharacterDevice, 0)?,

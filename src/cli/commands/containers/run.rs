@@ -1,6 +1,6 @@
 //! `run`
 
-use rbuild::engine::{self, Engine, StartOptions, Streams};
+use rbuild::engine::{self, Engine, Spare, StartOptions, Streams};
 
 use super::create::create;
 use super::detach::Keys;
@@ -57,12 +57,15 @@ pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
     if flags.tty && streams.stdin && !terminal::stdin_is_one() {
         return Err(wrong("the input device is not a TTY".to_owned()));
     }
+    // Without one in advance, the start makes its own.
+    let spare = Spare::start().ok();
     let created = create(flags, engine, streams, output)?;
     // From here on signals are the program's. One that arrives before it runs waits for it.
     let ears = (!args.detach).then(|| Ears::open(&wiring)).transpose()?;
     let options = StartOptions {
         attach: (!args.detach).then_some(streams),
         terminal: terminal::size(),
+        spare,
     };
     let started = engine
         .container_start(&created.id, options)

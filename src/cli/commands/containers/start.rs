@@ -60,6 +60,7 @@ pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
     let options = StartOptions {
         attach: Some(streams),
         terminal: terminal::size(),
+        spare: None,
     };
     let mut attached = match engine.container_start(name, options)? {
         Some(started) => {

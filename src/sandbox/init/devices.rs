@@ -1,0 +1,105 @@
+//! A fresh `/dev`.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{FileType, Mode, OFlags, makedev};
+use rustix::io::Errno;
+use rustix::mount::MountFlags;
+
+use super::super::failure::{During, Step};
+use super::rootfs::{BOTH_EMPTY, CLONE_OPEN};
+use super::{place, standard};
+use crate::sys::mount::{Attributes, set_attributes};
+
+/// Devices that every sandbox has: name, major, minor.
+///
+/// Source: runtime-spec, config-linux, "Default Devices"; the kernel's
+/// admin-guide/devices.
+const DEVICES: [(&str, u32, u32); 6] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
+/// Links of every `/dev`: name, target.
+const LINKS: [(&str, &str); 6] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("core", "/proc/kcore"),
+    ("ptmx", "pts/ptmx"),
+];
+
+/// Mounts `/dev` and what is mounted beneath it, and returns it. Nodes that the
+/// sandbox makes itself work only with `devices`.
+pub(super) fn mount(shm_bytes: u64, devices: bool) -> Step<OwnedFd> {
+    let flags = MountFlags::NOSUID | MountFlags::STRICTATIME;
+    standard::mount("/dev", "tmpfs", flags, Some(c"mode=755,size=65536k"))?;
+    let dev = place::without_links("/dev").during("open `/dev`")?;
+    for (name, major, minor) in DEVICES {
+        let device = makedev(major, minor);
+        let mode = Mode::from_raw_mode(0o666);
+        rustix::fs::mknodat(&dev, name, FileType::CharacterDevice, mode, device)
+            .during_with(|| format!("make `/dev/{name}`"))?;
+        if !devices {
+            // A mount of its own, which keeps working when the rest stops.
+            let path = format!("/dev/{name}");
+            rustix::mount::mount_bind(&path, &path).during_with(|| format!("mount `{path}`"))?;
+        }
+    }
+    for (name, target) in LINKS {
+        rustix::fs::symlinkat(target, &dev, name).during_with(|| format!("make `/dev/{name}`"))?;
+    }
+    for name in ["pts", "shm", "mqueue"] {
+        rustix::fs::mkdirat(&dev, name, Mode::from_raw_mode(0o755))
+            .during_with(|| format!("make `/dev/{name}`"))?;
+    }
+    if !devices {
+        let no_devices = Attributes {
+            set: libc::MOUNT_ATTR_NODEV,
+            ..Attributes::default()
+        };
+        set_attributes(dev.as_fd(), &no_devices).during("restrict `/dev`")?;
+    }
+    mount_beneath(shm_bytes)?;
+    Ok(dev)
+}
+
+/// `/dev` is ours and fresh: paths beneath it lead nowhere else.
+fn mount_beneath(shm_bytes: u64) -> Step<()> {
+    let quiet = MountFlags::NOSUID | MountFlags::NOEXEC;
+    let safe = quiet | MountFlags::NODEV;
+    let pts = c"newinstance,ptmxmode=0666,mode=0620,gid=5";
+    rustix::mount::mount("devpts", "/dev/pts", "devpts", quiet, pts).during("mount `/dev/pts`")?;
+    let shm = CString::new(format!("mode=1777,size={shm_bytes}"));
+    let shm = shm.map_err(io::Error::from).during("mount `/dev/shm`")?;
+    rustix::mount::mount("shm", "/dev/shm", "tmpfs", safe, shm.as_c_str())
+        .during("mount `/dev/shm`")?;
+    match rustix::mount::mount("mqueue", "/dev/mqueue", "mqueue", safe, None) {
+        // A kernel without message queues.
+        Err(Errno::NODEV) => Ok(()),
+        result => result.during("mount `/dev/mqueue`"),
+    }
+}
+
+/// The working `/dev/null`.
+pub(super) fn null(dev: &OwnedFd) -> Step<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(dev, "null", flags, Mode::empty()).during("open `/dev/null`")
+}
+
+/// Makes `/dev/console` the terminal.
+pub(super) fn console(dev: &OwnedFd, terminal: &OwnedFd) -> Step<()> {
+    const STEP: &str = "make `/dev/console`";
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+    rustix::fs::openat(dev, "console", flags, Mode::from_raw_mode(0o600)).during(STEP)?;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let target = rustix::fs::openat(dev, "console", flags, Mode::empty()).during(STEP)?;
+    let tree = rustix::mount::open_tree(terminal.as_fd(), "", CLONE_OPEN).during(STEP)?;
+    rustix::mount::move_mount(tree.as_fd(), "", target.as_fd(), "", BOTH_EMPTY).during(STEP)
+}

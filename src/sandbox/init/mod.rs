@@ -1,0 +1,235 @@
+//! Child side, after re-execution: one thread, small memory, so that it can fork.
+
+mod devices;
+mod enter;
+mod execute;
+mod first;
+mod masks;
+mod mounts;
+mod overlay;
+mod place;
+mod privileges;
+mod rootfs;
+mod standard;
+mod stdio;
+mod sysctl;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Signal, WaitId, WaitIdOptions, WaitIdStatus, pidfd_send_signal, waitid};
+
+use super::channel::{self, Notice, Order, Report, Task};
+use super::failure::{During, Failure, Step};
+use super::spec::ResourceLimits;
+use super::{ExecSpec, NetworkNamespace, Spec};
+use crate::sys::cgroup::{Group, Hierarchies, Limits};
+use crate::sys::process::{self, Fork};
+
+/// How long a further process is kept for its parent after its end. The sandbox's
+/// first process cannot end before it is collected.
+const KEEP_FURTHER: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 500_000_000,
+};
+
+/// Runs as a sandbox's init: reads the order from its standard input (a
+/// socket), starts the program in its namespaces and reports its end. Never
+/// returns to the command line. Returns the process' exit code.
+pub fn main() -> i32 {
+    let control = rustix::stdio::stdin();
+    // Keys typed at the caller's terminal are for the caller.
+    let _leads_already = rustix::process::setsid();
+    let _unnamed = rustix::thread::set_name(c"rbuild-init");
+    let Ok(Some((order, filter, descriptors))) = channel::receive::<Order<Task>>(control) else {
+        return 1;
+    };
+    let mut descriptors = descriptors.into_iter();
+    let Some(reports) = descriptors.next() else {
+        return 1;
+    };
+    let order = Work {
+        order,
+        filter,
+        descriptors: descriptors.collect(),
+        reports,
+    };
+    i32::from(order.run(control).is_err())
+}
+
+/// An order with what came along.
+struct Work {
+    order: Order<Task>,
+    /// The system call filter; empty for none.
+    filter: Vec<u8>,
+    /// The network namespace, if any, and standard input, output and error, if any.
+    descriptors: Vec<OwnedFd>,
+    reports: OwnedFd,
+}
+
+/// An order as far as the init itself can carry it out.
+enum Ready<'a> {
+    /// The first process of a sandbox, in this cgroup.
+    First(&'a Spec, Option<Group>),
+    /// A further process beside the one of this pidfd.
+    Further(&'a ExecSpec, OwnedFd),
+}
+
+impl Work {
+    fn run(self, control: BorrowedFd<'_>) -> io::Result<()> {
+        let ready = match self.prepare() {
+            Ok(ready) => ready,
+            Err(failure) => return self.fail(failure),
+        };
+        let namespaces = match &ready {
+            Ready::First(spec, group) => namespaces(spec, group.is_some()),
+            Ready::Further(..) => 0,
+        };
+        let forked = process::fork_single_threaded(namespaces).during("make the namespaces");
+        if let Ok(Fork::Child) = forked {
+            let failure = match &ready {
+                Ready::First(spec, group) => first::become_program(spec, group.as_ref(), &self),
+                Ready::Further(spec, target) => enter::become_program(target.as_fd(), spec, &self),
+            };
+            let _gone = self.fail(failure);
+            process::exit_now(127)
+        }
+        let (group, keep, die_with_parent) = match ready {
+            Ready::First(spec, group) => (group, None, spec.die_with_parent),
+            Ready::Further(..) => (None, Some(KEEP_FURTHER), true),
+        };
+        match forked {
+            Ok(Fork::Parent { pid, pidfd }) => {
+                // The last copy outside the first process: it closes with the execution.
+                drop(self);
+                let notice = Notice::Started { pid };
+                let told = channel::send(control, &notice, &[], &[pidfd.as_fd()]);
+                if told.is_err() && die_with_parent {
+                    kill(&pidfd);
+                }
+                if die_with_parent {
+                    wait_or_kill(control, &pidfd)?;
+                }
+                attend(control, &pidfd, group, keep)
+            }
+            Ok(Fork::Child) => Ok(()),
+            Err(failure) => {
+                remove(group);
+                self.fail(failure)
+            }
+        }
+    }
+
+    fn prepare(&self) -> Step<Ready<'_>> {
+        match &self.order.task {
+            Task::Spawn(spec) => {
+                make_group(spec, self.reports.as_fd()).map(|group| Ready::First(spec, group))
+            }
+            Task::Enter(pid, spec) => {
+                enter::join_pid_namespace(*pid).map(|target| Ready::Further(spec, target))
+            }
+        }
+    }
+
+    fn fail(&self, failure: Failure) -> io::Result<()> {
+        channel::report(self.reports.as_fd(), &Report::Failed(failure), None)
+    }
+}
+
+/// The new namespaces of the first process.
+fn namespaces(spec: &Spec, cgroup_later: bool) -> i32 {
+    let mut flags = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC;
+    if spec.hostname.is_some() {
+        flags |= libc::CLONE_NEWUTS;
+    }
+    if spec.network == NetworkNamespace::Isolated {
+        flags |= libc::CLONE_NEWNET;
+    }
+    if !cgroup_later {
+        flags |= libc::CLONE_NEWCGROUP;
+    }
+    flags
+}
+
+/// Makes the cgroup that the specification names.
+fn make_group(spec: &Spec, reports: BorrowedFd<'_>) -> Step<Option<Group>> {
+    let Some(name) = &spec.cgroup else {
+        return Ok(None);
+    };
+    let ResourceLimits {
+        memory_bytes,
+        nano_cpus,
+        pids,
+    } = spec.resources;
+    let limits = Limits {
+        memory_bytes,
+        nano_cpus,
+        pids,
+    };
+    let (group, warnings) = Group::create(&Hierarchies::discover(), name, &limits)
+        .during_with(|| format!("make the cgroup `{name}`"))?;
+    for warning in warnings {
+        channel::report(reports, &Report::Warning(warning), None).during("report a warning")?;
+    }
+    Ok((!group.is_empty()).then_some(group))
+}
+
+fn remove(group: Option<Group>) {
+    if let Some(group) = group {
+        group.remove();
+    }
+}
+
+fn kill(pidfd: &OwnedFd) {
+    // It may be gone already.
+    let _gone = pidfd_send_signal(pidfd, Signal::KILL);
+}
+
+/// Waits for the first process, cleans up and tells. It is not collected before
+/// the parent has heard of its end, so that its pid means nobody else as long as
+/// the parent uses it; but for no longer than `keep`, if that is given.
+fn attend(
+    control: BorrowedFd<'_>,
+    pidfd: &OwnedFd,
+    group: Option<Group>,
+    keep: Option<Timespec>,
+) -> io::Result<()> {
+    let status = retry(|| {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::PidFd(pidfd.as_fd()), options)
+    })?;
+    let out_of_memory = group.as_ref().is_some_and(Group::saw_out_of_memory_kill);
+    remove(group);
+    let code = status.as_ref().and_then(WaitIdStatus::exit_status);
+    let signal = status.as_ref().and_then(WaitIdStatus::terminating_signal);
+    let notice = Notice::Ended {
+        code,
+        signal: signal.unwrap_or(0),
+        out_of_memory,
+    };
+    channel::send(control, &notice, &[], &[])?;
+    let mut closed = [PollFd::from_borrowed_fd(control, PollFlags::IN)];
+    retry(|| poll(&mut closed, keep.as_ref()))?;
+    retry(|| waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED))?;
+    Ok(())
+}
+
+/// Waits until the first process has ended. When the parent's end of the control
+/// socket closes before, however the parent died, kills it first. (The kernel's
+/// signal at a parent's death comes when its *thread* ends, which threads do.)
+fn wait_or_kill(control: BorrowedFd<'_>, pidfd: &OwnedFd) -> io::Result<()> {
+    let mut fds = [
+        PollFd::new(pidfd, PollFlags::IN),
+        PollFd::from_borrowed_fd(control, PollFlags::IN),
+    ];
+    retry(|| poll(&mut fds, None))?;
+    if fds[0].revents().is_empty() {
+        kill(pidfd);
+    }
+    Ok(())
+}
+
+fn retry<T>(call: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
+    Ok(rustix::io::retry_on_intr(call)?)
+}

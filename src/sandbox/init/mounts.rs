@@ -1,0 +1,162 @@
+//! The mounts of the specification.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{CWD, FileType};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+};
+
+use super::super::failure::{During, Step};
+use super::super::{Mount, MountKind};
+use super::place;
+use super::rootfs::{BOTH_EMPTY, CLONE};
+use crate::sys::mount::{Attributes, set_attributes};
+
+/// A mount that is ready to be attached.
+#[derive(Debug)]
+pub(super) struct Source<'a> {
+    tree: OwnedFd,
+    target: &'a Path,
+    is_directory: bool,
+}
+
+/// Opens what is to be mounted, on the host's side of things. With `devices`,
+/// device nodes in directories work.
+pub(super) fn open_sources(mounts: &[Mount], devices: bool) -> Step<Vec<Source<'_>>> {
+    mounts
+        .iter()
+        .map(|mount| match &mount.kind {
+            MountKind::Bind {
+                source,
+                propagation,
+            } => bind(mount, source, propagation.as_deref(), devices),
+            MountKind::Tmpfs { options } => Ok(Source {
+                tree: tmpfs(mount, options)?,
+                target: &mount.target,
+                is_directory: true,
+            }),
+        })
+        .collect()
+}
+
+fn bind<'a>(
+    mount: &'a Mount,
+    source: &Path,
+    propagation: Option<&str>,
+    devices: bool,
+) -> Step<Source<'a>> {
+    let step = || format!("bind `{}`", source.display());
+    let tree = open_tree(CWD, source, CLONE | OpenTreeFlags::AT_RECURSIVE).during_with(step)?;
+    let stat = rustix::fs::fstat(&tree).during_with(step)?;
+    let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+    let (propagation, recursive) = kind(propagation).during_with(step)?;
+    let mut attributes = Attributes {
+        recursive: true,
+        ..Attributes::default()
+    };
+    if mount.read_only {
+        attributes.set |= libc::MOUNT_ATTR_RDONLY;
+    }
+    // A device node that is named itself is meant to work.
+    if is_directory && !devices {
+        attributes.set |= libc::MOUNT_ATTR_NODEV;
+    }
+    if recursive {
+        attributes.propagation = propagation;
+    }
+    set_attributes(tree.as_fd(), &attributes).during_with(step)?;
+    if !recursive {
+        let attributes = Attributes {
+            propagation,
+            ..Attributes::default()
+        };
+        set_attributes(tree.as_fd(), &attributes).during_with(step)?;
+    }
+    Ok(Source {
+        tree,
+        target: &mount.target,
+        is_directory,
+    })
+}
+
+/// The propagation of that name, and whether it is meant for what is beneath too.
+fn kind(name: Option<&str>) -> rustix::io::Result<(u64, bool)> {
+    let name = name.unwrap_or("rprivate");
+    let (name, recursive) = name
+        .strip_prefix('r')
+        .map_or((name, false), |name| (name, true));
+    let flag = match name {
+        "private" => libc::MS_PRIVATE,
+        "shared" => libc::MS_SHARED,
+        "slave" => libc::MS_SLAVE,
+        _ => return Err(Errno::INVAL),
+    };
+    Ok((flag, recursive))
+}
+
+fn tmpfs(mount: &Mount, options: &str) -> Step<OwnedFd> {
+    let step = || format!("make a tmpfs for `{}`", mount.target.display());
+    let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).during_with(step)?;
+    let mut attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+    attributes.set(MountAttrFlags::MOUNT_ATTR_RDONLY, mount.read_only);
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        match option {
+            "noexec" => attributes |= MountAttrFlags::MOUNT_ATTR_NOEXEC,
+            "exec" => attributes -= MountAttrFlags::MOUNT_ATTR_NOEXEC,
+            "ro" => attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY,
+            "noatime" => attributes |= MountAttrFlags::MOUNT_ATTR_NOATIME,
+            "strictatime" => attributes |= MountAttrFlags::MOUNT_ATTR_STRICTATIME,
+            "nodiratime" => attributes |= MountAttrFlags::MOUNT_ATTR_NODIRATIME,
+            "rw" | "nosuid" | "nodev" | "relatime" => {}
+            option => {
+                let set = match option.split_once('=') {
+                    Some((name, value)) => fsconfig_set_string(context.as_fd(), name, value),
+                    None => fsconfig_set_flag(context.as_fd(), option),
+                };
+                set.during_with(|| format!("set the tmpfs option `{option}`"))?;
+            }
+        }
+    }
+    fsconfig_create(context.as_fd()).during_with(step)?;
+    fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes).during_with(step)
+}
+
+impl Source<'_> {
+    /// Mounts it on its target, which is made if missing.
+    pub(super) fn attach(self) -> Step<()> {
+        let step = || format!("mount on `{}`", self.target.display());
+        if !self
+            .target
+            .components()
+            .any(|part| matches!(part, std::path::Component::Normal(_)))
+        {
+            return Err(Errno::INVAL).during_with(step);
+        }
+        let place = if self.is_directory {
+            place::directory(self.target)
+        } else {
+            place::file(self.target)
+        };
+        let place =
+            place.during_with(|| format!("open the mount point `{}`", self.target.display()))?;
+        move_mount(self.tree.as_fd(), "", place.as_fd(), "", BOTH_EMPTY).during_with(step)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn propagation_names_are_dockers() {
+        assert_eq!(kind(None), Ok((libc::MS_PRIVATE, true)));
+        assert_eq!(kind(Some("private")), Ok((libc::MS_PRIVATE, false)));
+        assert_eq!(kind(Some("rslave")), Ok((libc::MS_SLAVE, true)));
+        assert_eq!(kind(Some("shared")), Ok((libc::MS_SHARED, false)));
+        assert_eq!(kind(Some("other")), Err(Errno::INVAL));
+    }
+}

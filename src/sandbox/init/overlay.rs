@@ -1,0 +1,225 @@
+//! The overlay that becomes the root file system.
+//!
+//! Source: the kernel's filesystems/overlayfs.
+
+use std::ffi::{CString, OsStr};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, fsconfig_create,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount,
+};
+
+use super::super::failure::{During, Failure, Step};
+use super::super::{Overlay, RootFs};
+use crate::sys::process::descriptor_path;
+
+/// Longest value of `fsconfig`, its end mark included. Source: fs/fsopen.c.
+const VALUE_LIMIT: usize = 256;
+/// What is fixed, so that a layer means the same on every kernel: nothing but
+/// plain files and whiteouts is ever written to it.
+const OPTIONS: [(&str, &str); 4] = [
+    ("index", "off"),
+    ("metacopy", "off"),
+    ("redirect_dir", "nofollow"),
+    ("xino", "off"),
+];
+
+/// Mounts it on its mount point and returns its root. With `devices`, device
+/// nodes in it work.
+pub(super) fn mount(rootfs: &RootFs, devices: bool) -> Step<OwnedFd> {
+    let overlay = &rootfs.overlay;
+    if overlay.volatile {
+        // Left by a mount that ended with its machine or its kernel's patience; it
+        // would forbid this one. What is in the upper layer is not trusted more for it.
+        let _absent = std::fs::remove_dir_all(overlay.work.join("work/incompat"));
+    }
+    match mount_new(rootfs, devices)? {
+        Some(root) => Ok(root),
+        None => mount_old(rootfs, devices),
+    }
+}
+
+/// By the interface without a limit on the length of all options together;
+/// nothing when the kernel has none that takes layers one by one (before 6.8).
+fn mount_new(rootfs: &RootFs, devices: bool) -> Step<Option<OwnedFd>> {
+    const STEP: &str = "mount the overlay";
+    let overlay = &rootfs.overlay;
+    let context = match fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC) {
+        Err(Errno::NOSYS | Errno::PERM) => return Ok(None),
+        result => result.during(STEP)?,
+    };
+    let explained = |err: Errno| explain(&context, err);
+    // What `/proc/mounts` calls it.
+    fsconfig_set_string(context.as_fd(), "source", "overlay").map_err(explained)?;
+    let mut aliases = Vec::new();
+    for (at, layer) in overlay.lower.iter().enumerate() {
+        let name = alias(layer, &mut aliases)?;
+        match fsconfig_set_string(context.as_fd(), "lowerdir+", &name) {
+            Err(Errno::INVAL) if at == 0 => return Ok(None),
+            result => result.map_err(explained)?,
+        }
+    }
+    for (option, path) in [("upperdir", &overlay.upper), ("workdir", &overlay.work)] {
+        let name = alias(path, &mut aliases)?;
+        fsconfig_set_string(context.as_fd(), option, &name).map_err(explained)?;
+    }
+    for (option, value) in OPTIONS {
+        fsconfig_set_string(context.as_fd(), option, value).map_err(explained)?;
+    }
+    if overlay.volatile {
+        fsconfig_set_flag(context.as_fd(), "volatile").map_err(explained)?;
+    }
+    fsconfig_create(context.as_fd()).map_err(explained)?;
+    let mut attributes = MountAttrFlags::empty();
+    attributes.set(MountAttrFlags::MOUNT_ATTR_NODEV, !devices);
+    let root = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes).during(STEP)?;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    let target = rootfs.mountpoint.as_path();
+    move_mount(root.as_fd(), "", CWD, target, flags)
+        .during_with(|| format!("mount the overlay on `{}`", target.display()))?;
+    Ok(Some(root))
+}
+
+/// The failure with what the kernel has written to the context's log.
+fn explain(context: &OwnedFd, err: Errno) -> Failure {
+    let mut step = "mount the overlay".to_owned();
+    let mut line = [0; 256];
+    while let Ok(length) = rustix::io::read(context, &mut line) {
+        let text = String::from_utf8_lossy(line.get(..length).unwrap_or_default());
+        // `e overlay: ...` is an error, the other letters are warnings and hints.
+        step.push_str(": ");
+        step.push_str(text.get(2..).unwrap_or_default().trim_end());
+        if length == 0 || step.len() > 1024 {
+            break;
+        }
+    }
+    Failure::step(step, &err.into())
+}
+
+/// The path itself, or a short one of an open descriptor where the path is too
+/// long or has characters that overlayfs would take for its own.
+fn alias(path: &Path, open: &mut Vec<OwnedFd>) -> Step<PathBuf> {
+    let bytes = path.as_os_str().as_bytes();
+    let special = |byte: &u8| matches!(byte, b'\\' | b':' | b',');
+    if bytes.len() < VALUE_LIMIT && !bytes.iter().any(special) {
+        return Ok(path.to_owned());
+    }
+    let fd = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .during_with(|| format!("open the layer `{}`", path.display()))?;
+    let short = descriptor_path(fd.as_raw_fd());
+    open.push(fd);
+    Ok(short.into())
+}
+
+/// By `mount`, whose options share one page: from the directory that all layers
+/// have in common, their paths are short.
+fn mount_old(rootfs: &RootFs, devices: bool) -> Step<OwnedFd> {
+    const STEP: &str = "mount the overlay";
+    let overlay = &rootfs.overlay;
+    let common = common_parent(&overlay.lower);
+    rustix::process::chdir(&common).during_with(|| format!("enter `{}`", common.display()))?;
+    let options = options(overlay, &common)
+        .map_err(io::Error::from)
+        .during(STEP)?;
+    let mut flags = MountFlags::empty();
+    flags.set(MountFlags::NODEV, !devices);
+    let target = rootfs.mountpoint.as_path();
+    rustix::mount::mount("overlay", target, "overlay", flags, options.as_c_str())
+        .during_with(|| format!("mount the overlay on `{}`", target.display()))?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(target, flags, Mode::empty()).during(STEP)
+}
+
+fn options(overlay: &Overlay, common: &Path) -> Result<CString, std::ffi::NulError> {
+    let mut text = b"lowerdir=".to_vec();
+    for (at, layer) in overlay.lower.iter().enumerate() {
+        if at > 0 {
+            text.push(b':');
+        }
+        let short = layer.strip_prefix(common).unwrap_or(layer);
+        let short = if short.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            short
+        };
+        text.extend(escaped(short.as_os_str()));
+    }
+    for (option, path) in [("upperdir", &overlay.upper), ("workdir", &overlay.work)] {
+        text.extend(format!(",{option}=").into_bytes());
+        text.extend(escaped(path.as_os_str()));
+    }
+    for (option, value) in OPTIONS {
+        text.extend(format!(",{option}={value}").into_bytes());
+    }
+    if overlay.volatile {
+        text.extend(b",volatile");
+    }
+    CString::new(text)
+}
+
+fn escaped(path: &OsStr) -> Vec<u8> {
+    let mut text = Vec::new();
+    for byte in path.as_bytes() {
+        if matches!(byte, b'\\' | b':' | b',') {
+            text.push(b'\\');
+        }
+        text.push(*byte);
+    }
+    text
+}
+
+/// The deepest directory that is above all of them.
+fn common_parent(paths: &[PathBuf]) -> PathBuf {
+    let mut common = paths
+        .first()
+        .and_then(|path| path.parent())
+        .unwrap_or(Path::new("/"))
+        .to_owned();
+    for path in paths {
+        while !path.starts_with(&common) {
+            common.pop();
+        }
+    }
+    common
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_options_are_short_and_escaped() {
+        let overlay = Overlay {
+            lower: vec!["/s/12/fs".into(), "/s/1:,\\/fs".into(), "/s".into()],
+            upper: "/s/13,".into(),
+            work: "/w".into(),
+            volatile: true,
+        };
+        let common = common_parent(&overlay.lower);
+        assert_eq!(common, Path::new("/s"));
+        let options = options(&overlay, &common).unwrap();
+        assert_eq!(
+            options.to_str().unwrap(),
+            "lowerdir=12/fs:1\\:\\,\\\\/fs:.,upperdir=/s/13\\,,workdir=/w,\
+             index=off,metacopy=off,redirect_dir=nofollow,xino=off,volatile"
+        );
+    }
+
+    #[test]
+    fn long_and_odd_paths_get_an_alias() {
+        let mut open = Vec::new();
+        assert_eq!(alias(Path::new("/"), &mut open).unwrap(), Path::new("/"));
+        let dir = tempfile::tempdir().unwrap();
+        let odd = dir.path().join("a:b");
+        std::fs::create_dir(&odd).unwrap();
+        let short = alias(&odd, &mut open).unwrap();
+        assert!(short.starts_with("/proc/self/fd"), "{}", short.display());
+        assert_eq!(open.len(), 1);
+    }
+}
