@@ -43,7 +43,11 @@ fn a_changed_file_runs_its_copy_and_what_follows() {
     let outcome = project.build(&["--explain-cache"]);
     assert_eq!(outcome.ended("CACHED"), STEPS[..2]);
     assert_eq!(outcome.ended("DONE"), STEPS[2..]);
-    assert!(outcome.stderr.contains("/src/b changed"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("/src/b changed"),
+        "{}",
+        outcome.stderr
+    );
     assert_eq!(project.tree().text("out"), "a\nB\n");
     // And back: the first result is still there.
     project.file("src/b", "b\n");
@@ -60,11 +64,19 @@ fn new_lost_and_renamed_files_are_changes() {
     project.file("src/new", "n\n");
     let outcome = project.build(&["--explain-cache"]);
     assert_eq!(outcome.ended("DONE"), STEPS[2..]);
-    assert!(outcome.stderr.contains("/src/new is new"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("/src/new is new"),
+        "{}",
+        outcome.stderr
+    );
     std::fs::remove_file(project.context().join("src/a")).unwrap();
     let outcome = project.build(&["--explain-cache"]);
     assert_eq!(outcome.ended("DONE"), STEPS[2..]);
-    assert!(outcome.stderr.contains("/src/a is gone"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("/src/a is gone"),
+        "{}",
+        outcome.stderr
+    );
     let context = project.context();
     std::fs::rename(context.join("src/b"), context.join("src/c")).unwrap();
     assert_eq!(project.build(&[]).ended("DONE"), STEPS[2..]);
@@ -99,7 +111,10 @@ fn variables_reach_the_steps_after_them() {
     project.build(&[]);
     let outcome = project.build(&["--build-arg", "V=2", "--explain-cache"]);
     assert_eq!(outcome.ended("CACHED"), ["RUN echo before"]);
-    assert_eq!(outcome.ended("DONE"), ["RUN echo $V > /v", "COPY Dockerfile /", "RUN echo e"]);
+    assert_eq!(
+        outcome.ended("DONE"),
+        ["RUN echo $V > /v", "COPY Dockerfile /", "RUN echo e"]
+    );
     let why = "variable V changed from \"1\" to \"2\"";
     assert!(outcome.stderr.contains(why), "{}", outcome.stderr);
     assert_eq!(project.tree().text("v"), "2\n");
@@ -184,8 +199,13 @@ fn only_what_the_target_needs_runs() {
          FROM busybox AS unused\nCOPY --from=broken / /\nFROM good\nRUN echo last\n",
     );
     let outcome = project.build(&[]);
-    assert_eq!(outcome.ended("DONE"), ["RUN echo good > /good", "RUN echo last"]);
-    project.try_build(&["--target=unused"]).fails(1, "exit code: 1");
+    assert_eq!(
+        outcome.ended("DONE"),
+        ["RUN echo good > /good", "RUN echo last"]
+    );
+    project
+        .try_build(&["--target=unused"])
+        .fails(1, "exit code: 1");
     project.assert_tidy();
 }
 
@@ -253,9 +273,8 @@ fn a_failed_step_is_not_remembered_and_those_before_it_are() {
     if !needs(&RUNS) {
         return;
     }
-    let project = Project::on_busybox(
-        "FROM busybox\nRUN echo 1 > /one\nCOPY script /\nRUN sh /script\n",
-    );
+    let project =
+        Project::on_busybox("FROM busybox\nRUN echo 1 > /one\nCOPY script /\nRUN sh /script\n");
     project.file("script", "exit 1");
     project.try_build(&[]).fails(1, "exit code: 1");
     project.assert_tidy();

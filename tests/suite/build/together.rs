@@ -10,9 +10,16 @@ use super::{Project, RUNS, needs};
 /// Starts all of these and waits for them; each has to succeed.
 #[track_caller]
 fn all_succeed(builds: Vec<Child>) {
-    let ends: Vec<_> = builds.into_iter().map(|child| child.wait_with_output().unwrap()).collect();
+    let ends: Vec<_> = builds
+        .into_iter()
+        .map(|child| child.wait_with_output().unwrap())
+        .collect();
     for end in ends {
-        assert!(end.status.success(), "{}", String::from_utf8_lossy(&end.stderr));
+        assert!(
+            end.status.success(),
+            "{}",
+            String::from_utf8_lossy(&end.stderr)
+        );
     }
 }
 
@@ -25,7 +32,10 @@ fn a_step_that_two_builds_need_runs_once() {
         "FROM busybox\nCOPY one /\nRUN cat /proc/sys/kernel/random/uuid > /id; sleep 0.2\nRUN cp /id /again\n",
     );
     project.file("one", "1");
-    all_succeed(vec![project.start(&["-t", "a"]), project.start(&["-t", "b"])]);
+    all_succeed(vec![
+        project.start(&["-t", "a"]),
+        project.start(&["-t", "b"]),
+    ]);
     assert_eq!(project.image_named("a").id, project.image_named("b").id);
     let tree = project.tree();
     assert_eq!(tree.text("id"), tree.text("again"));
@@ -41,7 +51,8 @@ fn ten_builds_at_once_get_what_is_theirs() {
     let project = Project::on_busybox("");
     let names: Vec<String> = (0..10).map(|number| format!("image{number}")).collect();
     let start = |name: &String| {
-        let text = format!("FROM busybox\nCOPY shared /\nRUN echo {name} > /name\nCOPY {name} /own\n");
+        let text =
+            format!("FROM busybox\nCOPY shared /\nRUN echo {name} > /name\nCOPY {name} /own\n");
         project.file(name, name);
         let file = project.file(&format!("{name}.Dockerfile"), text);
         project.start(&["-t", name, "-f", file.to_str().unwrap()])
@@ -139,8 +150,13 @@ fn an_interrupt_leaves_nothing_behind() {
 /// Cgroups of builds whose name starts with `prefix`.
 fn cgroups_named(prefix: &str) -> Vec<String> {
     let mut found = Vec::new();
-    let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
-    let mut parents: Vec<_> = hierarchies.map(|entry| entry.path().join("rbuild")).collect();
+    let hierarchies = std::fs::read_dir("/sys/fs/cgroup")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut parents: Vec<_> = hierarchies
+        .map(|entry| entry.path().join("rbuild"))
+        .collect();
     parents.push("/sys/fs/cgroup/rbuild".into());
     for parent in parents {
         for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
@@ -177,7 +193,9 @@ fn find_process(line: &str) -> Pid {
             let own = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
             let own = String::from_utf8_lossy(&own);
             let number = entry.file_name().to_string_lossy().parse();
-            if own.trim_end_matches('\u{0}') == line && let Ok(number) = number {
+            if own.trim_end_matches('\u{0}') == line
+                && let Ok(number) = number
+            {
                 return Pid::from_raw(number).unwrap();
             }
         }

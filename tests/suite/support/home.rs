@@ -64,7 +64,8 @@ impl Home {
     /// thousands of files come and go much faster there.
     pub(crate) fn in_memory() -> Self {
         // TMPFS_MAGIC of linux/magic.h.
-        let is_memory = |dir: &str| rustix::fs::statfs(dir).is_ok_and(|fs| fs.f_type == 0x0102_1994);
+        let is_memory =
+            |dir: &str| rustix::fs::statfs(dir).is_ok_and(|fs| fs.f_type == 0x0102_1994);
         let place = Some("/dev/shm").filter(|dir| is_memory(dir));
         let made = place.and_then(|dir| {
             let mut builder = tempfile::Builder::new();
@@ -131,11 +132,7 @@ impl Home {
             let output = child
                 .wait_with_output()
                 .expect("the program can be waited for");
-            Outcome {
-                code: code(output.status),
-                stdout: output.stdout,
-                stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-            }
+            outcome(output)
         })
     }
 
@@ -145,7 +142,24 @@ impl Home {
         reason = "the program under test is started here and nowhere else"
     )]
     pub(crate) fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rbuild"));
+        self.arrange(Command::new(env!("CARGO_BIN_EXE_rbuild")), arguments)
+    }
+
+    /// Runs the program by another one, which gets its command line after its own.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the program under test is started here and nowhere else"
+    )]
+    pub(crate) fn run_in<S: AsRef<OsStr>>(&self, wrapper: &[&str], arguments: &[S]) -> Outcome {
+        let mut command = Command::new(wrapper[0]);
+        command.args(&wrapper[1..]);
+        command.arg(env!("CARGO_BIN_EXE_rbuild"));
+        let mut command = self.arrange(command, arguments);
+        let output = command.stdin(Stdio::null()).output();
+        outcome(output.expect("util-linux is installed"))
+    }
+
+    fn arrange<S: AsRef<OsStr>>(&self, mut command: Command, arguments: &[S]) -> Command {
         command
             .arg("--root")
             .arg(self.root())
@@ -174,6 +188,14 @@ impl Drop for Home {
         }
         // A test that used no network has none to take down.
         let _nothing_there = rbuild::network::teardown_default(&store);
+    }
+}
+
+fn outcome(output: std::process::Output) -> Outcome {
+    Outcome {
+        code: code(output.status),
+        stdout: output.stdout,
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }
 
