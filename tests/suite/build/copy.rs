@@ -353,3 +353,56 @@ fn large_files_are_copied_whole() {
     project.build(&[]);
     assert!(project.tree().text("large") == String::from_utf8_lossy(&bytes));
 }
+
+#[test]
+fn names_and_numbers_beyond_plain_tar_survive() {
+    if !needs(&FILES) {
+        return;
+    }
+    use std::os::unix::ffi::OsStrExt;
+    let project = Project::from_scratch("");
+    let odd = std::ffi::OsStr::from_bytes(b"src/\xff\xfe");
+    project.file("src/old", "o");
+    std::fs::write(project.context().join(odd), "odd").unwrap();
+    let time = std::time::Duration::from_secs(86_400);
+    let old = project.context().join("src/old");
+    let old = std::fs::File::options().write(true).open(old).unwrap();
+    old.set_modified(std::time::UNIX_EPOCH - time).unwrap();
+    let long = format!("{}/{}", "d".repeat(200), "e".repeat(200));
+    project.file(&format!("src/{long}/f"), "far");
+    project.link("src/link", &"t".repeat(300));
+    let text = "FROM scratch\nCOPY --chown=4000000:2147483647 src /\n";
+    let tree = project.tree_of(text);
+    assert_eq!(tree.text(&format!("{long}/f")), "far");
+    assert_eq!(tree.text("link"), "t".repeat(300));
+    assert_eq!(tree.meta("old"), "-0644 4000000:2147483647");
+    assert_eq!(tree.text("\u{fffd}\u{fffd}"), "odd");
+    // The same comes out of an archive again.
+    let home = project.home();
+    let id = project.image().id;
+    let saved = home.run(&["save", "result"]).stdout;
+    home.run(&["rmi", "-f", "result"]).ok();
+    home.run_with(&["load"], &saved).ok();
+    assert_eq!(project.image().id, id);
+    assert_eq!(project.tree(), tree);
+}
+
+#[test]
+fn a_copy_over_removed_directories_shows_nothing_of_old() {
+    if !needs(&RUNS) {
+        return;
+    }
+    let project = Project::on_busybox("");
+    project.file("one", "1");
+    let tree = project.tree_of(
+        "FROM busybox\nRUN mkdir -p /d/e && touch /d/e/old /d/old && ln -s /d /l\nRUN rm -r /d\n\
+         COPY one /d/e/\nRUN ls -R /d > /seen\n",
+    );
+    assert_eq!(tree.text("seen"), "/d:\ne\n\n/d/e:\none\n");
+    assert!(!tree.has("d/old") && !tree.has("d/e/old"));
+    // A link whose target is gone is made good by making the target.
+    let tree = project.tree_of(
+        "FROM busybox\nRUN ln -s /missing/dir /l\nCOPY one /l/x\nRUN cat /missing/dir/x > /seen\n",
+    );
+    assert_eq!(tree.text("seen"), "1");
+}

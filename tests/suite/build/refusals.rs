@@ -12,9 +12,8 @@ fn a_missing_or_empty_dockerfile_is_told() {
     for text in ["\n\n", "# only a comment\n"] {
         project.refuses(text, "file with no instructions");
     }
-    for text in ["ARG A=1\n", "RUN true\n"] {
-        project.refuses(text, "no build stage in current context");
-    }
+    project.refuses("ARG A=1\n", "dockerfile contains no stages to build");
+    project.refuses("RUN true\n", "no build stage in current context");
     std::fs::remove_file(project.context().join("Dockerfile")).unwrap();
     project.try_build(&[]).fails(
         1,
@@ -252,6 +251,38 @@ fn a_context_that_changes_while_it_is_copied_is_told_or_copied() {
                 let said = outcome.stderr.to_lowercase();
                 assert!(told.iter().any(|part| said.contains(part)), "{outcome:?}");
                 assert_eq!(outcome.code, 1);
+            }
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    project.build(&[]);
+    project.assert_tidy();
+}
+
+#[test]
+fn a_large_file_that_shrinks_or_grows_is_told_or_copied() {
+    if !needs(&FILES) {
+        return;
+    }
+    let project = Project::from_scratch("FROM scratch\nCOPY large /\n");
+    let path = project.file("large", vec![b'x'; 8 << 20]);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let file = std::fs::File::options().write(true).open(&path).unwrap();
+            for length in [1_u64, 5, 20, 3, 12].iter().cycle() {
+                file.set_len(length << 20).unwrap();
+                if stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    break;
+                }
+            }
+        });
+        for _ in 0..10 {
+            let outcome = project.try_build(&["--no-cache"]);
+            if outcome.code == 0 {
+                project.image();
+            } else {
+                outcome.fails(1, "changed while it was read");
             }
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
