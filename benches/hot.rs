@@ -1,5 +1,5 @@
-//! The hot paths of the lower floors: a layer to a tar and back, and opening the
-//! store for one look into the cache.
+//! The hot paths of a build: parsing, matching, walking and hashing a context, a
+//! layer to a tar and back, a key, and opening the store for one look into the cache.
 #![allow(
     clippy::unwrap_used,
     missing_docs,
@@ -8,11 +8,12 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use divan::Bencher;
-use rbuild::layer::{Limits, NoLower, PackOptions, UnpackOptions, pack_tree, unpack};
-use rbuild::oci::{CacheKey, Digest};
+use rbuild::context::{Context, Patterns};
+use rbuild::layer::{EntryKind, Limits, NoLower, PackOptions, UnpackOptions, pack_tree, unpack};
+use rbuild::oci::{CacheKey, Digest, Hasher};
 use rbuild::store::{CacheRecord, KeyPart, Paths, Store};
 
 fn main() {
@@ -111,4 +112,87 @@ fn look_into_the_cache(bencher: Bencher<'_, '_>) {
     let store = Store::open(store(&temp)).unwrap();
     let key = CacheKey(Digest::of(&7_u32.to_le_bytes()));
     bencher.bench_local(|| store.cache_get(key).unwrap().unwrap());
+}
+
+/// A Dockerfile of 60 lines with what real ones have.
+fn dockerfile() -> String {
+    let mut text =
+        "# syntax=docker/dockerfile:1\nARG VERSION=1\nFROM debian:$VERSION AS build\n".to_owned();
+    for number in 0..20 {
+        text.push_str(&format!(
+            "ENV NAME{number}=\"a $VERSION b\" OTHER={number}\n\
+             RUN apt-get update && \\\n    apt-get -y install package-{number}\n\
+             COPY --chown=1000:1000 src/{number} /app/{number}/\n"
+        ));
+    }
+    text
+}
+
+#[divan::bench]
+fn parse_a_dockerfile(bencher: Bencher<'_, '_>) {
+    let text = dockerfile();
+    bencher.bench(|| rbuild::dockerfile::parse(&text));
+}
+
+#[divan::bench]
+fn match_20_000_paths_against_20_ignore_patterns(bencher: Bencher<'_, '_>) {
+    let lines: Vec<String> = (0..19)
+        .map(|number| format!("**/*.ext{number}"))
+        .chain(["node_modules".to_owned()])
+        .collect();
+    let patterns = Patterns::new(&lines).unwrap();
+    let paths: Vec<PathBuf> = (0..20_000)
+        .map(|number| PathBuf::from(format!("src/d{}/f{number}.rs", number % 200)))
+        .collect();
+    bencher.bench(|| paths.iter().filter(|path| patterns.matches(path)).count());
+}
+
+/// What a cached rebuild does with its context: every file is looked at, none is read.
+#[divan::bench(args = [2_000, 20_000], sample_count = 10)]
+fn walk_a_context_that_is_remembered(bencher: Bencher<'_, '_>, count: usize) {
+    let tree = tree(count);
+    let memory = temp();
+    let open = || {
+        let file = memory.path().join("memory");
+        Context::open(tree.path(), Patterns::default(), file).unwrap()
+    };
+    let mut context = open();
+    for entry in context.walk(Path::new("")).unwrap() {
+        if matches!(entry.kind, EntryKind::File { .. }) {
+            context.digest(&entry.path).unwrap();
+        }
+    }
+    context.save();
+    bencher.bench(|| open().walk(Path::new("")).unwrap().len());
+}
+
+/// The same where nothing is remembered: every file is read and hashed.
+#[divan::bench(args = [2_000, 20_000], sample_count = 5)]
+fn hash_a_context(bencher: Bencher<'_, '_>, count: usize) {
+    let tree = tree(count);
+    let context = Context::open(tree.path(), Patterns::default(), PathBuf::new()).unwrap();
+    bencher.bench(|| {
+        let entries = context.walk(Path::new("")).unwrap();
+        let files = entries
+            .iter()
+            .filter(|entry| matches!(entry.kind, EntryKind::File { .. }));
+        for entry in files {
+            context.digest(&entry.path).unwrap();
+        }
+    });
+}
+
+#[divan::bench]
+fn hash_the_parts_of_a_key(bencher: Bencher<'_, '_>) {
+    let parts: Vec<(String, String)> = (0..40)
+        .map(|number| (format!("variable NAME{number}"), "value ".repeat(10)))
+        .collect();
+    bencher.bench(|| {
+        let mut hasher = Hasher::new();
+        for (name, value) in &parts {
+            hasher.part(name.as_bytes());
+            hasher.part(value.as_bytes());
+        }
+        hasher.finish()
+    });
 }

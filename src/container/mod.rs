@@ -14,6 +14,7 @@
 mod attach;
 mod bundle;
 mod capabilities;
+mod check;
 mod create;
 mod dir;
 mod error;

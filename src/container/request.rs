@@ -7,14 +7,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Error, capabilities, signal};
+use super::{Error, signal};
 use crate::oci::ContainerConfig;
 use crate::sandbox::{ResourceLimits, Rlimit};
 
 /// Size of `/dev/shm` in a container, as Docker's.
 const SHM_BYTES: u64 = 64 << 20;
-/// The least memory that Docker lets a container have.
-const LEAST_MEMORY: u64 = 6 << 20;
 
 /// A container to be made. It is written to the container's directory once the
 /// image's defaults are in it: a start needs nothing else of the image's configuration.
@@ -297,53 +295,6 @@ impl Request {
             .unwrap_or(signal::SIGTERM)
     }
 
-    /// Refuses what could never start.
-    pub(super) fn check(&self, cpus: usize) -> Result<(), Error> {
-        let invalid = |message: String| Err(Error::Invalid(message));
-        if self.argv().is_empty() {
-            return Err(Error::NoCommand);
-        }
-        if !self.working_dir.is_empty() && !self.working_dir.starts_with('/') {
-            return invalid(format!(
-                "the working directory '{}' is invalid, it needs to be an absolute path",
-                self.working_dir
-            ));
-        }
-        if let Some(text) = &self.stop_signal {
-            signal::parse(text)?;
-        }
-        if let NetworkMode::Container(_) = self.network {
-            if !self.publish.is_empty() || self.publish_all {
-                let message =
-                    "conflicting options: port publishing and the container type network mode";
-                return invalid(message.to_owned());
-            }
-            if self.hostname.is_some() {
-                return invalid("conflicting options: hostname and the network mode".to_owned());
-            }
-        }
-        capabilities::kept(&self.cap_add, &self.cap_drop, self.privileged)?;
-        if self.memory_bytes.is_some_and(|bytes| bytes < LEAST_MEMORY) {
-            return invalid("Minimum memory limit allowed is 6MB".to_owned());
-        }
-        let most = u64::try_from(cpus)
-            .unwrap_or(u64::MAX)
-            .saturating_mul(1_000_000_000);
-        if self
-            .nano_cpus
-            .is_some_and(|nano| nano > most || nano < 10_000_000)
-        {
-            return invalid(format!(
-                "Range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
-            ));
-        }
-        for option in &self.security_opt {
-            check_security_option(option)?;
-        }
-        self.check_sysctls()?;
-        self.check_mounts()
-    }
-
     /// Whether a security option is set.
     pub(super) fn has_security_option(&self, name: &str) -> bool {
         let matching = |option: &&String| {
@@ -353,69 +304,6 @@ impl Request {
                     .is_some_and(|rest| matches!(rest, ":true" | "=true"))
         };
         self.security_opt.iter().any(|option| matching(&option))
-    }
-
-    /// Only settings that belong to a namespace may be set: the others are the host's.
-    fn check_sysctls(&self) -> Result<(), Error> {
-        const IPC: [&str; 8] = [
-            "kernel.msgmax",
-            "kernel.msgmnb",
-            "kernel.msgmni",
-            "kernel.sem",
-            "kernel.shmall",
-            "kernel.shmmax",
-            "kernel.shmmni",
-            "kernel.shm_rmid_forced",
-        ];
-        for name in self.sysctls.keys() {
-            let network = name.starts_with("net.");
-            if network && matches!(self.network, NetworkMode::Host | NetworkMode::Container(_)) {
-                return Err(Error::Invalid(format!(
-                    "sysctl '{name}' is not allowed without a network of the container's own"
-                )));
-            }
-            let namespaced =
-                network || IPC.contains(&name.as_str()) || name.starts_with("fs.mqueue.");
-            if !namespaced || name.contains('/') {
-                return Err(Error::Invalid(format!("sysctl '{name}' is not allowed")));
-            }
-        }
-        Ok(())
-    }
-
-    fn check_mounts(&self) -> Result<(), Error> {
-        let mut seen = Vec::new();
-        for mount in &self.mounts {
-            let target = mount.target();
-            let clean = target.trim_end_matches('/');
-            if !target.starts_with('/') {
-                return Err(Error::Invalid(format!(
-                    "invalid mount path: '{target}' mount path must be absolute"
-                )));
-            }
-            if clean.is_empty() {
-                return Err(Error::Invalid(
-                    "invalid specification: destination can't be '/'".to_owned(),
-                ));
-            }
-            if seen.contains(&clean) {
-                return Err(Error::Invalid(format!("Duplicate mount point: {clean}")));
-            }
-            seen.push(clean);
-            if let MountRequest::Bind {
-                source,
-                create: false,
-                ..
-            } = mount
-                && !source.exists()
-            {
-                return Err(Error::Invalid(format!(
-                    "invalid mount config for type \"bind\": bind source path does not exist: {}",
-                    source.display()
-                )));
-            }
-        }
-        Ok(())
     }
 
     /// What the user should know of a request that is fine otherwise.
@@ -433,28 +321,6 @@ impl Request {
             pids: self.pids_limit,
         }
     }
-}
-
-fn check_security_option(option: &str) -> Result<(), Error> {
-    let known = matches!(
-        option,
-        "no-new-privileges"
-            | "no-new-privileges:true"
-            | "no-new-privileges=true"
-            | "no-new-privileges:false"
-            | "no-new-privileges=false"
-            | "seccomp=unconfined"
-            | "seccomp:unconfined"
-            | "seccomp=builtin"
-            | "systempaths=unconfined"
-    ) || option.starts_with("apparmor")
-        || option.starts_with("label");
-    if known {
-        return Ok(());
-    }
-    Err(Error::Invalid(format!(
-        "invalid --security-opt: \"{option}\""
-    )))
 }
 
 /// Puts a variable into a list, over one of the same name. A bare name takes the variable away.

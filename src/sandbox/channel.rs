@@ -153,13 +153,12 @@ pub(super) fn receive<T: DeserializeOwned>(
     socket: BorrowedFd<'_>,
 ) -> io::Result<Option<Received<T>>> {
     let mut descriptors = Vec::new();
-    let mut header = [0; 8];
-    if !fill(socket, &mut header, &mut descriptors)? {
+    let mut lengths = [[0; 4]; 2];
+    if !fill(socket, lengths.as_flattened_mut(), &mut descriptors)? {
         return Ok(None);
     }
-    let [a, b, c, d, e, f, g, h] = header;
-    let length = |bytes| usize::try_from(u32::from_ne_bytes(bytes)).unwrap_or(usize::MAX);
-    let (text, bytes) = (length([a, b, c, d]), length([e, f, g, h]));
+    let [text, bytes] =
+        lengths.map(|bytes| usize::try_from(u32::from_ne_bytes(bytes)).unwrap_or(usize::MAX));
     if text > LIMIT || bytes > LIMIT {
         return Err(Errno::MSGSIZE.into());
     }

@@ -11,7 +11,7 @@ use super::{INIT_ARGV0, NetworkNamespace, Seccomp, Spec, seccomp};
 use crate::sys::process;
 
 /// The descriptors of the sandbox's first process.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub enum Stdio<'a> {
     /// These three descriptors, which may be pipes, files or `/dev/null`.
     Descriptors {

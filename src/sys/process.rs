@@ -62,7 +62,7 @@ fn seal(path: &Path) -> io::Result<OwnedFd> {
 }
 
 /// Starts this program again under the name `argv0`, with `stdin` as its
-/// standard input, an empty environment and nowhere to print.
+/// standard input, an empty environment, no other descriptor and nowhere to print.
 ///
 /// No memory is copied, whatever the size of this process: the standard library
 /// starts it with `posix_spawn`, which shares memory until the program is executed.
@@ -71,6 +71,9 @@ fn seal(path: &Path) -> io::Result<OwnedFd> {
     reason = "this is the module that starts processes"
 )]
 pub fn spawn_self(argv0: &str, stdin: OwnedFd) -> io::Result<Child> {
+    // Ours are marked already; others came from whoever started this process, and
+    // a container would keep their pipes open for as long as it lives.
+    close_on_exec_from(3)?;
     Command::new(descriptor_path(program()?.as_raw_fd()))
         .arg0(argv0)
         .env_clear()

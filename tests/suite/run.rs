@@ -690,3 +690,128 @@ fn a_container_on_the_bridge_has_an_address_and_ports() {
         "the port is free again"
     );
 }
+
+#[test]
+fn exec_runs_a_further_program_in_the_container() {
+    let Some(home) = home() else { return };
+    up(&home, "host", &["-h", "box", "-e", "A=own"], &[]);
+    let exec = |flags: &[&str], command: &[&str]| {
+        let mut words = vec!["exec"];
+        words.extend(flags);
+        words.push("host");
+        words.extend(command);
+        home.run(&words)
+    };
+    assert_eq!(exec(&[], &["hostname"]).ok(), "box");
+    assert!(exec(&[], &["ps"]).ok().contains("1 root"));
+    for (script, code) in [("exit 42", 42), ("kill -9 $$", 137)] {
+        assert_eq!(exec(&[], &["sh", "-c", script]).code, code, "{script}");
+    }
+    exec(&[], &["/nosuch"]).fails(127, "/nosuch");
+    exec(&[], &["/etc/passwd"]).fails(126, "permission denied");
+    let outcome = exec(
+        &["-e", "B=2"],
+        &["sh", "-c", "echo $A $B $HOME; echo e >&2"],
+    );
+    assert_eq!(
+        (outcome.ok(), outcome.stderr.as_str()),
+        ("own 2 /root", "e\n")
+    );
+    let seen = exec(&["-u", "nobody", "-w", "/tmp"], &["sh", "-c", "id -u; pwd"]);
+    assert_eq!(seen.ok(), "65534\n/tmp");
+    let big = vec![b'x'; 4 << 20];
+    let outcome = home.run_with(&["exec", "-i", "host", "cat"], &big);
+    assert_eq!(outcome.stdout.len(), big.len());
+    assert_eq!(exec(&["-d"], &["sh", "-c", "echo x > /left"]).code, 0);
+    until("the detached program", || {
+        exec(&[], &["test", "-e", "/left"]).code == 0
+    });
+    // What an exec leaves behind goes on without it.
+    exec(&[], &["sh", "-c", "sleep 300 >/dev/null 2>&1 &"]).ok();
+    assert!(exec(&[], &["ps"]).ok().contains("sleep 300"));
+    home.run(&["stop", "-t", "0", "host"]).ok();
+    exec(&[], &["true"]).fails(1, "is not running");
+}
+
+#[test]
+fn a_running_exec_does_not_hold_up_the_end() {
+    let Some(home) = home() else { return };
+    up(&home, "busy", &[], &[]);
+    let mut child = start(&home, &["exec", "busy", "sleep", "600"]);
+    until("the exec", || {
+        home.run(&["exec", "busy", "ps"])
+            .text()
+            .matches("sleep 600")
+            .count()
+            == 2
+    });
+    let began = Instant::now();
+    home.run(&["rm", "-f", "busy"]).ok();
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(child.wait().unwrap().code(), Some(137));
+}
+
+/// Runs the program on a terminal of its own, types `typed`, and returns what
+/// appeared and the exit code.
+fn on_a_terminal(home: &Home, words: &[&str], typed: &[u8]) -> (String, Option<i32>) {
+    use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let master = openpt(flags).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let peer = ioctl_tiocgptpeer(&master, flags).unwrap();
+    let before = rustix::termios::tcgetattr(&peer).unwrap().local_modes;
+    let mut child = home
+        .command(words)
+        .stdin(peer.try_clone().unwrap())
+        .stdout(peer.try_clone().unwrap())
+        .stderr(peer.try_clone().unwrap())
+        .spawn()
+        .unwrap();
+    // What is typed before the mode changes is treated by the terminal itself.
+    until("raw mode", || {
+        let modes = rustix::termios::tcgetattr(&peer).unwrap().local_modes;
+        !modes.contains(rustix::termios::LocalModes::ICANON)
+    });
+    rustix::io::write(&master, typed).unwrap();
+    let status = child.wait().unwrap();
+    let after = rustix::termios::tcgetattr(&peer).unwrap().local_modes;
+    assert_eq!(before, after, "the terminal has its former mode");
+    drop(peer);
+    let mut seen = Vec::new();
+    let mut buffer = [0; 4096];
+    while let Ok(length @ 1..) = rustix::io::read(&master, &mut buffer) {
+        seen.extend_from_slice(&buffer[..length]);
+    }
+    (String::from_utf8_lossy(&seen).into_owned(), status.code())
+}
+
+#[test]
+fn a_program_on_a_terminal() {
+    let Some(home) = home() else { return };
+    let words = ["run", "--rm", "-it", "--network", "none", "busybox", "sh"];
+    let (seen, code) = on_a_terminal(&home, &words, b"tty; echo $TERM; exit 7\n");
+    assert_eq!(code, Some(7), "{seen}");
+    assert!(seen.contains("/dev/pts/0\r\nxterm\r\n"), "{seen:?}");
+    // The keys leave the container running.
+    let words = [
+        "run",
+        "-it",
+        "--network",
+        "none",
+        "--name",
+        "tty",
+        "busybox",
+        "sh",
+    ];
+    let (seen, code) = on_a_terminal(&home, &words, b"\x10\x11");
+    assert_eq!(code, Some(0), "{seen}");
+    assert_eq!(state(&home, "tty"), "running");
+    let (seen, code) = on_a_terminal(&home, &["exec", "-it", "tty", "sh"], b"exit 11\n");
+    assert_eq!(code, Some(11), "{seen}");
+    sh(&home, &["-i", "-t"], "true").fails(125, "not a TTY");
+}

@@ -1,6 +1,6 @@
 //! A further process in a running sandbox, from the fork to the program.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::thread::ThreadNameSpaceType;
@@ -12,26 +12,29 @@ use super::privileges::Privileges;
 use super::{Work, first, place};
 use crate::sys::cgroup::{Group, Hierarchies};
 
-fn join(pid: i32, namespaces: ThreadNameSpaceType) -> rustix::io::Result<()> {
-    let pid = Pid::from_raw(pid).ok_or(rustix::io::Errno::SRCH)?;
-    let target = pidfd_open(pid, PidfdFlags::empty())?;
-    rustix::thread::move_into_thread_name_spaces(target.as_fd(), namespaces)
-}
-
-/// Makes the next child a process of the sandbox's pid namespace.
-pub(super) fn join_pid_namespace(pid: i32) -> Step<()> {
-    join(pid, ThreadNameSpaceType::PROCESS_ID).during("join the sandbox's processes")
+/// Makes the next child a process of the sandbox's pid namespace. Returns the
+/// pidfd of its first process, whose number is another one in there.
+pub(super) fn join_pid_namespace(pid: i32) -> Step<OwnedFd> {
+    const STEP: &str = "find the sandbox's first process";
+    let pid = Pid::from_raw(pid)
+        .ok_or(rustix::io::Errno::SRCH)
+        .during(STEP)?;
+    let target = pidfd_open(pid, PidfdFlags::empty()).during(STEP)?;
+    let processes = ThreadNameSpaceType::PROCESS_ID;
+    rustix::thread::move_into_thread_name_spaces(target.as_fd(), processes)
+        .during("join the sandbox's processes")?;
+    Ok(target)
 }
 
 /// Becomes the program. Comes back only with the reason why not.
-pub(super) fn become_program(pid: i32, spec: &ExecSpec, work: &Work) -> Failure {
-    match prepare(pid, spec, work) {
+pub(super) fn become_program(target: BorrowedFd<'_>, spec: &ExecSpec, work: &Work) -> Failure {
+    match prepare(target, spec, work) {
         Ok(program) => program.execute(),
         Err(failure) => failure,
     }
 }
 
-fn prepare(pid: i32, spec: &ExecSpec, work: &Work) -> Step<Program> {
+fn prepare(target: BorrowedFd<'_>, spec: &ExecSpec, work: &Work) -> Step<Program> {
     first::harden(true)?;
     if let Some(name) = &spec.cgroup {
         // The host's tree is out of sight once the mounts are the sandbox's.
@@ -44,7 +47,8 @@ fn prepare(pid: i32, spec: &ExecSpec, work: &Work) -> Step<Program> {
         | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
         | ThreadNameSpaceType::NETWORK
         | ThreadNameSpaceType::CONTROL_GROUP;
-    join(pid, namespaces).during("join the sandbox's namespaces")?;
+    rustix::thread::move_into_thread_name_spaces(target, namespaces)
+        .during("join the sandbox's namespaces")?;
     let (_, streams) = first::descriptors(work)?;
     rustix::process::setsid().during("start a session")?;
     let program = Program::new(&spec.argv, &spec.env)?;
@@ -59,7 +63,7 @@ fn prepare(pid: i32, spec: &ExecSpec, work: &Work) -> Step<Program> {
         gid: spec.gid,
         groups: &spec.groups,
         capabilities: &spec.capabilities,
-        no_new_privileges: spec.no_new_privileges,
+        no_new: spec.no_new_privileges,
         rlimits: &spec.rlimits,
         die_with_parent: true,
     };

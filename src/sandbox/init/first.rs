@@ -54,7 +54,7 @@ fn prepare(spec: &Spec, group: Option<&Group>, work: &Work) -> Step<Program> {
         gid: spec.gid,
         groups: &spec.groups,
         capabilities: &spec.capabilities,
-        no_new_privileges: spec.no_new_privileges,
+        no_new: spec.no_new_privileges,
         rlimits: &spec.rlimits,
         die_with_parent: spec.die_with_parent,
     };

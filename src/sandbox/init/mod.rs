@@ -17,15 +17,22 @@ mod sysctl;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Signal, WaitId, WaitIdOptions, WaitIdStatus, pidfd_send_signal, waitid};
 
 use super::channel::{self, Notice, Order, Report, Task};
 use super::failure::{During, Failure, Step};
 use super::spec::ResourceLimits;
-use super::{NetworkNamespace, Spec};
+use super::{ExecSpec, NetworkNamespace, Spec};
 use crate::sys::cgroup::{Group, Hierarchies, Limits};
 use crate::sys::process::{self, Fork};
+
+/// How long a further process is kept for its parent after its end. The sandbox's
+/// first process cannot end before it is collected.
+const KEEP_FURTHER: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 500_000_000,
+};
 
 /// Runs as a sandbox's init: reads the order from its standard input (a
 /// socket), starts the program in its namespaces and reports its end. Never
@@ -61,31 +68,38 @@ struct Work {
     reports: OwnedFd,
 }
 
+/// An order as far as the init itself can carry it out.
+enum Ready<'a> {
+    /// The first process of a sandbox, in this cgroup.
+    First(&'a Spec, Option<Group>),
+    /// A further process beside the one of this pidfd.
+    Further(&'a ExecSpec, OwnedFd),
+}
+
 impl Work {
     fn run(self, control: BorrowedFd<'_>) -> io::Result<()> {
-        let (spec, die_with_parent) = match &self.order.task {
-            Task::Spawn(spec) => (Some(&**spec), spec.die_with_parent),
-            Task::Enter(..) => (None, true),
+        let ready = match self.prepare() {
+            Ok(ready) => ready,
+            Err(failure) => return self.fail(failure),
         };
-        let groups = match spec.map(|spec| make_group(spec, self.reports.as_fd())) {
-            Some(Err(failure)) => return self.fail(failure),
-            Some(Ok(group)) => group,
-            None => None,
+        let namespaces = match &ready {
+            Ready::First(spec, group) => namespaces(spec, group.is_some()),
+            Ready::Further(..) => 0,
         };
-        let forked = self.fork(groups.is_some());
+        let forked = process::fork_single_threaded(namespaces).during("make the namespaces");
+        if let Ok(Fork::Child) = forked {
+            let failure = match &ready {
+                Ready::First(spec, group) => first::become_program(spec, group.as_ref(), &self),
+                Ready::Further(spec, target) => enter::become_program(target.as_fd(), spec, &self),
+            };
+            let _gone = self.fail(failure);
+            process::exit_now(127)
+        }
+        let (group, keep, die_with_parent) = match ready {
+            Ready::First(spec, group) => (group, None, spec.die_with_parent),
+            Ready::Further(..) => (None, Some(KEEP_FURTHER), true),
+        };
         match forked {
-            Err(failure) => {
-                remove(groups);
-                self.fail(failure)
-            }
-            Ok(Fork::Child) => {
-                let failure = match &self.order.task {
-                    Task::Spawn(spec) => first::become_program(spec, groups.as_ref(), &self),
-                    Task::Enter(pid, spec) => enter::become_program(*pid, spec, &self),
-                };
-                let _gone = self.fail(failure);
-                process::exit_now(127)
-            }
             Ok(Fork::Parent { pid, pidfd }) => {
                 // The last copy outside the first process: it closes with the execution.
                 drop(self);
@@ -94,20 +108,28 @@ impl Work {
                 if told.is_err() && die_with_parent {
                     kill(&pidfd);
                 }
-                attend(control, &pidfd, groups, die_with_parent)
+                if die_with_parent {
+                    wait_or_kill(control, &pidfd)?;
+                }
+                attend(control, &pidfd, group, keep)
+            }
+            Ok(Fork::Child) => Ok(()),
+            Err(failure) => {
+                remove(group);
+                self.fail(failure)
             }
         }
     }
 
-    fn fork(&self, cgroup_namespace_later: bool) -> Step<Fork> {
-        let namespaces = match &self.order.task {
-            Task::Spawn(spec) => namespaces(spec, cgroup_namespace_later),
-            Task::Enter(pid, _) => {
-                enter::join_pid_namespace(*pid)?;
-                0
+    fn prepare(&self) -> Step<Ready<'_>> {
+        match &self.order.task {
+            Task::Spawn(spec) => {
+                make_group(spec, self.reports.as_fd()).map(|group| Ready::First(spec, group))
             }
-        };
-        process::fork_single_threaded(namespaces).during("make the namespaces")
+            Task::Enter(pid, spec) => {
+                enter::join_pid_namespace(*pid).map(|target| Ready::Further(spec, target))
+            }
+        }
     }
 
     fn fail(&self, failure: Failure) -> io::Result<()> {
@@ -164,36 +186,31 @@ fn kill(pidfd: &OwnedFd) {
     let _gone = pidfd_send_signal(pidfd, Signal::KILL);
 }
 
-/// Waits for the first process or for the parent's death, cleans up and tells.
+/// Waits for the first process, cleans up and tells. It is not collected before
+/// the parent has heard of its end, so that its pid means nobody else as long as
+/// the parent uses it; but for no longer than `keep`, if that is given.
 fn attend(
     control: BorrowedFd<'_>,
     pidfd: &OwnedFd,
     group: Option<Group>,
-    die_with_parent: bool,
+    keep: Option<Timespec>,
 ) -> io::Result<()> {
-    if die_with_parent {
-        wait_or_kill(control, pidfd)?;
-    }
-    // The first process is not collected before the parent has heard of its end,
-    // so that its pid means nobody else as long as the parent uses it.
     let status = retry(|| {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         waitid(WaitId::PidFd(pidfd.as_fd()), options)
     })?;
     let out_of_memory = group.as_ref().is_some_and(Group::saw_out_of_memory_kill);
     remove(group);
-    let code = status.as_ref().and_then(|status| status.exit_status());
-    let signal = status
-        .as_ref()
-        .and_then(|status| status.terminating_signal());
+    let code = status.as_ref().and_then(WaitIdStatus::exit_status);
+    let signal = status.as_ref().and_then(WaitIdStatus::terminating_signal);
     let notice = Notice::Ended {
         code,
         signal: signal.unwrap_or(0),
         out_of_memory,
     };
     channel::send(control, &notice, &[], &[])?;
-    let mut byte = [0];
-    retry(|| rustix::io::read(control, &mut byte))?;
+    let mut closed = [PollFd::from_borrowed_fd(control, PollFlags::IN)];
+    retry(|| poll(&mut closed, keep.as_ref()))?;
     retry(|| waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED))?;
     Ok(())
 }

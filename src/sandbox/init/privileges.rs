@@ -16,7 +16,8 @@ pub(super) struct Privileges<'a> {
     pub(super) gid: u32,
     pub(super) groups: &'a [u32],
     pub(super) capabilities: &'a [u8],
-    pub(super) no_new_privileges: bool,
+    /// Whether they may never be gained again.
+    pub(super) no_new: bool,
     pub(super) rlimits: &'a [Rlimit],
     pub(super) die_with_parent: bool,
 }
@@ -45,7 +46,7 @@ impl Privileges<'_> {
         };
         let held = rustix::thread::capabilities(None).during("read the capabilities")?;
         let mut for_now = program_gets;
-        if !program.is_empty() && !self.no_new_privileges {
+        if !program.is_empty() && !self.no_new {
             for_now |= CapabilitySet::SYS_ADMIN & held.permitted;
         }
         set_capabilities(for_now)?;
@@ -55,7 +56,7 @@ impl Privileges<'_> {
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
                 .during("follow the parent")?;
         }
-        if self.no_new_privileges {
+        if self.no_new {
             rustix::thread::set_no_new_privs(true).during("give up new privileges")?;
         }
         if !program.is_empty() {

@@ -1,5 +1,6 @@
 //! One group across all hierarchies.
 
+use std::fmt::Display;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
@@ -305,7 +306,7 @@ fn read(dir: &Path, file: &str) -> io::Result<String> {
     std::fs::read_to_string(dir.join(file))
 }
 
-fn write(dir: &Path, file: &str, value: impl ToString) -> Result<(), String> {
+fn write(dir: &Path, file: &str, value: impl Display) -> Result<(), String> {
     let path = dir.join(file);
     std::fs::write(&path, value.to_string())
         .map_err(|err| format!("cannot write `{}`: {err}", path.display()))

@@ -64,9 +64,15 @@ fn sources_and_destinations_combine_as_in_buildkit() {
         ("WORKDIR /w\nCOPY one x", &["w/x=1"]),
         ("COPY one /d/\nCOPY subfile /d", &["d/one=1", "d/subfile=s"]),
         ("COPY one x\nCOPY subfile x", &["x=s"]),
-        ("COPY bar d\nCOPY sub d", &["d/dir1/dir2/foo=deep", "d/inside=i", "d/top=t"]),
+        (
+            "COPY bar d\nCOPY sub d",
+            &["d/dir1/dir2/foo=deep", "d/inside=i", "d/top=t"],
+        ),
         ("COPY [\"one\", \"with space\"]", &["with space=1"]),
-        ("ARG name=one\nENV dir=e\nCOPY $name ${dir}/${name}.txt", &["e/one.txt=1"]),
+        (
+            "ARG name=one\nENV dir=e\nCOPY $name ${dir}/${name}.txt",
+            &["e/one.txt=1"],
+        ),
     ];
     for (lines, expected) in cases {
         let tree = project.tree_of(&format!("FROM scratch\n{lines}\n"));
@@ -101,12 +107,18 @@ fn what_cannot_be_placed_is_refused() {
     let project = examples();
     let cases = [
         ("COPY one x\nCOPY sub x", "cannot copy to non-directory: /x"),
-        ("COPY one x\nCOPY one x/y", "cannot copy to non-directory: /x"),
+        (
+            "COPY one x\nCOPY one x/y",
+            "cannot copy to non-directory: /x",
+        ),
         (
             "COPY --from=0 / /\n",
             "only earlier stages can be copied from",
         ),
-        ("COPY one subfile x", "the destination must be a directory and end with a /"),
+        (
+            "COPY one subfile x",
+            "the destination must be a directory and end with a /",
+        ),
         ("COPY one missing x/", "\"/missing\": not found"),
         ("COPY [a x", "syntax error in pattern \"[a\""),
     ];
@@ -174,7 +186,10 @@ fn chown_takes_names_and_numbers() {
     ));
     assert_eq!(tree.meta("n/f"), "-0644 3:50");
     project.refuses(&format!("{accounts}COPY --chown=nobody d /n\n"), "nobody");
-    project.refuses(&format!("{accounts}COPY --chown=0:nogroup d /n\n"), "nogroup");
+    project.refuses(
+        &format!("{accounts}COPY --chown=0:nogroup d /n\n"),
+        "nogroup",
+    );
     project.refuses("FROM scratch\nCOPY --chown=daemon d /n\n", "daemon");
 }
 
@@ -203,15 +218,17 @@ fn heredocs_become_files() {
     }
     let project = Project::from_scratch("");
     project.file("one", "1");
-    let tree = project.tree_of(
-        "FROM scratch\nARG who=you\nCOPY <<EOF /greeting\nhello $who\nEOF\n",
-    );
+    let tree =
+        project.tree_of("FROM scratch\nARG who=you\nCOPY <<EOF /greeting\nhello $who\nEOF\n");
     assert_eq!(tree.text("greeting"), "hello you\n");
     let tree = project.tree_of(
         "FROM scratch\nARG who=you\nCOPY --chmod=755 --chown=5 one <<'A' <<-B /d/\nhello $who\nA\n\
          \t\tindented\n\tB\n",
     );
-    assert_eq!(tree.files(), ["d/A=hello $who\n", "d/B=indented\n", "d/one=1"]);
+    assert_eq!(
+        tree.files(),
+        ["d/A=hello $who\n", "d/B=indented\n", "d/one=1"]
+    );
     assert_eq!(tree.meta("d/A"), "-0755 5:5");
 }
 
@@ -329,7 +346,9 @@ fn large_files_are_copied_whole() {
         return;
     }
     let project = Project::from_scratch("FROM scratch\nCOPY large /\n");
-    let bytes: Vec<u8> = (0..3_500_000_u32).map(|at| at.to_le_bytes()[at as usize % 3]).collect();
+    let bytes: Vec<u8> = (0..3_500_000_u32)
+        .map(|at| at.to_le_bytes()[at as usize % 3])
+        .collect();
     project.file("large", &bytes);
     project.build(&[]);
     assert!(project.tree().text("large") == String::from_utf8_lossy(&bytes));

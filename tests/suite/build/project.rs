@@ -149,7 +149,8 @@ impl Project {
     pub(super) fn assert_valid(&self) {
         let store = self.store();
         for (image, names) in rbuild::image::find_all(&store).unwrap() {
-            rbuild::image::validate(&store, &image).unwrap_or_else(|err| panic!("{names:?}: {err:?}"));
+            rbuild::image::validate(&store, &image)
+                .unwrap_or_else(|err| panic!("{names:?}: {err:?}"));
         }
     }
 

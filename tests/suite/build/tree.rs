@@ -41,8 +41,7 @@ impl Tree {
             let path = text(&entry.path_bytes());
             let (dir, name) = path.rsplit_once('/').unwrap_or(("", &path));
             if name == ".wh..wh..opq" {
-                self.0
-                    .retain(|old, _| !old.starts_with(&format!("{dir}/")));
+                self.0.retain(|old, _| !old.starts_with(&format!("{dir}/")));
                 continue;
             }
             if let Some(gone) = name.strip_prefix(".wh.") {

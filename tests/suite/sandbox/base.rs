@@ -53,8 +53,11 @@ impl Base {
             .prefix("rbuild-sandbox-")
             .tempdir()
             .unwrap();
-        let mut base = Self::at(dir.path());
-        base._dir = Some(dir);
+        let base = Self::at(dir.path());
+        let base = Self {
+            _dir: Some(dir),
+            ..base
+        };
         for name in [
             "lower/bin",
             "lower/etc",

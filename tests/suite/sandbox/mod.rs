@@ -71,7 +71,7 @@ fn users_and_groups_are_the_wanted_ones() {
             "567 8 9",
             "Uid:\t1234\t1234\t1234\t1234",
             "Gid:\t567\t567\t567\t567",
-            "Groups:\t8 9 567 "
+            "Groups:\t8 9 567"
         ]
     );
 }

@@ -56,16 +56,13 @@ fn standard_mounts_have_dockers_options() {
         assert!(mounts.contains(expected), "{expected} in\n{mounts}");
     }
     let host = base.top.display().to_string();
-    let others = mounts.lines().filter(|line| !line.starts_with("overlay /"));
+    let others = mounts
+        .lines()
+        .filter(|line| !line.starts_with("overlay / overlay "));
     for line in others {
         assert!(!line.contains(&host), "{line}");
     }
-    assert_eq!(
-        base.sh("readlink /dev/fd /dev/stdin /dev/ptmx; ls /dev")
-            .lines()
-            .last(),
-        Some("zero")
-    );
+    assert_eq!(base.sh("ls /dev").lines().last(), Some("zero"));
 }
 
 #[test]
@@ -120,10 +117,17 @@ fn links_of_the_image_do_not_lead_out() {
     assert!(beneath_upper.join("x").exists());
     spec.mounts = vec![bind(&file, "/magic/z", true)];
     assert!(matches!(run(&spec), Err(Error::SetUp { .. })));
-    let mut spec = base.spec(&["pwd"]);
-    for fd in 3..12 {
+    // Descriptors of the host are open while the directory is looked up.
+    let script = format!(
+        "ls ../../../../../../../../{} 2>/dev/null; true",
+        base.top.display()
+    );
+    let mut spec = base.script(&script);
+    for fd in 0..20 {
         spec.cwd = PathBuf::from(format!("/proc/self/fd/{fd}"));
-        assert!(run(&spec).is_err(), "fd {fd}");
+        if let Ok(outcome) = run(&spec) {
+            assert!(!outcome.stdout.contains("lower"), "fd {fd}: {outcome:?}");
+        }
     }
 }
 

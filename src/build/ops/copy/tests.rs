@@ -103,7 +103,7 @@ fn recorded_digests_are_those_of_the_layer() {
             Path::new("/bin/sh"),
             &["-c", &list],
             b"",
-            std::time::Duration::from_secs(60),
+            std::time::Duration::from_mins(1),
         );
         status.unwrap();
         let other = copy.commit(0, None, None).unwrap();

@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use rbuild::engine::{ContainerRequest, Engine, MountRequest, NetworkMode, Streams, Ulimit};
+use rbuild::engine::{ContainerRequest, Engine, MountRequest, NetworkMode, Streams};
 
+use super::parse;
 use crate::cli::report::Failure;
 use crate::cli::{human, values};
-
-/// Longest file of variables or labels that is read.
-const FILE_LIMIT: u64 = 16 << 20;
 
 /// Flags of `run` and `create`.
 #[derive(Debug, clap::Args)]
@@ -151,7 +149,7 @@ struct Limits {
     #[arg(short, long, value_name = "BYTES", value_parser = human::parse_size)]
     memory: Option<u64>,
     /// Number of CPUs
-    #[arg(long, value_name = "NUMBER", value_parser = nano_cpus)]
+    #[arg(long, value_name = "NUMBER", value_parser = parse::nano_cpus)]
     cpus: Option<u64>,
     /// Limit of processes and threads, -1 for none
     #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
@@ -248,7 +246,7 @@ impl Flags {
             dns: self.network.dns.clone(),
             dns_search: self.network.dns_search.clone(),
             dns_options: self.network.dns_option.clone(),
-            ulimits: ulimits(&limits.ulimit)?,
+            ulimits: parse::ulimits(&limits.ulimit)?,
             sysctls: limits.sysctl.iter().cloned().collect(),
             shm_bytes: self
                 .storage
@@ -274,7 +272,7 @@ impl Flags {
             env.extend(variable.map(|(name, value)| format!("{name}={value}")));
         };
         for path in &self.program.env_file {
-            for line in lines(path)? {
+            for line in parse::lines(path)? {
                 let name = line.split('=').next().unwrap_or_default();
                 if name.is_empty() || name.contains(char::is_whitespace) {
                     return Err(format!(
@@ -296,7 +294,7 @@ impl Flags {
     fn labels(&self) -> Result<BTreeMap<String, String>, String> {
         let mut labels = BTreeMap::new();
         for path in &self.program.label_file {
-            for line in lines(path)? {
+            for line in parse::lines(path)? {
                 labels.extend([values::pair(&line)?]);
             }
         }
@@ -347,47 +345,6 @@ impl Flags {
     }
 }
 
-fn ulimits(texts: &[String]) -> Result<Vec<Ulimit>, String> {
-    let parse = |text: &String| {
-        let name = text.split('=').next().unwrap_or_default().to_owned();
-        values::ulimit(text).map(|limit| Ulimit { name, limit })
-    };
-    texts.iter().map(parse).collect()
-}
-
-/// `0.5` to 500,000,000.
-fn nano_cpus(text: &str) -> Result<u64, String> {
-    let wrong = || format!("failed to parse {text} as a rational number");
-    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if (whole.is_empty() && part.is_empty()) || !digits(whole) || !digits(part) || part.len() > 9 {
-        return Err(wrong());
-    }
-    let whole: u64 = format!("0{whole}").parse().map_err(|_| wrong())?;
-    let part: u64 = format!("{part:0<9}").parse().map_err(|_| wrong())?;
-    whole
-        .checked_mul(1_000_000_000)
-        .and_then(|nano| nano.checked_add(part))
-        .ok_or_else(wrong)
-}
-
-/// The lines of a file of variables or labels, without remarks and empty ones.
-fn lines(path: &Path) -> Result<Vec<String>, String> {
-    use std::io::Read;
-    let failed = |err: std::io::Error| format!("open {}: {err}", path.display());
-    let file = std::fs::File::open(path).map_err(failed)?;
-    let mut text = String::new();
-    file.take(FILE_LIMIT)
-        .read_to_string(&mut text)
-        .map_err(failed)?;
-    let lines = text.trim_start_matches('\u{feff}').lines();
-    Ok(lines
-        .map(str::trim_start)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .map(str::to_owned)
-        .collect())
-}
-
 /// Writes the container's ID where `--cidfile` says. The file must be new.
 pub(super) fn write_id(path: &Path, id: &str) -> Result<(), Failure> {
     use std::io::Write;
@@ -402,26 +359,4 @@ pub(super) fn write_id(path: &Path, id: &str) -> Result<(), Failure> {
                 format!("cannot write the ID to {}: {err}", path.display()),
             )
         })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cpus_are_read_without_rounding() {
-        for (text, want) in [
-            ("0.5", Some(500_000_000)),
-            (".5", Some(500_000_000)),
-            ("2", Some(2_000_000_000)),
-            ("1.000000001", Some(1_000_000_001)),
-            ("", None),
-            (".", None),
-            ("-1", None),
-            ("x", None),
-            ("1e3", None),
-        ] {
-            assert_eq!(nano_cpus(text).ok(), want, "{text}");
-        }
-    }
 }

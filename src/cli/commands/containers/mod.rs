@@ -7,6 +7,7 @@ mod each;
 mod exec;
 mod flags;
 mod logs;
+mod parse;
 mod port;
 mod prune;
 mod ps;
