@@ -29,6 +29,11 @@ impl Project {
         Self::on(Home::new(), dockerfile)
     }
 
+    /// With an empty data root in memory where there is room: for many files.
+    pub(super) fn in_memory(dockerfile: &str) -> Self {
+        Self::on(Home::in_memory(), dockerfile)
+    }
+
     /// With busybox to build on.
     pub(super) fn on_busybox(dockerfile: &str) -> Self {
         Self::on(Home::with_busybox(), dockerfile)
