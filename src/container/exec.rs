@@ -100,6 +100,6 @@ pub(super) fn spec(own: &Request, order: &ExecOrder, id: &str) -> Result<ExecSpe
         seccomp: bundle::seccomp(own),
         rlimits: own.ulimits.iter().map(|ulimit| ulimit.limit).collect(),
         terminal: order.tty.then_some(Terminal { rows, columns }),
-        cgroup: Some(bundle::cgroup(id)),
+        cgroup: bundle::cgroup(own, id),
     })
 }

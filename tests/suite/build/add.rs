@@ -101,7 +101,10 @@ fn hostile_entries_are_refused_or_stay_inside() {
         vec![Item::file(outside, "absolute")],
         vec![Item::symlink("s", "/"), Item::file(&through, "x")],
         vec![Item::symlink("s", "../../../.."), Item::file(&through, "x")],
-        vec![Item::symlink("s", outside), Item::file("s", "replaces the link")],
+        vec![
+            Item::symlink("s", outside),
+            Item::file("s", "replaces the link"),
+        ],
         vec![Item::symlink("s", outside), Item::hard_link("h", "s")],
         vec![Item::symlink("s", "/"), Item::hard_link("h", &through)],
         vec![Item::device("null"), Item::file("null/x", "x")],
@@ -113,7 +116,10 @@ fn hostile_entries_are_refused_or_stay_inside() {
         let outcome = project.try_build(&[]);
         if outcome.code == 0 {
             let held = project.tree().files();
-            assert!(!held.iter().any(|file| file.contains("untouched")), "{held:?}");
+            assert!(
+                !held.iter().any(|file| file.contains("untouched")),
+                "{held:?}"
+            );
         } else {
             outcome.fails(1, "cannot extract \"/a.tar\"");
         }
@@ -140,7 +146,9 @@ fn damaged_archives_are_refused_and_the_store_stays() {
         // The head is right, so it counts as an archive.
         project.file("a.bin", &bytes[..bytes.len() / 4 * 3]);
         project.refuses("FROM scratch\nADD a.bin /d/\n", "cannot extract \"/a.bin\"");
-        let outcome = project.home().run_with(&["load"], &bytes[..bytes.len() / 2]);
+        let outcome = project
+            .home()
+            .run_with(&["load"], &bytes[..bytes.len() / 2]);
         assert_eq!(outcome.code, 1, "{name}: {outcome:?}");
         project.assert_tidy();
     }
@@ -182,8 +190,7 @@ fn extracted_files_run() {
     if !needs(&RUNS) {
         return;
     }
-    let project =
-        Project::on_busybox("FROM busybox\nADD a.tar /opt\nRUN /opt/tool > /said\n");
+    let project = Project::on_busybox("FROM busybox\nADD a.tar /opt\nRUN /opt/tool > /said\n");
     let tool = Item::file("tool", "#!/bin/sh\necho hello\n").owned(0o755, 0, 0);
     project.file("a.tar", archive(&[tool]));
     project.build(&[]);

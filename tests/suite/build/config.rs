@@ -120,7 +120,10 @@ ONBUILD RUN x
         ("LABEL l=x", true),
         ("WORKDIR /", true),
         ("WORKDIR /w", false),
-        ("COPY --chown=1:2 --chmod=700 one Dockerfile ./ # buildkit", false),
+        (
+            "COPY --chown=1:2 --chmod=700 one Dockerfile ./ # buildkit",
+            false,
+        ),
         ("COPY <<EOF /here # buildkit", false),
         ("ADD one /added # buildkit", false),
         ("RUN |2 V=1 W=2 /bin/sh -c true # buildkit", false),
@@ -164,7 +167,11 @@ fn triggers_run_in_the_child_and_are_gone() {
     let outcome = project.build(&[]);
     assert_eq!(
         outcome.ended("DONE"),
-        ["COPY one /from-context", "RUN echo $V > /ran", "RUN echo $T > /own"]
+        [
+            "COPY one /from-context",
+            "RUN echo $V > /ran",
+            "RUN echo $T > /own"
+        ]
     );
     let tree = project.tree();
     assert_eq!(tree.text("from-context"), "1");

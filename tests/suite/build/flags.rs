@@ -31,7 +31,10 @@ fn a_rebuilt_name_moves_and_the_old_image_stays() {
     let project = Project::from_scratch("FROM scratch\nCOPY Dockerfile /\n");
     project.build(&[]);
     let old = project.image().id;
-    project.file("Dockerfile", "FROM scratch\nLABEL new=1\nCOPY Dockerfile /\n");
+    project.file(
+        "Dockerfile",
+        "FROM scratch\nLABEL new=1\nCOPY Dockerfile /\n",
+    );
     project.build(&[]);
     assert_ne!(project.image().id, old);
     project.image_named(&old.to_string());
@@ -52,9 +55,21 @@ fn arguments_replace_defaults_and_stay_in_scope() {
         project.config()["config"]["Labels"].clone()
     };
     let one = labels(&["--target", "one"]);
-    assert_eq!(one, json!({"g": "global", "d": "default", "e": "", "u": ""}));
-    let given = ["--target=ONE", "--build-arg", "G=1", "--build-arg=D=2", "--build-arg=E=a=b"];
-    assert_eq!(labels(&given), json!({"g": "1", "d": "2", "e": "a=b", "u": ""}));
+    assert_eq!(
+        one,
+        json!({"g": "global", "d": "default", "e": "", "u": ""})
+    );
+    let given = [
+        "--target=ONE",
+        "--build-arg",
+        "G=1",
+        "--build-arg=D=2",
+        "--build-arg=E=a=b",
+    ];
+    assert_eq!(
+        labels(&given),
+        json!({"g": "1", "d": "2", "e": "a=b", "u": ""})
+    );
     let last = labels(&["--build-arg", "G=1"]);
     let architecture = rbuild::oci::Platform::host().architecture;
     assert_eq!(last, json!({"g": "", "arch": architecture}));
@@ -74,9 +89,14 @@ fn hosts_are_added_to_steps_only() {
     project.build(&["--add-host", "one:10.1.2.3", "--add-host=six=fd00::1"]);
     let tree = project.tree();
     let seen = tree.text("seen");
-    assert!(seen.contains("10.1.2.3\tone") && seen.contains("fd00::1\tsix"), "{seen}");
+    assert!(
+        seen.contains("10.1.2.3\tone") && seen.contains("fd00::1\tsix"),
+        "{seen}"
+    );
     assert!(!tree.has("etc/hosts"));
-    project.try_build(&["--add-host", "nonsense"]).fails(1, "nonsense");
+    project
+        .try_build(&["--add-host", "nonsense"])
+        .fails(1, "nonsense");
 }
 
 #[test]
@@ -87,10 +107,15 @@ fn another_platform_is_refused_with_the_reason() {
     let project = Project::from_scratch("FROM scratch\nLABEL a=b\n");
     let outcome = project.try_build(&["--platform", "linux/s390x"]);
     outcome.fails(1, "linux/s390x");
-    project.try_build(&["--platform", "a/b/c/d"]).fails(1, "platform");
+    project
+        .try_build(&["--platform", "a/b/c/d"])
+        .fails(1, "platform");
     let own = rbuild::oci::Platform::host().to_string();
     project.build(&["--platform", &own]);
-    project.refuses("FROM --platform=linux/s390x scratch\nLABEL a=b\n", "linux/s390x");
+    project.refuses(
+        "FROM --platform=linux/s390x scratch\nLABEL a=b\n",
+        "linux/s390x",
+    );
 }
 
 #[test]

@@ -58,14 +58,23 @@ fn a_step_sees_its_environment_directory_and_user() {
          WORKDIR theirs\nRUN touch f\n",
     );
     let env = tree.text("env");
-    for line in ["A=arg\n", "E=env\n", "P=arg\n", "PATH=/usr/local/sbin", "HOME=/root\n"] {
+    for line in [
+        "A=arg\n",
+        "E=env\n",
+        "P=arg\n",
+        "PATH=/usr/local/sbin",
+        "HOME=/root\n",
+    ] {
         assert!(env.contains(line), "{line}: {env}");
     }
     assert_eq!(tree.text("pwd"), "/w/d\n");
     assert!(tree.text("id").starts_with("uid=0(root) gid=0(root)"));
     assert_eq!(tree.text("name"), "buildkitsandbox\n");
     let mine = tree.text("w/d/mine");
-    assert!(mine.starts_with("uid=33(www-data) gid=33(www-data)"), "{mine}");
+    assert!(
+        mine.starts_with("uid=33(www-data) gid=33(www-data)"),
+        "{mine}"
+    );
     assert!(mine.ends_with("/var/www\n"), "{mine}");
     assert_eq!(tree.meta("w/d/mine"), "-0644 33:33");
     assert_eq!(tree.text("w/d/numbers"), "123\n45\n");
@@ -85,7 +94,14 @@ fn nothing_of_the_sandbox_stays_in_the_layer() {
         "FROM busybox\nRUN true\nRUN echo x >/dev/shm/f; echo >/dev/null; mknod /tmp/n p; rm /tmp/n\n",
     );
     assert_eq!(tree.files(), before);
-    for path in ["proc", "sys", "etc/hosts", "etc/resolv.conf", "dev/shm", "dev/null"] {
+    for path in [
+        "proc",
+        "sys",
+        "etc/hosts",
+        "etc/resolv.conf",
+        "dev/shm",
+        "dev/null",
+    ] {
         assert!(!tree.has(path), "{path}");
     }
     project.assert_tidy();
@@ -133,7 +149,10 @@ fn steps_have_the_network_they_ask_for() {
     greeting.join().unwrap();
     assert_eq!(tree.text("said"), "welcome");
     let devices = tree.text("none");
-    assert!(devices.contains("lo") && !devices.contains("eth0"), "{devices}");
+    assert!(
+        devices.contains("lo") && !devices.contains("eth0"),
+        "{devices}"
+    );
     project.refuses(
         "FROM busybox\nRUN --network=fast true\n",
         "invalid network mode \"fast\"",
@@ -145,7 +164,8 @@ fn the_default_network_has_a_device_and_an_address() {
     if !needs(&RUNS) {
         return;
     }
-    let project = Project::on_busybox("FROM busybox\nRUN --network=default ip -4 addr show eth0 > /net\n");
+    let project =
+        Project::on_busybox("FROM busybox\nRUN --network=default ip -4 addr show eth0 > /net\n");
     let context = project.context();
     let arguments = ["build", "-t", "result", context.to_str().unwrap()];
     project.home().run(&arguments).ok();

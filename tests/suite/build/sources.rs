@@ -53,7 +53,10 @@ fn the_ignore_file_decides_what_is_there() {
     ];
     let project = project("FROM scratch\nCOPY . /\n");
     for (ignore, gone) in cases {
-        project.file(".dockerignore", format!("{ignore}\nDockerfile\n.dockerignore\n"));
+        project.file(
+            ".dockerignore",
+            format!("{ignore}\nDockerfile\n.dockerignore\n"),
+        );
         project.build(&[]);
         let mut left = ALL.to_vec();
         left.retain(|name| !gone.contains(name));
@@ -141,7 +144,8 @@ fn a_context_may_be_an_archive_of_any_compression() {
     for (name, bytes) in compressed(&archive(&project)) {
         let home = project.home();
         let file = home.file(&format!("context.{name}"), &bytes);
-        home.run(&["build", "-t", "result", file.to_str().unwrap()]).ok();
+        home.run(&["build", "-t", "result", file.to_str().unwrap()])
+            .ok();
         assert_eq!(files(&project), expected, "{name}");
         home.run(&["rmi", "result"]).ok();
         home.run_with(&["build", "-t", "result", "-"], &bytes).ok();

@@ -64,7 +64,8 @@ impl Home {
     /// thousands of files come and go much faster there.
     pub(crate) fn in_memory() -> Self {
         // TMPFS_MAGIC of linux/magic.h.
-        let is_memory = |dir: &str| rustix::fs::statfs(dir).is_ok_and(|fs| fs.f_type == 0x0102_1994);
+        let is_memory =
+            |dir: &str| rustix::fs::statfs(dir).is_ok_and(|fs| fs.f_type == 0x0102_1994);
         let place = Some("/dev/shm").filter(|dir| is_memory(dir));
         let made = place.and_then(|dir| {
             let mut builder = tempfile::Builder::new();
