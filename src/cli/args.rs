@@ -17,7 +17,11 @@ pub(crate) const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), 
 /// `rbuild -t user/app .` is short for `rbuild build -t user/app .`.
 #[derive(Debug, Parser)]
 #[command(name = "rbuild", version = VERSION, disable_version_flag = true)]
-#[command(arg_required_else_help = true, max_term_width = 100)]
+#[command(
+    arg_required_else_help = true,
+    max_term_width = 100,
+    args_override_self = true
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,

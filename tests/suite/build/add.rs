@@ -141,7 +141,8 @@ fn damaged_archives_are_refused_and_the_store_stays() {
         char::from(b'a' + (state >> 27) as u8 % 26)
     };
     let body: String = (0..150_000).map(noise).collect();
-    let plain = archive(&[Item::file("f", &body), Item::file("g", &body)]);
+    let other: String = body.chars().rev().collect();
+    let plain = archive(&[Item::file("f", &body), Item::file("g", &other)]);
     for (name, bytes) in compressed(&plain) {
         // The head is right, so it counts as an archive.
         project.file("a.bin", &bytes[..bytes.len() / 4 * 3]);

@@ -133,6 +133,22 @@ fn later_flags_are_refused_by_name() {
 }
 
 #[test]
+fn of_a_flag_given_twice_the_last_counts() {
+    if !needs(&FILES) {
+        return;
+    }
+    let project =
+        Project::from_scratch("FROM scratch AS one\nLABEL n=1\nFROM scratch\nLABEL n=2\n");
+    project.build(&[
+        "--target=nothing",
+        "--target=one",
+        "--progress=tty",
+        "--progress=plain",
+    ]);
+    assert_eq!(project.config()["config"]["Labels"]["n"], "1");
+}
+
+#[test]
 fn limits_reach_the_steps() {
     if !needs(&RUNS) {
         return;

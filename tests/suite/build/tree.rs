@@ -88,9 +88,13 @@ impl Tree {
     }
 
     fn remove(&mut self, path: &str) {
+        self.0.remove(path);
         let below = format!("{path}/");
-        self.0
-            .retain(|old, _| old != path && !old.starts_with(&below));
+        let gone = self.0.range(below.clone()..).map(|(old, _)| old.clone());
+        let gone: Vec<String> = gone.take_while(|old| old.starts_with(&below)).collect();
+        for old in gone {
+            self.0.remove(&old);
+        }
     }
 
     #[track_caller]

@@ -132,11 +132,7 @@ impl Home {
             let output = child
                 .wait_with_output()
                 .expect("the program can be waited for");
-            Outcome {
-                code: code(output.status),
-                stdout: output.stdout,
-                stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-            }
+            outcome(output)
         })
     }
 
@@ -146,7 +142,24 @@ impl Home {
         reason = "the program under test is started here and nowhere else"
     )]
     pub(crate) fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rbuild"));
+        self.arrange(Command::new(env!("CARGO_BIN_EXE_rbuild")), arguments)
+    }
+
+    /// Runs the program by another one, which gets its command line after its own.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the program under test is started here and nowhere else"
+    )]
+    pub(crate) fn run_in<S: AsRef<OsStr>>(&self, wrapper: &[&str], arguments: &[S]) -> Outcome {
+        let mut command = Command::new(wrapper[0]);
+        command.args(&wrapper[1..]);
+        command.arg(env!("CARGO_BIN_EXE_rbuild"));
+        let mut command = self.arrange(command, arguments);
+        let output = command.stdin(Stdio::null()).output();
+        outcome(output.expect("util-linux is installed"))
+    }
+
+    fn arrange<S: AsRef<OsStr>>(&self, mut command: Command, arguments: &[S]) -> Command {
         command
             .arg("--root")
             .arg(self.root())
@@ -175,6 +188,14 @@ impl Drop for Home {
         }
         // A test that used no network has none to take down.
         let _nothing_there = rbuild::network::teardown_default(&store);
+    }
+}
+
+fn outcome(output: std::process::Output) -> Outcome {
+    Outcome {
+        code: code(output.status),
+        stdout: output.stdout,
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }
 

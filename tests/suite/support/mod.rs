@@ -16,6 +16,8 @@ pub(crate) enum Need {
     Busybox,
     /// The kernel mounts overlayfs, on the file system of temporary files too.
     Overlay,
+    /// skopeo, which reads and writes images, is installed.
+    Skopeo,
 }
 
 /// Whether the machine has all of `needs`. When it lacks one, the test says
@@ -32,10 +34,31 @@ pub(crate) fn needs(needs: &[Need]) -> bool {
     false
 }
 
+/// Runs another program, which has to succeed, and returns what it printed.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "another program's opinion is what the test asks for"
+)]
+#[track_caller]
+pub(crate) fn run_other(program: &str, arguments: &[&str]) -> Vec<u8> {
+    let mut command = std::process::Command::new(program);
+    let output = command.args(arguments).output().expect("it is installed");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {arguments:?}: {errors}");
+    output.stdout
+}
+
 fn lacking(need: Need) -> Option<String> {
     match need {
         Need::Root => (!rustix::process::geteuid().is_root()).then(|| "needs root".to_owned()),
         Need::Busybox => busybox::find().err(),
+        Need::Skopeo => {
+            let places = ["/usr/bin/skopeo", "/usr/local/bin/skopeo"];
+            let found = places
+                .iter()
+                .any(|path| std::path::Path::new(path).exists());
+            (!found).then(|| "needs skopeo".to_owned())
+        }
         Need::Overlay => {
             let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
             if !known

@@ -411,8 +411,9 @@ fn large_file(
         drop(reader);
         let written = writer.map(|writer| writer.join().expect("writing does not panic"));
         let digest = hasher.map(|hasher| hasher.join().expect("hashing does not panic"));
-        packed.map_err(failed)?;
+        // The writer's failure is the cause of the reader's.
         written.transpose().map_err(failed)?;
+        packed.map_err(failed)?;
         Ok(digest.or(known))
     })?;
     if known.is_none()
