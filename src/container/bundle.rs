@@ -7,7 +7,7 @@ use super::request::set_variable;
 use super::{Error, Request, capabilities};
 use crate::oci::passwd::Account;
 use crate::sandbox::{
-    Mount, MountKind, NetworkNamespace, Overlay, RootFs, Seccomp, Spec, Terminal,
+    Mount, MountKind, NetworkNamespace, Overlay, ResourceLimits, RootFs, Seccomp, Spec, Terminal,
 };
 
 /// The search path of a container whose image names none.
@@ -77,15 +77,17 @@ pub(super) fn bundle(request: &Request, found: Found) -> Result<Spec, Error> {
         shm_bytes: request.shm_bytes,
         sysctls: request.sysctls.clone().into_iter().collect(),
         terminal: request.tty.then_some(Terminal { rows, columns }),
-        cgroup: Some(cgroup(&found.id)),
+        cgroup: cgroup(request, &found.id),
         resources: request.limits(),
         die_with_parent: true,
     })
 }
 
-/// The cgroup of a container, beneath each controller's root.
-pub(super) fn cgroup(id: &str) -> String {
-    format!("rbuild/{id}")
+/// The cgroup of a container, beneath each controller's root; only where there
+/// is something to limit. Joining one makes the kernel wait for every processor
+/// to pass a quiet point: more than ten milliseconds, most of what a start takes.
+pub(super) fn cgroup(request: &Request, id: &str) -> Option<String> {
+    (request.limits() != ResourceLimits::default()).then(|| format!("rbuild/{id}"))
 }
 
 /// Docker's order: its own variables, then the image's and the user's, which

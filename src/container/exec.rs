@@ -44,10 +44,9 @@ pub fn exec(store: &Store, text: &str, request: ExecRequest) -> Result<Attached,
     let socket = socket::connect_to(&dir)?.ok_or_else(not_running)?;
     let own = dir.record()?.request;
     let user = request.user.as_deref().unwrap_or(&own.user);
-    let mut account = start::users(store, &row, &dir)?.resolve(user)?;
+    let users = start::users(store, &row, &dir)?;
+    let mut account = users.resolve(user)?;
     if request.user.is_none() {
-        // Named groups were checked when the container started.
-        let users = start::users(store, &row, &dir)?;
         for group in &own.group_add {
             account.groups.push(users.group(group)?);
         }
@@ -101,6 +100,6 @@ pub(super) fn spec(own: &Request, order: &ExecOrder, id: &str) -> Result<ExecSpe
         seccomp: bundle::seccomp(own),
         rlimits: own.ulimits.iter().map(|ulimit| ulimit.limit).collect(),
         terminal: order.tty.then_some(Terminal { rows, columns }),
-        cgroup: Some(bundle::cgroup(id)),
+        cgroup: bundle::cgroup(own, id),
     })
 }

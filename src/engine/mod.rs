@@ -38,6 +38,8 @@ impl Engine {
     /// Opens the engine's store.
     pub fn open(config: Config) -> Result<Self, Error> {
         let store = Store::open(Paths::new(config.data.clone(), config.run.clone()))?;
+        // The first command after a boot drops what belonged to processes of before.
+        store.begin_boot_check()?;
         Ok(Self { config, store })
     }
 

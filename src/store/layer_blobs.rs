@@ -3,6 +3,8 @@
 
 use std::collections::HashSet;
 
+use std::sync::atomic::Ordering;
+
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::columns::{signed, unsigned};
@@ -123,6 +125,7 @@ impl Store {
     /// Protects a layer blob from being collected while this process lives or
     /// until [`Store::unpin_all`]; whether it is there.
     pub fn pin_layer_blob(&self, digest: Digest) -> Result<bool, Error> {
+        self.pinned.store(true, Ordering::Relaxed);
         let process = self.process;
         self.write(|tx| {
             let pinned = tx

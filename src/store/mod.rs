@@ -27,6 +27,7 @@ mod temporary;
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -55,6 +56,17 @@ pub struct Store {
     paths: Paths,
     process: Process,
     db: Mutex<Connection>,
+    /// Whether this process has pinned anything: then it unpins when it ends.
+    pinned: AtomicBool,
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if self.pinned.load(Ordering::Relaxed) {
+            // Pins that stay count no longer once the process is gone.
+            drop(self.unpin_all());
+        }
+    }
 }
 
 impl Store {
@@ -71,6 +83,7 @@ impl Store {
             paths,
             process: Process::this(),
             db: Mutex::new(db),
+            pinned: AtomicBool::new(false),
         })
     }
 

@@ -113,6 +113,7 @@ fn named(db: &Connection) -> Result<Vec<SnapshotId>, Error> {
     let mut statement =
         db.prepare_cached("SELECT snapshot, pid, started FROM pins WHERE snapshot IS NOT NULL")?;
     let mut rows = statement.query([])?;
+    let mut gone = HashSet::new();
     while let Some(row) = rows.next()? {
         let process = Process {
             pid: row.get(1)?,
@@ -120,7 +121,13 @@ fn named(db: &Connection) -> Result<Vec<SnapshotId>, Error> {
         };
         if process.is_alive() {
             named.push(row.get(0)?);
+        } else {
+            gone.insert(process.pid);
         }
+    }
+    for pid in gone {
+        db.prepare_cached("DELETE FROM pins WHERE pid = ?1")?
+            .execute([pid])?;
     }
     Ok(named)
 }

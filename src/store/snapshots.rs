@@ -1,6 +1,8 @@
 //! The register of snapshots: which trees there are, what each lies on, and
 //! what is known of it.
 
+use std::sync::atomic::Ordering;
+
 use rusqlite::{Connection, OptionalExtension, Row, Transaction};
 
 use super::columns::{ACTIVE, COMMITTED, CONDEMNED, signed, unsigned, unsigned_option};
@@ -227,6 +229,7 @@ impl Store {
     /// process lives or until [`Store::unpin_all`]; whether it is there. When it
     /// is not, the caller looks for its tree anew.
     pub fn pin(&self, id: SnapshotId) -> Result<bool, Error> {
+        self.pinned.store(true, Ordering::Relaxed);
         let process = self.process;
         self.write(|tx| {
             let pinned = tx

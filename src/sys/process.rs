@@ -196,13 +196,30 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     }
 }
 
+/// Size of the kernel's signal set: 64 signals.
+const SIGNAL_SET_BYTES: usize = 8;
+
 /// Gives every signal its default disposition and blocks none. Rust programs
 /// ignore SIGPIPE, and an ignored signal stays ignored across `execve`.
+///
+/// Past the C library, which refuses to touch the two signals that it has for
+/// itself, and ignores them in whatever it spawns.
 pub fn reset_signals() -> io::Result<()> {
+    // The kernel's own structure: handler (0 is SIG_DFL), flags, restorer, mask.
+    let default = [0_usize; 8];
+    let former = std::ptr::null_mut::<usize>();
     for signal in 1..=64 {
-        // SAFETY: `signal` takes any number, answers those that cannot be changed
-        // with an error, and SIG_DFL runs no code of ours.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: the action is longer than the kernel reads and runs no code; the
+        // former one is not asked for. SIGKILL and SIGSTOP are answered with an error.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                former,
+                SIGNAL_SET_BYTES,
+            )
+        };
     }
     let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: the set is written whole by the call.
@@ -247,6 +264,24 @@ pub fn limit(resource: u32) -> io::Result<(u64, u64)> {
         Ok((limit.rlim_cur, limit.rlim_max))
     } else {
         Err(io::Error::last_os_error())
+    }
+}
+
+/// Joins a new, empty session keyring, so that the keys of whoever started this
+/// process are out of reach. Kernels without keys have none to hide, and where
+/// the call is forbidden it is so for the program as well.
+pub fn leave_session_keyring() -> io::Result<()> {
+    const JOIN_SESSION_KEYRING: libc::c_int = 1;
+    let name = std::ptr::null::<libc::c_char>();
+    // SAFETY: no name is given, which asks for an anonymous keyring.
+    let serial = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, name) };
+    if serial >= 0 {
+        return Ok(());
+    }
+    let err = io::Error::last_os_error();
+    match err.raw_os_error() {
+        Some(libc::ENOSYS | libc::EPERM) => Ok(()),
+        _ => Err(err),
     }
 }
 

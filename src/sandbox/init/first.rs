@@ -63,13 +63,16 @@ fn prepare(spec: &Spec, group: Option<&Group>, work: &Work) -> Step<Program> {
 }
 
 /// Dies with the init if it should, and cannot be looked into from now on until
-/// the program is executed: processes of the sandbox may have the same user.
+/// the program is executed: processes of the sandbox may have the same user. The
+/// caller's keys stay behind.
 pub(super) fn harden(die_with_parent: bool) -> Step<()> {
     if die_with_parent {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
             .during("follow the parent")?;
     }
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).during("hide the process")
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .during("hide the process")?;
+    process::leave_session_keyring().during("leave the caller's keyring")
 }
 
 /// The network namespace and the streams among the descriptors that came along.

@@ -1,6 +1,7 @@
 //! What runs again and what does not.
 
 use super::{Project, RUNS, Tree, needs};
+use std::os::unix::fs::PermissionsExt;
 
 const STEPS: [&str; 4] = [
     "COPY config /",
@@ -88,7 +89,6 @@ fn times_and_owners_are_no_change_and_modes_are() {
     if !needs(&RUNS) {
         return;
     }
-    use std::os::unix::fs::PermissionsExt;
     let project = built();
     let path = project.file("src/a", "a\n");
     let file = std::fs::File::options().write(true).open(&path).unwrap();

@@ -1,6 +1,7 @@
 //! COPY: what is selected, where it goes, and with which metadata.
 
 use super::{FILES, Project, RUNS, needs};
+use std::os::unix::fs::PermissionsExt;
 
 /// The context of the reference's worked examples.
 fn examples() -> Project {
@@ -137,7 +138,6 @@ fn modes_and_times_are_kept_and_owners_are_not() {
     if !needs(&FILES) {
         return;
     }
-    use std::os::unix::fs::PermissionsExt;
     let project = Project::from_scratch("FROM scratch\nCOPY d /made/\nCOPY d/tool /tool\n");
     let tool = project.file("d/tool", "x");
     let dir = project.file("d/private/file", "y");

@@ -1,6 +1,8 @@
 //! Input that is refused: one clear message, the right code, the store as it was.
 
+use super::archives::{Item, archive};
 use super::{FILES, Project, RUNS, needs};
+use std::os::unix::fs::PermissionsExt;
 
 #[test]
 fn a_missing_or_empty_dockerfile_is_told() {
@@ -203,7 +205,6 @@ fn a_file_that_may_not_be_read_is_named() {
     if !needs(&FILES) {
         return;
     }
-    use std::os::unix::fs::PermissionsExt;
     let project = Project::from_scratch("FROM scratch\nCOPY src /\n");
     project.file("src/open", "x");
     let file = project.file("src/closed", "x");
@@ -351,7 +352,6 @@ fn hostile_contexts_on_standard_input_are_refused() {
     if !needs(&FILES) {
         return;
     }
-    use super::archives::{Item, archive};
     let project = Project::from_scratch("");
     let dockerfile = Item::file("Dockerfile", "FROM scratch\nCOPY . /\n");
     for bad in [

@@ -52,7 +52,7 @@ impl Tree {
             let mut body = Vec::new();
             entry.read_to_end(&mut body).unwrap();
             let header = entry.header();
-            let link = entry.link_name_bytes().map(|link| link.into_owned());
+            let link = entry.link_name_bytes().map(std::borrow::Cow::into_owned);
             let kind = match header.entry_type() {
                 tar::EntryType::Regular => '-',
                 tar::EntryType::Directory => 'd',

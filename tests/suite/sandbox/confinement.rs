@@ -173,6 +173,18 @@ fn a_device_that_is_named_works() {
 }
 
 #[test]
+fn no_signal_is_ignored_or_blocked() {
+    let Some(base) = Base::new() else { return };
+    // Asked of a program that is no shell: shells change their own.
+    let spec = base.spec(&["grep", "-E", "^Sig(Blk|Ign|Cgt)", "/proc/self/status"]);
+    let outcome = run(&spec).unwrap();
+    let none = "0000000000000000";
+    for line in outcome.ok().lines() {
+        assert!(line.ends_with(none), "{line}");
+    }
+}
+
+#[test]
 fn no_descriptor_of_the_host_is_left() {
     let Some(base) = Base::new() else { return };
     // 3 is the directory being listed.

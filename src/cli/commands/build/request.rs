@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rbuild::build::{BuildRequest, ContextSource, DockerfileSource, RunNetwork};
 use rbuild::context::is_archive;
-use rbuild::engine::{Config, Engine};
+use rbuild::engine::{Config, Engine, Error};
 use rbuild::fs::At;
 use rbuild::oci::{Platform, Reference};
 use rbuild::sandbox::ResourceLimits;
@@ -122,8 +122,8 @@ fn standard_input(
             .at("read", name)?;
         return Ok((ContextSource::Bytes(Arc::from(head)), None));
     }
-    let dir = engine.store().paths().tmp();
-    let mut spool = tempfile::NamedTempFile::new_in(&dir).at("create a file in", &dir)?;
+    // The store's own way: another process' prune must leave it alone.
+    let mut spool = engine.store().temp_file().map_err(Error::from)?;
     io::copy(&mut head.as_slice().chain(stdin), spool.as_file_mut()).at("write", spool.path())?;
     let path = spool.path().to_owned();
     Ok((ContextSource::TarFile(path), Some(spool)))
