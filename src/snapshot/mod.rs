@@ -24,7 +24,7 @@ pub use collect::collect;
 pub(crate) use pipe::pipe;
 pub use same::same_content;
 pub use tree::{TreeHasher, tree_bytes, tree_digest};
-pub use view::View;
+pub use view::{FileId, View};
 
 use crate::fs::{At as _, PathError};
 use crate::store::{self, SnapshotId, Store};

@@ -230,11 +230,19 @@ impl View {
     }
 }
 
-impl Lower for View {
-    fn entry(&self, path: &Path) -> Result<Option<Entry>, PathError> {
+/// A file that has several names: its layer, and its number there.
+pub type FileId = (usize, u64);
+
+impl View {
+    /// The entry at `path` like [`Lower::entry`], and for a regular file that has
+    /// further names what tells them. Names in different layers are never of one file.
+    pub fn entry_and_file(
+        &self,
+        path: &Path,
+    ) -> Result<Option<(Entry, Option<FileId>)>, PathError> {
         let path = directories::plain(path)?;
         let Some((parent, name)) = split(&path) else {
-            return self.root();
+            return Ok(self.root()?.map(|root| (root, None)));
         };
         let Some(found) = self.directories.find(parent, name)? else {
             return Ok(None);
@@ -247,7 +255,16 @@ impl Lower for View {
             "read the attributes of",
             self.directories.disk(found.layer, parent, name),
         )?;
-        Ok(Some(entry_of(path, kind, &found.stat, xattrs)))
+        let several = found.stat.stx_nlink > 1 && matches!(kind, EntryKind::File { .. });
+        let file = several.then_some((found.layer, found.stat.stx_ino));
+        Ok(Some((entry_of(path, kind, &found.stat, xattrs), file)))
+    }
+}
+
+impl Lower for View {
+    fn entry(&self, path: &Path) -> Result<Option<Entry>, PathError> {
+        let found = self.entry_and_file(path)?;
+        Ok(found.map(|(entry, _)| entry))
     }
 
     fn open(&self, path: &Path) -> Result<File, PathError> {

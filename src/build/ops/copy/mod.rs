@@ -358,8 +358,20 @@ fn place_archive(
     for mut entry in SourceTree::walk(tree, Path::new(""))? {
         let source = entry.path.clone();
         entry.path = placer.follow(&destination.join(&source))?;
-        if let EntryKind::HardLink(first) = &mut entry.kind {
-            *first = placer.follow(&destination.join(&*first))?;
+        if let EntryKind::HardLink(first) = &entry.kind {
+            let target = placer.follow(&destination.join(first))?;
+            let content = Content::Tree {
+                tree: number,
+                path: first.clone(),
+            };
+            let placed = placer.plan.get(&target);
+            // Links in the image may have put it after this one, or in the way of
+            // another entry, which then took its place.
+            let is_there = placed.is_some_and(|placed| placed.content == content);
+            entry.kind = match tree.kind(&source)? {
+                Some(kind) if target >= entry.path || !is_there => kind,
+                _ => EntryKind::HardLink(target),
+            };
         }
         placer.put_over(
             entry,

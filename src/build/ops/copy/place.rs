@@ -20,7 +20,7 @@ pub(super) struct Placed {
 }
 
 /// Where bytes come from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Content {
     /// Nothing to read.
     None,

@@ -1,6 +1,7 @@
 //! Where COPY takes files from: the build context, another step's tree, or an
 //! unpacked archive. One face for all of them.
 
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -12,7 +13,7 @@ use crate::context::Context;
 use crate::fs::{At, PathError};
 use crate::layer::{Entry, EntryKind, Lower};
 use crate::oci::{Digest, Hasher};
-use crate::snapshot::View;
+use crate::snapshot::{FileId, View};
 
 /// A tree to copy from. Paths are relative to its root.
 pub(super) trait SourceTree: Sync {
@@ -77,7 +78,7 @@ impl SourceTree for View {
 
     fn walk(&self, path: &Path) -> Result<Vec<Entry>, PathError> {
         let mut found = Vec::new();
-        walk_view(self, path, &mut found)?;
+        walk_view(self, path, &mut found, &mut HashMap::new())?;
         Ok(found)
     }
 
@@ -92,16 +93,28 @@ impl SourceTree for View {
     fn learn(&self, _path: &Path, _file: &File, _before: &Stat, _digest: Digest) {}
 }
 
-fn walk_view(view: &View, path: &Path, found: &mut Vec<Entry>) -> Result<(), PathError> {
+/// `links` has the first name of each file that was met under several.
+fn walk_view(
+    view: &View,
+    path: &Path,
+    found: &mut Vec<Entry>,
+    links: &mut HashMap<FileId, PathBuf>,
+) -> Result<(), PathError> {
     for name in view.list(path)? {
         let child = path.join(name);
-        let Some(entry) = Lower::entry(view, &child)? else {
+        let Some((mut entry, file)) = view.entry_and_file(&child)? else {
             continue;
         };
+        if let Some(file) = file {
+            match links.get(&file) {
+                Some(first) => entry.kind = EntryKind::HardLink(first.clone()),
+                None => drop(links.insert(file, child.clone())),
+            }
+        }
         let is_dir = matches!(entry.kind, EntryKind::Directory { .. });
         found.push(entry);
         if is_dir {
-            walk_view(view, &child, found)?;
+            walk_view(view, &child, found, links)?;
         }
     }
     Ok(())
