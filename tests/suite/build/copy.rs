@@ -3,6 +3,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 
+use super::archives::{Item, archive};
 use super::{FILES, Project, RUNS, needs};
 
 /// The context of the reference's worked examples.
@@ -406,4 +407,70 @@ fn a_copy_over_removed_directories_shows_nothing_of_old() {
         "FROM busybox\nRUN ln -s /missing/dir /l\nCOPY one /l/x\nRUN cat /missing/dir/x > /seen\n",
     );
     assert_eq!(tree.text("seen"), "1");
+}
+
+#[test]
+fn hard_links_of_stages_and_archives_stay_links() {
+    if !needs(&FILES) {
+        return;
+    }
+    let project = Project::from_scratch("");
+    let body = "b".repeat(100_000);
+    let first = project.file("src/b/first", &body);
+    for name in ["src/b/second", "src/third"] {
+        std::fs::hard_link(&first, project.context().join(name)).unwrap();
+    }
+    let items = [
+        Item::file("z/first", &body),
+        Item::hard_link("z/second", "z/first"),
+        Item::hard_link("third", "z/first"),
+    ];
+    project.file("a.tar", archive(&items));
+    // Through this link the first name comes after the others.
+    project.link("image/b", "zz");
+    project.file("image/zz/x", "");
+    for (lines, names) in [
+        ("COPY --from=src / /", ["b/first", "b/second", "third"]),
+        (
+            "COPY --from=src / /d/",
+            ["d/b/first", "d/b/second", "d/third"],
+        ),
+        ("COPY --from=src /b /d", ["d/first", "d/second", "d/first"]),
+        ("ADD a.tar /", ["z/first", "z/second", "third"]),
+        (
+            "COPY image /\nADD a.tar /b",
+            ["zz/z/first", "zz/z/second", "zz/third"],
+        ),
+    ] {
+        let text = format!("FROM scratch AS src\nCOPY src /\nFROM scratch\n{lines}\n");
+        let tree = project.tree_of(&text);
+        for name in names {
+            assert_eq!(tree.text(name), body, "{lines}: {name}");
+        }
+        let image = project.image();
+        let sizes: u64 = image.manifest.layers.iter().map(|layer| layer.size).sum();
+        assert!(
+            sizes < 150_000,
+            "{lines}: {sizes} bytes, the file is there twice"
+        );
+    }
+    // A link in the image leads a name of one file onto the name of another.
+    let items = [
+        Item::file("b/f", "through the link"),
+        Item::hard_link("c", "b/f"),
+        Item::file("zz/f", "itself"),
+        Item::hard_link("zz/g", "zz/f"),
+        Item::hard_link("zzz", "b/f"),
+    ];
+    project.file("a.tar", archive(&items));
+    let tree = project.tree_of("FROM scratch\nCOPY image /\nADD a.tar /\n");
+    let expected = [
+        "b->zz",
+        "c=through the link",
+        "zz/f=itself",
+        "zz/g=itself",
+        "zz/x=",
+        "zzz=through the link",
+    ];
+    assert_eq!(tree.files(), expected);
 }
