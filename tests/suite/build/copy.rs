@@ -1,7 +1,9 @@
 //! COPY: what is selected, where it goes, and with which metadata.
 
-use super::{FILES, Project, RUNS, needs};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
+
+use super::{FILES, Project, RUNS, needs};
 
 /// The context of the reference's worked examples.
 fn examples() -> Project {
@@ -359,12 +361,11 @@ fn names_and_numbers_beyond_plain_tar_survive() {
     if !needs(&FILES) {
         return;
     }
-    use std::os::unix::ffi::OsStrExt;
     let project = Project::from_scratch("");
     let odd = std::ffi::OsStr::from_bytes(b"src/\xff\xfe");
     project.file("src/old", "o");
     std::fs::write(project.context().join(odd), "odd").unwrap();
-    let time = std::time::Duration::from_secs(86_400);
+    let time = std::time::Duration::from_hours(24);
     let old = project.context().join("src/old");
     let old = std::fs::File::options().write(true).open(old).unwrap();
     old.set_modified(std::time::UNIX_EPOCH - time).unwrap();
