@@ -172,6 +172,7 @@ impl Steps<'_> {
         self.sink.event(Event::Started {
             step,
             name: name.to_owned(),
+            inputs: Vec::new(),
         });
         let result = work();
         let outcome = match &result {
@@ -183,6 +184,7 @@ impl Steps<'_> {
             outcome,
             took: began.elapsed(),
             layer_bytes: None,
+            usage: None,
         });
         result
     }

@@ -99,6 +99,14 @@ impl<'a> Solver<'a> {
         StepId(self.first_step + u32::try_from(id.0).unwrap_or(u32::MAX - self.first_step))
     }
 
+    /// The steps whose results a step needs.
+    fn input_steps(&self, id: VertexId) -> Vec<StepId> {
+        self.vertex(id)
+            .inputs()
+            .map(|input| self.step(input))
+            .collect()
+    }
+
     /// The result of an input; an absent input is an empty tree.
     fn input(&self, id: Option<VertexId>) -> Option<SnapshotId> {
         id.and_then(|id| self.state(id).result)
@@ -244,6 +252,7 @@ impl<'a> Solver<'a> {
         self.tools.sink.event(Event::Started {
             step: self.step(id),
             name: vertex.name.clone(),
+            inputs: self.input_steps(id),
         });
         match self.obtain(id) {
             Ok((result, cached)) => {
@@ -282,13 +291,15 @@ impl<'a> Solver<'a> {
         let step = self.step(id);
         if start {
             let name = self.vertex(id).name.clone();
-            self.tools.sink.event(Event::Started { step, name });
+            let inputs = self.input_steps(id);
+            self.tools.sink.event(Event::Started { step, name, inputs });
         }
         self.tools.sink.event(Event::Finished {
             step,
             outcome,
             took: began.elapsed(),
             layer_bytes,
+            usage: None,
         });
     }
 

@@ -31,6 +31,16 @@ pub enum Outcome {
     Canceled,
 }
 
+/// What a step's program used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Processor time of all its processes.
+    pub cpu: Duration,
+    /// Most memory in use, in bytes: of all its processes where a cgroup counts
+    /// them, else of the largest one.
+    pub memory_peak: u64,
+}
+
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -40,6 +50,8 @@ pub enum Event {
         step: StepId,
         /// Its line.
         name: String,
+        /// The steps whose results it needs.
+        inputs: Vec<StepId>,
     },
     /// A step's program wrote bytes; not necessarily whole lines.
     Log {
@@ -76,6 +88,8 @@ pub enum Event {
         took: Duration,
         /// Size of the layer that it made, in bytes, where it made one.
         layer_bytes: Option<u64>,
+        /// What its program used, where it ran one.
+        usage: Option<Usage>,
     },
     /// Something worth knowing that stops nothing.
     Warning(String),

@@ -109,7 +109,7 @@ impl<W: Write> Plain<W> {
 impl<W: Write> Renderer for Plain<W> {
     fn event(&mut self, at: Instant, event: &Event) {
         match event {
-            Event::Started { step, name } => {
+            Event::Started { step, name, .. } => {
                 let state = Step {
                     name: name.clone(),
                     started: at,
@@ -126,6 +126,7 @@ impl<W: Write> Renderer for Plain<W> {
                 outcome,
                 took,
                 layer_bytes,
+                ..
             } => {
                 let seconds = took.as_secs_f64();
                 let size = layer_bytes.filter(|bytes| *bytes > 0);
@@ -174,6 +175,7 @@ mod tests {
         Event::Started {
             step: StepId(step),
             name: name.to_owned(),
+            inputs: Vec::new(),
         }
     }
 
@@ -191,6 +193,7 @@ mod tests {
             outcome,
             took: Duration::from_millis(1234),
             layer_bytes,
+            usage: None,
         }
     }
 

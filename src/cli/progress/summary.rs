@@ -45,7 +45,7 @@ impl Summary {
     /// Something happened.
     pub(super) fn event(&mut self, at: Instant, event: &Event) {
         match event {
-            Event::Started { step, name } => {
+            Event::Started { step, name, .. } => {
                 let state = Step {
                     name: name.clone(),
                     started: at,

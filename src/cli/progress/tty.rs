@@ -150,7 +150,7 @@ impl Tty {
 impl Renderer for Tty {
     fn event(&mut self, at: Instant, event: &Event) {
         match event {
-            Event::Started { step, name } => {
+            Event::Started { step, name, .. } => {
                 let state = Step {
                     name: visible(name),
                     started: at,
@@ -178,6 +178,7 @@ impl Renderer for Tty {
                 outcome,
                 took,
                 layer_bytes,
+                ..
             } => self.finished(*step, outcome, *took, *layer_bytes),
             Event::Warning(_) => {}
         }

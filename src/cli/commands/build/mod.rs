@@ -1,9 +1,15 @@
 //! `build`
 
+mod caching;
 mod call;
+mod contexts;
+mod failing;
 mod interrupt;
 mod later;
+mod outputs;
+mod reporting;
 mod request;
+mod steps;
 
 use std::fs;
 use std::path::PathBuf;
@@ -98,6 +104,18 @@ pub(crate) struct Args {
     check: bool,
     #[command(flatten)]
     accepted: Accepted,
+    #[command(flatten)]
+    steps: steps::Steps,
+    #[command(flatten)]
+    contexts: contexts::Contexts,
+    #[command(flatten)]
+    outputs: outputs::Outputs,
+    #[command(flatten)]
+    caching: caching::Caching,
+    #[command(flatten)]
+    failing: failing::Failing,
+    #[command(flatten)]
+    reporting: reporting::Reporting,
     #[command(flatten)]
     later: later::Later,
 }

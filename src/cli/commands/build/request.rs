@@ -97,6 +97,12 @@ pub(super) fn read(args: &Args, config: &Config, engine: &Engine) -> Result<Requ
     }
     build.rlimits.clone_from(&args.ulimit);
     build.resources = resources(args)?;
+    args.steps.apply(&mut build, config)?;
+    args.contexts.apply(&mut build, config)?;
+    args.outputs.apply(&mut build, config)?;
+    args.caching.apply(&mut build, config)?;
+    args.failing.apply(&mut build, config)?;
+    args.reporting.apply(&mut build, config)?;
     Ok(Request {
         build,
         _spool: spool,

@@ -1,0 +1,22 @@
+//! What is told of a build besides its progress.
+
+use rbuild::build::BuildRequest;
+use rbuild::engine::Config;
+
+use crate::cli::report::Failure;
+
+/// The flags.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Reporting {}
+
+impl Reporting {
+    /// Puts what was asked for into the request.
+    #[expect(
+        clippy::unused_self,
+        clippy::unnecessary_wraps,
+        reason = "no flags yet"
+    )]
+    pub(super) fn apply(&self, _build: &mut BuildRequest, _config: &Config) -> Result<(), Failure> {
+        Ok(())
+    }
+}
