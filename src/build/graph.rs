@@ -9,6 +9,7 @@ use crate::dockerfile::Span;
 use crate::oci::{DiffId, History, ImageConfig, ImageId};
 
 use super::RunNetwork;
+use super::mount::RunMount;
 
 /// Names a vertex: its place in [`Graph::vertices`], where inputs come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,7 +81,12 @@ impl Vertex {
             }) => *from,
             _ => None,
         };
-        self.parent.into_iter().chain(from)
+        let mounts = match &self.op {
+            Op::Run(op) => op.mounts.as_slice(),
+            _ => &[],
+        };
+        let mounted = mounts.iter().filter_map(RunMount::from);
+        self.parent.into_iter().chain(from).chain(mounted)
     }
 }
 
@@ -114,6 +120,10 @@ pub(super) struct RunOp {
     pub(super) user: String,
     /// The network.
     pub(super) network: RunNetwork,
+    /// What is mounted, outer mounts before those beneath them.
+    pub(super) mounts: Vec<RunMount>,
+    /// Whether nothing of the usual confinement holds: `--security=insecure`.
+    pub(super) insecure: bool,
 }
 
 /// A file whose content stands in the Dockerfile.
@@ -160,6 +170,8 @@ pub(super) struct CopyOp {
 pub(super) struct CopyPattern {
     /// The pattern, expanded.
     pub(super) text: String,
+    /// Whether it is a path whatever characters it has, and no wildcard.
+    pub(super) literal: bool,
     /// Its place in the Dockerfile.
     pub(super) span: Option<Span>,
 }

@@ -98,7 +98,7 @@ pub(super) fn select(op: &CopyOp, tree: &dyn SourceTree) -> Result<Selection, Co
     let mut selection = Selection::default();
     for pattern in &op.patterns {
         let parts = clean(&pattern.text);
-        if parts.iter().any(|part| glob::is_pattern(part)) {
+        if !pattern.literal && parts.iter().any(|part| glob::is_pattern(part)) {
             let mut found = Vec::new();
             expand(pattern, tree, &parts, PathBuf::new(), &mut found)?;
             for path in found {
@@ -118,7 +118,7 @@ pub(super) fn select(op: &CopyOp, tree: &dyn SourceTree) -> Result<Selection, Co
 }
 
 /// The file or directory at `path`, links in it followed.
-fn take(tree: &dyn SourceTree, path: &Path) -> Result<Option<Selected>, CopyError> {
+pub(super) fn take(tree: &dyn SourceTree, path: &Path) -> Result<Option<Selected>, CopyError> {
     let real = tree.resolve(path)?;
     let Some(entry) = tree.entry(&real)? else {
         return Ok(None);
