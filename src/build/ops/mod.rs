@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use super::graph::ContextId;
 use super::redact::Redactor;
 use super::{BuildRequest, Cancel};
 use crate::context::Context;
@@ -29,8 +30,8 @@ const USERS_LIMIT: u64 = 16 << 20;
 pub(super) struct Tools<'a> {
     /// The store.
     pub(super) store: &'a Store,
-    /// The build context.
-    pub(super) context: &'a Context,
+    /// The build contexts, the main one first.
+    pub(super) contexts: &'a [Context],
     /// The request, for what RUN steps get.
     pub(super) request: &'a BuildRequest,
     /// Where progress goes.
@@ -47,7 +48,12 @@ pub(super) struct Tools<'a> {
     pub(super) renewed: Mutex<BTreeSet<CacheMountKey>>,
 }
 
-impl Tools<'_> {
+impl<'a> Tools<'a> {
+    /// A build context. The plan names only those that are there.
+    pub(super) fn context(&self, id: ContextId) -> &'a Context {
+        &self.contexts[id.0]
+    }
+
     /// Cache mounts that this build has begun anew.
     pub(super) fn renewed_caches(&self) -> MutexGuard<'_, BTreeSet<CacheMountKey>> {
         self.renewed.lock().unwrap_or_else(PoisonError::into_inner)

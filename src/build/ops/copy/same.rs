@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::select::{Selection, take};
+use super::select::{digest_of, take};
 use super::{CopyError, source};
 use crate::snapshot::{self, View};
 use crate::store::{SnapshotId, Store};
@@ -30,12 +30,13 @@ pub(in crate::build) fn same_beneath(
     }
     let digest = |tree| {
         let view = View::open(store, tree)?;
-        let Some(item) = take(&view, Path::new(path))? else {
+        let Some(mut named) = take(&view, Path::new(path))? else {
             return Ok::<_, CopyError>(None);
         };
-        let mut selection = Selection { items: vec![item] };
-        source::digest_all(&view, selection.entries_mut())?;
-        Ok(Some(selection.digest()))
+        let mut entries = vec![(0, &mut named.1)];
+        entries.extend(named.2.iter_mut().map(|entry| (0, entry)));
+        source::digest_all(&[&view], entries)?;
+        Ok(Some(digest_of(&named)))
     };
     let (a, b) = (digest(a)?, digest(b)?);
     Ok(a.is_some() && a == b)

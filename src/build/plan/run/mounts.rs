@@ -4,7 +4,7 @@ use super::super::Planner;
 use super::super::error::PlanError;
 use super::super::instructions::absolute;
 use super::super::stage::StageState;
-use crate::build::graph::{CopyOp, CopyPattern, CopySource, Op, Vertex, VertexId};
+use crate::build::graph::{ContextId, CopyOp, CopyPattern, CopySource, Op, Vertex, VertexId};
 use crate::build::mount::{CacheSpec, FileSpec, RunMount, RunMountKind};
 use crate::dockerfile::{MountKind, MountOptions, Run, Sharing, Span, Word, mount_options_with};
 
@@ -78,13 +78,16 @@ impl Planner<'_, '_> {
         Ok(match options.kind {
             MountKind::Bind => match &options.from {
                 Some(from) => RunMountKind::Bind {
-                    from: self.mount_from(index, from, word)?,
+                    from: self.mount_from(index, from, &source, word)?,
                     source,
                 },
-                None => RunMountKind::Bind {
-                    from: Some(self.context_part(&source, word.span)),
-                    source,
-                },
+                None => {
+                    let part = self.context_part(ContextId::MAIN, "", &source, word.span);
+                    RunMountKind::Bind {
+                        from: Some(part),
+                        source,
+                    }
+                }
             },
             MountKind::Cache => RunMountKind::Cache(CacheSpec {
                 id: options.id.clone().unwrap_or_else(|| {
@@ -93,7 +96,7 @@ impl Planner<'_, '_> {
                 namespace: self.cache_namespace(),
                 sharing: options.sharing.unwrap_or(Sharing::Shared),
                 from: match &options.from {
-                    Some(from) => self.mount_from(index, from, word)?,
+                    Some(from) => self.mount_from(index, from, &source, word)?,
                     None => None,
                 },
                 directory: owner(options, 0o755).filter(|_| source.is_empty()),
@@ -125,41 +128,49 @@ impl Planner<'_, '_> {
         })
     }
 
-    /// The tree that `from` of a mount names: an earlier stage, or else an image.
+    /// The tree that `from` of a mount names; of a context only the path that is mounted.
     fn mount_from(
         &mut self,
         index: usize,
         from: &str,
+        source: &str,
         word: &Word,
     ) -> Result<Option<VertexId>, PlanError> {
         let word = Word {
             text: from.to_owned(),
             ..word.clone()
         };
+        let span = word.span;
         match self.copy_from(index, &word)? {
             CopySource::Vertex(vertex) => Ok(vertex),
-            CopySource::Context => Ok(None),
+            CopySource::Context(id) => Ok(Some(self.context_part(id, from, source, span))),
         }
     }
 
-    /// The step that takes a path of the build context onto an empty tree; one for
-    /// all mounts of that path.
-    fn context_part(&mut self, source: &str, span: Span) -> VertexId {
-        let text = format!("mount /{source}");
+    /// The step that takes a path of a context onto an empty tree; one for all
+    /// mounts of that path. `name` is the context's, empty for the main one.
+    fn context_part(
+        &mut self,
+        context: ContextId,
+        name: &str,
+        source: &str,
+        span: Span,
+    ) -> VertexId {
+        let text = format!("mount {name}:/{source}");
         let known = self.vertices.iter().position(|vertex| vertex.text == text);
         if let Some(known) = known {
             return VertexId(known);
         }
         let span = Some(span).filter(|span| *span != Span::default());
-        let shown = if source.is_empty() {
-            String::new()
-        } else {
-            format!(" /{source}")
-        };
+        let mut shown = "[internal] load build context".to_owned();
+        for part in [name, source].into_iter().filter(|part| !part.is_empty()) {
+            shown.push(' ');
+            shown.push_str(part);
+        }
         let op = CopyOp {
-            source: CopySource::Context,
             patterns: vec![CopyPattern {
                 text: format!("/{source}"),
+                source: CopySource::Context(context),
                 span,
                 literal: true,
             }],
@@ -174,7 +185,7 @@ impl Planner<'_, '_> {
             parent: None,
             op: Op::Copy(op),
             span,
-            name: format!("[internal] load build context{shown}"),
+            name: shown,
             text,
         })
     }
