@@ -14,8 +14,8 @@ mod ops;
 mod plan;
 mod redact;
 mod request;
-mod step_options;
 mod solve;
+mod step_options;
 
 use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
@@ -23,9 +23,7 @@ use std::time::Instant;
 pub use error::{Error, Source};
 pub use request::{BuildRequest, BuildResult, Cancel, ContextSource, DockerfileSource, RunNetwork};
 
-pub use step_options::{
-    Entitlement, Retry, Secret, SshAgent, StepOptions, StepPattern, StepRule,
-};
+pub use step_options::{Entitlement, Retry, Secret, SshAgent, StepOptions, StepPattern, StepRule};
 
 use crate::dockerfile::{self, Dockerfile, Level};
 use crate::image;

@@ -511,7 +511,12 @@ impl<'a> Solver<'a> {
         let parent = parent.map_or_else(|| "nothing".to_owned(), |parent| parent.to_string());
         let mut definition = definition.with("@parent", &parent);
         if let Op::Run(op) = &vertex.op {
-            for (number, mount) in op.mounts.iter().enumerate().filter(|(_, one)| one.takes_tree()) {
+            for (number, mount) in op
+                .mounts
+                .iter()
+                .enumerate()
+                .filter(|(_, one)| one.takes_tree())
+            {
                 let tree = self.input(mount.from());
                 let tree = tree.map_or_else(|| "nothing".to_owned(), |tree| tree.to_string());
                 definition = definition.with(&key::mounted(number), &tree);

@@ -52,18 +52,13 @@ impl Planner<'_, '_> {
         Ok(mounts)
     }
 
-    fn mount_options(
-        &self,
-        stage: &StageState,
-        word: &Word,
-    ) -> Result<MountOptions, PlanError> {
+    fn mount_options(&self, stage: &StageState, word: &Word) -> Result<MountOptions, PlanError> {
         mount_options_with(&word.text, |value| {
             let value = Word {
                 text: value.to_owned(),
                 ..word.clone()
             };
-            self.expand(&value, &stage.scope)
-                .map_err(|err| err.message)
+            self.expand(&value, &stage.scope).map_err(|err| err.message)
         })
         .map_err(|message| PlanError::new(word.span, message))
     }
@@ -90,9 +85,10 @@ impl Planner<'_, '_> {
                 }
             },
             MountKind::Cache => RunMountKind::Cache(CacheSpec {
-                id: options.id.clone().unwrap_or_else(|| {
-                    clean(options.target.as_deref().unwrap_or_default())
-                }),
+                id: options
+                    .id
+                    .clone()
+                    .unwrap_or_else(|| clean(options.target.as_deref().unwrap_or_default())),
                 namespace: self.cache_namespace(),
                 sharing: options.sharing.unwrap_or(Sharing::Shared),
                 from: match &options.from {
@@ -108,7 +104,9 @@ impl Planner<'_, '_> {
             MountKind::Secret => {
                 let id = options.source.clone().or_else(|| options.id.clone());
                 let target = || options.target.as_deref().map(base_name);
-                let id = id.or_else(|| target().map(str::to_owned)).unwrap_or_default();
+                let id = id
+                    .or_else(|| target().map(str::to_owned))
+                    .unwrap_or_default();
                 let env = options.env.clone();
                 RunMountKind::Secret {
                     env: env.map(|env| if env.is_empty() { id.clone() } else { env }),
@@ -209,7 +207,12 @@ const DEFAULT_SOCKET: FileSpec = FileSpec {
 
 /// Mode and owner, if any of them was given.
 fn owner(options: &MountOptions, mode: u32) -> Option<FileSpec> {
-    let MountOptions { mode: own, uid, gid, .. } = options;
+    let MountOptions {
+        mode: own,
+        uid,
+        gid,
+        ..
+    } = options;
     (own.is_some() || uid.is_some() || gid.is_some()).then(|| FileSpec {
         mode: own.unwrap_or(mode),
         uid: uid.unwrap_or(0),
