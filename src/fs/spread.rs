@@ -19,7 +19,7 @@ pub fn spread_children(dir: &Path) {
         && !flags.contains(IFlags::TOPDIR)
     {
         // A refusal changes nothing.
-        drop(ioctl_setflags(&dir, flags | IFlags::TOPDIR));
+        let _unchanged = ioctl_setflags(&dir, flags | IFlags::TOPDIR);
     }
 }
 
