@@ -108,12 +108,10 @@ impl Http {
             Body::Bytes(bytes) => agent.run(built.body(bytes).map_err(wrong)?),
             Body::Stream { reader, length } => {
                 let body = SendBody::from_reader(reader);
-                agent.run(
-                    built
-                        .header("content-length", length)
-                        .body(body)
-                        .map_err(wrong)?,
-                )
+                if let Some(length) = length {
+                    built = built.header("content-length", length);
+                }
+                agent.run(built.body(body).map_err(wrong)?)
             }
         };
         let answer = answer.map_err(|err| HttpError::of(err, url))?;

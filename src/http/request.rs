@@ -23,12 +23,12 @@ pub enum Body<'a> {
     Empty,
     /// These bytes.
     Bytes(&'a [u8]),
-    /// Exactly `length` bytes from `reader`.
+    /// The bytes of `reader`, to its end.
     Stream {
         /// Where they come from.
         reader: &'a mut dyn Read,
-        /// How many.
-        length: u64,
+        /// How many there are; unknown ones are sent in chunks.
+        length: Option<u64>,
     },
 }
 
@@ -37,7 +37,7 @@ impl fmt::Debug for Body<'_> {
         match self {
             Self::Empty => f.write_str("Empty"),
             Self::Bytes(bytes) => write!(f, "Bytes({})", bytes.len()),
-            Self::Stream { length, .. } => write!(f, "Stream({length})"),
+            Self::Stream { length, .. } => write!(f, "Stream({length:?})"),
         }
     }
 }

@@ -72,7 +72,7 @@ fn a_request_gets_its_answer_whatever_the_status() {
     let mut reader = &b"abcdef"[..];
     let body = Body::Stream {
         reader: &mut reader,
-        length: 6,
+        length: Some(6),
     };
     let sent = http()
         .send(Request::new(Method::Put, &url).with_body(body))

@@ -60,6 +60,8 @@ pub struct Endpoint {
     pub host: String,
     /// Whether without TLS.
     pub plain_http: bool,
+    /// Whether it is asked first if it speaks TLS: a registry on this machine.
+    pub either_way: bool,
     /// Whether its certificate is not looked at.
     pub skip_tls_verification: bool,
     /// Files with further root certificates.
@@ -118,6 +120,7 @@ impl Settings {
     /// How to speak to `host` itself.
     pub fn endpoint(&self, host: &str) -> Endpoint {
         let own = self.registries.get(host).cloned().unwrap_or_default();
+        let either_way = is_loopback(host) && !own.plain_http;
         let mut roots: Vec<PathBuf> = own.ca.into_iter().collect();
         let mut identity = own.client_certificate.zip(own.client_key);
         for dir in CERTS_DIRS.iter().map(|dir| Path::new(dir).join(host)) {
@@ -132,8 +135,8 @@ impl Settings {
                 host
             }
             .to_owned(),
-            plain_http: own.plain_http
-                || (is_loopback(host) && !self.registries.contains_key(host)),
+            plain_http: own.plain_http || either_way,
+            either_way,
             skip_tls_verification: own.skip_tls_verification,
             roots,
             identity,
@@ -176,7 +179,7 @@ fn certificates(dir: &Path) -> (Vec<PathBuf>, Option<(PathBuf, PathBuf)>) {
 }
 
 /// Whether a host is this machine itself, to which one may speak without TLS.
-fn is_loopback(host: &str) -> bool {
+pub(super) fn is_loopback(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or(rest),
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),

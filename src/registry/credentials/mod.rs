@@ -9,4 +9,5 @@ mod lookup;
 
 pub use file::ConfigFile;
 pub use helper::HelperError;
+pub(super) use lookup::basic;
 pub use lookup::{Credentials, CredentialsError, Keyring};
