@@ -31,9 +31,12 @@ pub mod network;
 pub mod registry;
 pub mod sandbox;
 
-// Floor 5, workflows: the life of a build, the life of a container.
+// Floor 5, transfer: images between registries and the store.
+pub mod transfer;
+
+// Floor 6, workflows: the life of a build, the life of a container.
 pub mod build;
 pub mod container;
 
-// Floor 6, engine: one function for each thing a user can ask.
+// Floor 7, engine: one function for each thing a user can ask.
 pub mod engine;
