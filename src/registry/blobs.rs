@@ -114,6 +114,13 @@ impl Read for BlobReader {
     }
 }
 
+fn broke(what: &str, why: String) -> Error {
+    Error::Protocol {
+        what: what.to_owned(),
+        why,
+    }
+}
+
 /// What became of a request to mount a blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Mounted {
@@ -185,7 +192,7 @@ impl Session {
             };
             let next = call.url.join(location)?;
             if call.url.is_tls() && !next.is_tls() {
-                return Err(self.broke(
+                return Err(broke(
                     &call.what,
                     format!("it redirects to `{next}`, which is not encrypted"),
                 ));
@@ -194,7 +201,10 @@ impl Session {
             response = self.call(&call)?;
         }
         if response.redirect().is_some() {
-            return Err(self.broke(&call.what, format!("more than {REDIRECTS} redirects")));
+            return Err(broke(
+                &call.what,
+                format!("more than {REDIRECTS} redirects"),
+            ));
         }
         let mut response = self.check(response, &call.what, false)?;
         let skip = if response.status == 206 { 0 } else { from };
@@ -213,13 +223,6 @@ impl Session {
             source,
         })?;
         Ok(response)
-    }
-
-    fn broke(&self, what: &str, why: String) -> Error {
-        Error::Protocol {
-            what: what.to_owned(),
-            why,
-        }
     }
 
     /// Whether the repository has the blob.
@@ -251,17 +254,17 @@ impl Session {
         if response.status == 201 {
             return Ok(Mounted::Yes);
         }
-        self.location(&call, &response).map(Mounted::Upload)
+        Self::location(&call, &response).map(Mounted::Upload)
     }
 
     /// Where an answer says that an upload goes on.
-    pub(super) fn location(&self, call: &Call<'_>, response: &Response) -> Result<Url, Error> {
+    pub(super) fn location(call: &Call<'_>, response: &Response) -> Result<Url, Error> {
         let location = response
             .header("location")
-            .ok_or_else(|| self.broke(&call.what, "it gave no place for an upload".to_owned()))?;
+            .ok_or_else(|| broke(&call.what, "it gave no place for an upload".to_owned()))?;
         let next = call.url.join(location)?;
         if call.url.is_tls() && !next.is_tls() {
-            return Err(self.broke(
+            return Err(broke(
                 &call.what,
                 format!("it sends uploads to `{next}`, which is not encrypted"),
             ));

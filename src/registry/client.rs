@@ -15,8 +15,11 @@ pub struct Client {
     settings: Settings,
     keyring: Keyring,
     environment: BTreeMap<String, String>,
-    sessions: Mutex<HashMap<(String, Option<String>), Arc<Session>>>,
+    sessions: Mutex<HashMap<Key, Arc<Session>>>,
 }
+
+/// What a session is kept under: where it leads, and who we are there.
+type Key = (String, Option<String>);
 
 /// A blob that may be somewhere else on the registry, so that it need not be sent.
 #[derive(Debug)]
@@ -46,7 +49,7 @@ impl Client {
     /// The manifest or index that a reference names, from a mirror or the registry itself.
     pub fn manifest(&self, reference: &Reference) -> Result<Fetched, Error> {
         let name = name(reference);
-        self.from_sources(reference, |session| {
+        self.ask_sources(reference, |session| {
             session.manifest(reference.path(), &name)
         })
     }
@@ -57,7 +60,7 @@ impl Client {
         reference: &Reference,
         digest: Digest,
     ) -> Result<Fetched, Error> {
-        self.from_sources(reference, |session| {
+        self.ask_sources(reference, |session| {
             session.manifest(reference.path(), &digest.to_string())
         })
     }
@@ -75,10 +78,10 @@ impl Client {
         &self,
         reference: &Reference,
         blob: &Descriptor,
-        resumed: Option<(u64, Hasher)>,
+        resumed: Option<&(u64, Hasher)>,
     ) -> Result<BlobReader, Error> {
-        self.from_sources(reference, |session| {
-            session.blob(reference.path(), blob.digest, blob.size, resumed.clone())
+        self.ask_sources(reference, |session| {
+            session.blob(reference.path(), blob.digest, blob.size, resumed.cloned())
         })
     }
 
@@ -184,7 +187,7 @@ impl Client {
 
     /// Asks each source of a reference's content until one has it. What the
     /// registry itself says is what the user is told.
-    fn from_sources<T>(
+    fn ask_sources<T>(
         &self,
         reference: &Reference,
         ask: impl Fn(&Arc<Session>) -> Result<T, Error>,

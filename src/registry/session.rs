@@ -20,7 +20,6 @@ const PAUSE_LIMIT: Duration = Duration::from_secs(30);
 /// Most tokens that are kept.
 const TOKEN_COUNT: usize = 64;
 
-
 /// A registry at one host.
 pub(super) struct Session {
     /// The name that users write.

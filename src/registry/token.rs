@@ -15,7 +15,7 @@ use crate::http::{Body, Http, Method, Request, Response, Url};
 /// Largest token document that is read, in bytes.
 const TOKEN_LIMIT: u64 = 1 << 20;
 /// How long a token is good when the server does not say.
-const DEFAULT_LIFE: Duration = Duration::from_secs(60);
+const DEFAULT_LIFE: Duration = Duration::from_mins(1);
 /// A token this close to its end is not used any more.
 const MARGIN: Duration = Duration::from_secs(10);
 /// Who asks, for servers that keep a list of clients.

@@ -51,7 +51,7 @@ impl Session {
             self.url(&format!("/v2/{path}/blobs/uploads/"))?,
         );
         let response = self.check(self.send(&call, None)?, &call.what, true)?;
-        Ok(self.upload_at(path, self.location(&call, &response)?))
+        Ok(self.upload_at(path, Self::location(&call, &response)?))
     }
 
     /// An upload that the registry opened already.
@@ -132,16 +132,16 @@ impl Upload {
                 .push(("Content-Range", format!("{at}-{}", at + length - 1)));
         }
         let mut sent = Some(reader);
-        let mut once = || match sent.take() {
-            Some(reader) => Ok(Outgoing::Stream { reader, length }),
-            None => {
-                let (reader, length) = source(at)?;
-                Ok(Outgoing::Stream { reader, length })
-            }
+        let mut once = || {
+            let (reader, length) = match sent.take() {
+                Some(reader) => (reader, length),
+                None => source(at)?,
+            };
+            Ok(Outgoing::Stream { reader, length })
         };
         let response = self.session.send(&call, Some(&mut once))?;
         let response = self.session.check(response, &call.what, true)?;
-        self.location = self.session.location(&call, &response)?;
+        self.location = Session::location(&call, &response)?;
         if let Some(end) = range_end(response.header("range")) {
             self.at = end;
         }
@@ -158,7 +158,7 @@ impl Upload {
             .check(self.session.call(&call)?, &call.what, true)?;
         self.at = range_end(response.header("range")).unwrap_or_default();
         if response.header("location").is_some() {
-            self.location = self.session.location(&call, &response)?;
+            self.location = Session::location(&call, &response)?;
         }
         Ok(())
     }

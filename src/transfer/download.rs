@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::growing::Growing;
 use super::{Error, LayerState, Watch};
 use crate::fs::Lock;
-use crate::oci::{Descriptor, DiffId, Reference};
+use crate::oci::{Descriptor, DiffId, Digest, Reference};
 use crate::registry::Client;
 use crate::store::{LayerBlobRow, Store};
 
@@ -61,6 +61,14 @@ impl Downloads<'_> {
             .map_or(Ok(()), Err)
     }
 
+    /// The layers that were not there before.
+    pub(super) fn brought(&self) -> Vec<Digest> {
+        self.brought
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
     fn bring(
         &self,
         layer: &Descriptor,
@@ -91,7 +99,7 @@ impl Downloads<'_> {
             .join(format!("blob-{}", layer.digest.hex()));
         let _turn = Lock::transient(&lock)?;
         if present()? {
-            self.watch.layer(layer.digest, LayerState::Done);
+            self.watch.layer(layer.digest, LayerState::Exists);
             whole();
             return Ok(());
         }
@@ -125,8 +133,12 @@ impl Downloads<'_> {
         }
         store.blob_finish(writer, Some(layer.digest))?;
         store.layer_blob_put(&row)?;
-        whole();
         self.watch.layer(layer.digest, LayerState::Unpacking);
+        self.brought
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(layer.digest);
+        whole();
         Ok(())
     }
 }

@@ -30,7 +30,7 @@ pub enum Error {
         /// The image.
         reference: String,
         /// What was looked for.
-        wanted: Platform,
+        wanted: Box<Platform>,
         /// What there is.
         there: String,
     },

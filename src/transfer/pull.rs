@@ -121,7 +121,7 @@ impl Pull<'_> {
             there.dedup();
             Error::NoPlatform {
                 reference: self.reference.familiar(),
-                wanted: wanted.clone(),
+                wanted: Box::new(wanted.clone()),
                 there: if there.is_empty() {
                     "nothing".to_owned()
                 } else {
