@@ -150,7 +150,17 @@ impl Planner<'_, '_> {
             .map(|word| self.chmod(stage, word, parts))
             .transpose()?;
         let patterns = self.patterns(stage, parts)?;
-        let inline = Self::inline(stage, parts)?;
+        if source == CopySource::Context {
+            let verb = if parts.instruction == "ADD" {
+                "Add"
+            } else {
+                "Copy"
+            };
+            for pattern in &patterns {
+                self.request.checks.source(verb, &pattern.text);
+            }
+        }
+        let inline = self.inline(stage, parts)?;
         let written = self.expand(parts.destination, &stage.scope)?;
         let created_by = created_by(parts, chown.as_deref(), &patterns, &written, stage, self)?;
         let name = stage.step_name(text);
@@ -191,12 +201,14 @@ impl Planner<'_, '_> {
         parts.sources.iter().map(expand).collect()
     }
 
-    fn inline(stage: &StageState, parts: &Parts<'_>) -> Result<Vec<InlineFile>, PlanError> {
+    fn inline(&self, stage: &StageState, parts: &Parts<'_>) -> Result<Vec<InlineFile>, PlanError> {
         let expand = |heredoc: &Heredoc| {
             let content = if heredoc.expand {
-                dockerfile::expand_heredoc(&heredoc.content, &stage.scope)
-                    .map_err(|err| PlanError::expand(heredoc.span, &err))?
-                    .text
+                let expanded = dockerfile::expand_heredoc(&heredoc.content, &stage.scope)
+                    .map_err(|err| PlanError::expand(heredoc.span, &err))?;
+                let checks = self.request.checks;
+                checks.unset(heredoc.span, &expanded.unmatched, || stage.scope.names());
+                expanded.text
             } else {
                 heredoc.content.clone()
             };

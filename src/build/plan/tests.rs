@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::context::Patterns;
 use crate::dockerfile;
 use crate::oci::{DiffId, Digest, ImageConfig, ImageId};
 
@@ -31,12 +32,15 @@ fn make(text: &str, args: &[(&str, &str)], target: Option<&str>) -> Result<Graph
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect();
+    let (options, ignored) = (dockerfile::CheckOptions::default(), Patterns::default());
     let request = Request {
         dockerfile: &parsed.dockerfile,
         build_args: &build_args,
         target,
         platform: &Platform::host(),
         network: RunNetwork::Default,
+        checks: &Checks::new(&options, &ignored),
+        is_check: false,
     };
     plan(&request, &mut base)
 }
