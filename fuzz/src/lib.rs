@@ -225,7 +225,13 @@ pub fn tar(data: &[u8]) {
     let mut reader = TarReader::new(&mut plain, limits());
     let mut bytes = 0;
     let mut entries = 0;
-    while let Ok(Some(entry)) = reader.next_entry() {
+    loop {
+        let entry = match reader.next_entry() {
+            Ok(Some(entry)) => entry,
+            Ok(None) => break,
+            // After an error nobody reads on.
+            Err(_) => return,
+        };
         entries += 1;
         assert!(entry.path.is_relative());
         let depth = entry.path.components().count();
@@ -288,11 +294,11 @@ fn repack(tree: &Path, dir: &Path) {
         limits: Limits::default(),
         whiteouts: true,
     };
-    let unpacked = layer::unpack(&mut archive.as_slice(), &again, &NoLower, options)
-        .expect("our own archive");
+    let unpacked =
+        layer::unpack(&mut archive.as_slice(), &again, &NoLower, options).expect("our own archive");
     assert_eq!(unpacked.diff_id, first.diff_id);
-    let third = layer::pack_tree(&again, PackOptions::default(), io::sink())
-        .expect("it was packed before");
+    let third =
+        layer::pack_tree(&again, PackOptions::default(), io::sink()).expect("it was packed before");
     assert_eq!(first.diff_id, third.diff_id, "unpacking changed something");
 }
 

@@ -65,7 +65,7 @@ pub fn check(store: &Store, request: &BuildRequest) -> Result<Checked, Error> {
         is_check: true,
     };
     let planned = plan::check(&plan_request, &mut |reference| {
-        super::find_image(store, reference, &platform)
+        super::find_image(store, reference)
     });
     let warnings = warnings(&parsed, &options, &checks);
     let (outline, error) = match planned {

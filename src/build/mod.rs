@@ -154,13 +154,11 @@ fn make_plan(
         checks,
         is_check: false,
     };
-    plan::plan(&plan_request, &mut |reference| {
-        find_image(store, reference, &platform)
-    })
-    .map_err(|err| Error::plan(source, err))
+    plan::plan(&plan_request, &mut |reference| find_image(store, reference))
+        .map_err(|err| Error::plan(source, err))
 }
 
-fn find_image(store: &Store, reference: &str, platform: &Platform) -> Result<BaseImage, String> {
+fn find_image(store: &Store, reference: &str) -> Result<BaseImage, String> {
     let image = image::find(store, reference).map_err(|err| match err {
         image::Error::NotFound(_) => match reference.parse::<crate::oci::Reference>() {
             Ok(full) => format!(
@@ -171,13 +169,6 @@ fn find_image(store: &Store, reference: &str, platform: &Platform) -> Result<Bas
         },
         other => format!("{reference}: {other}"),
     })?;
-    let config = &image.config;
-    if !config.architecture.is_empty() && config.architecture != platform.architecture {
-        return Err(format!(
-            "{reference}: no match for platform in manifest: the image is for {}/{}, the build for {platform}",
-            config.os, config.architecture
-        ));
-    }
     let reference = reference.parse::<crate::oci::Reference>();
     Ok(BaseImage {
         reference: reference

@@ -71,10 +71,12 @@ impl Reference {
         if self.host != DEFAULT_HOST {
             return self.repository();
         }
-        self.path
-            .strip_prefix("library/")
-            .unwrap_or(&self.path)
-            .to_owned()
+        match self.path.split_once('/') {
+            Some(("library", name)) if !name.contains('/') => name.to_owned(),
+            // In front, such a part would be taken for a host.
+            Some((first, _)) if first.contains('.') || first == "localhost" => self.repository(),
+            _ => self.path.clone(),
+        }
     }
 
     /// The short form with tag and digest: `busybox:latest`.
@@ -233,6 +235,13 @@ mod tests {
             "busybox:latest",
         );
         check("user/app:1", "docker.io/user/app:1", "user/app:1");
+        let odd = "docker.io/library/docker.io/x:1";
+        check(odd, odd, "library/docker.io/x:1");
+        check(
+            "docker.io/a.b/c:1",
+            "docker.io/a.b/c:1",
+            "docker.io/a.b/c:1",
+        );
         check("localhost/x", "localhost/x:latest", "localhost/x:latest");
         check(
             "localhost:5000/x:y",

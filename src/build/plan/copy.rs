@@ -106,7 +106,7 @@ impl Planner<'_, '_> {
         }
         let hint = self.suggest_stage(&from.text, index);
         let title = |image: &super::BaseImage| format!("FROM {}", image.reference);
-        let (_, vertex) = self
+        let (image, vertex) = self
             .image(&from.text, Some(from.span), title)
             .map_err(|err| {
                 if hint.is_some() {
@@ -115,6 +115,7 @@ impl Planner<'_, '_> {
                     err
                 }
             })?;
+        self.check_image_platform(&from.text, &image, self.request.platform);
         Ok(CopySource::Vertex(vertex))
     }
 

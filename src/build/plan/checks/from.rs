@@ -33,7 +33,9 @@ impl Planner<'_, '_> {
                     base.text
                 );
                 let checks = self.request.checks;
-                checks.add_globally("InvalidDefaultArgInFrom", stage.from.span, message);
+                let before = checks.enter(&stage.from, stage.from.span);
+                checks.add_globally("InvalidDefaultArgInFrom", message);
+                checks.leave(before);
             }
         }
     }
@@ -143,15 +145,23 @@ impl Planner<'_, '_> {
         name: &str,
         image: &BaseImage,
     ) {
-        let (os, architecture) = (&image.config.os, &image.config.architecture);
-        if image.is_unknown() || os.is_empty() || architecture.is_empty() {
-            return;
-        }
         let asked = stage.from.value.platform.as_ref();
         let asked = asked.and_then(|word| self.expand_global(word, &self.globals).ok());
         let asked = asked.and_then(|expanded| expanded.text.parse::<Platform>().ok());
         let expected = asked.as_ref().unwrap_or(self.request.platform);
-        if (os, architecture) == (&expected.os, &expected.architecture) {
+        self.check_image_platform(name, image, expected);
+    }
+
+    /// An image must be for the platform that is expected where it is named.
+    pub(in crate::build::plan) fn check_image_platform(
+        &self,
+        name: &str,
+        image: &BaseImage,
+        expected: &Platform,
+    ) {
+        let (os, architecture) = (&image.config.os, &image.config.architecture);
+        let is_unknown = image.is_unknown() || os.is_empty() || architecture.is_empty();
+        if is_unknown || (os, architecture) == (&expected.os, &expected.architecture) {
             return;
         }
         let actual = Platform::normalised(os, architecture, image.config.variant.as_deref());
@@ -161,7 +171,7 @@ impl Planner<'_, '_> {
             quote(&expected.to_string())
         );
         let checks = self.request.checks;
-        checks.add_globally("InvalidBaseImagePlatform", stage.from.span, message);
+        checks.add_globally("InvalidBaseImagePlatform", message);
     }
 }
 

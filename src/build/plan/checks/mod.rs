@@ -110,8 +110,9 @@ impl<'a> Checks<'a> {
     }
 
     /// As [`Self::add`], for a rule that the comments above have no say in.
-    pub(super) fn add_globally(&self, rule: &'static str, span: Span, message: String) {
+    pub(super) fn add_globally(&self, rule: &'static str, message: String) {
         if self.options.wants(rule) {
+            let span = self.here.borrow().span;
             self.push(rule, span, message);
         }
     }
