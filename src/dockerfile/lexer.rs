@@ -9,7 +9,7 @@ const MAX_EXPANDED: usize = 16 << 20;
 
 /// Bytes that the patterns of one expansion may go over, results included:
 /// nested ones would multiply each other's work.
-const MAX_MATCHED: usize = 4 << 20;
+const MAX_MATCHED: usize = 1 << 20;
 
 /// How deep `${a:-${b:-...}}` may nest.
 const MAX_DEPTH: usize = 128;

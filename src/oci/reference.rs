@@ -37,7 +37,7 @@ pub enum ParseReferenceError {
 }
 
 const DEFAULT_HOST: &str = "docker.io";
-/// Longest repository name that registries accept.
+/// Longest path of a repository that registries accept.
 const NAME_LIMIT: usize = 255;
 
 impl Reference {
@@ -131,7 +131,7 @@ impl FromStr for Reference {
             Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
             _ => (rest, None),
         };
-        if tag.is_some_and(|tag| !good_tag(tag)) || name.is_empty() || name.len() > NAME_LIMIT {
+        if tag.is_some_and(|tag| !good_tag(tag)) || name.is_empty() {
             return Err(wrong());
         }
         let (host, path) = match name.split_once('/') {
@@ -151,7 +151,8 @@ impl FromStr for Reference {
         if path.bytes().any(|b| b.is_ascii_uppercase()) {
             return Err(ParseReferenceError::Uppercase(path));
         }
-        if !good_host(host) || !path.split('/').all(good_component) {
+        let good_path = path.len() <= NAME_LIMIT && path.split('/').all(good_component);
+        if !good_host(host) || !good_path {
             return Err(wrong());
         }
         let tag = match (tag, digest) {
@@ -276,6 +277,8 @@ mod tests {
             "a b",
             "a@sha256:1",
             &id,
+            // `library/` counts.
+            &"ab".repeat(124),
         ] {
             assert!(text.parse::<Reference>().is_err(), "{text}");
         }
