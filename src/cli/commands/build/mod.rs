@@ -15,14 +15,14 @@ use std::fs;
 use std::path::PathBuf;
 
 use interrupt::Interrupt;
-use rbuild::build::{self, Cancel};
+use rbuild::build::{self, BuildResult, Cancel};
 use rbuild::engine::{Config, Engine, Error};
 use rbuild::fs::At;
 use rbuild::sandbox::Rlimit;
 
 use super::Open;
 use crate::cli::output::Output;
-use crate::cli::progress::{Mode, Progress, Summary};
+use crate::cli::progress::{Ending, Mode, Progress, Settings, Summary};
 use crate::cli::report::Failure;
 use crate::cli::{excerpt, human, values};
 
@@ -60,7 +60,7 @@ pub(crate) struct Args {
     #[arg(short, long)]
     quiet: bool,
     /// How to show progress [env: BUILDKIT_PROGRESS] [default: auto]
-    #[arg(long, value_name = "auto|tty|plain|quiet|none")]
+    #[arg(long, value_name = "auto|tty|plain|rawjson|quiet|none")]
     progress: Option<Mode>,
     /// The network of RUN steps: default, none or host
     #[arg(
@@ -166,23 +166,29 @@ pub(crate) fn run(
     let request = request::read(args, config, &engine)?;
     match question {
         Some(question) => call::run(question, &request.build, &engine, output),
-        None => run_build(args, &request, mode, &engine, output),
+        None => {
+            let settings = Settings::read(&config.environment, output.colors());
+            for complaint in &settings.complaints {
+                output.warn(complaint);
+            }
+            run_build(args, &request, (mode, settings), &engine, output)
+        }
     }
 }
 
 fn run_build(
     args: &Args,
     request: &request::Request,
-    mode: Mode,
+    (mode, settings): (Mode, Settings),
     engine: &Engine,
     output: &mut Output,
 ) -> Result<u8, Failure> {
     let cancel = Cancel::new();
     let interrupt = Interrupt::watch(&cancel)
         .map_err(|err| Failure::new(1, format!("cannot watch for signals: {err}")))?;
-    let progress = Progress::start(mode, output.colors());
+    let progress = Progress::start(mode, settings);
     let result = engine.build(&request.build, progress.sink(), &cancel);
-    let summary = progress.finish();
+    let summary = progress.finish(ending(&result));
     let result = result.map_err(|error| failure(&error, &summary, interrupt.happened(), output))?;
     summary.warn(output);
     if let Some(path) = &args.iidfile {
@@ -192,6 +198,20 @@ fn run_build(
         output.line(result.image)?;
     }
     Ok(0)
+}
+
+fn ending(result: &Result<BuildResult, Error>) -> Ending {
+    match result {
+        Ok(result) => Ending {
+            image: Some(result.image.to_string()),
+            names: result.names.iter().map(ToString::to_string).collect(),
+            error: None,
+        },
+        Err(error) => Ending {
+            error: Some(error.to_string()),
+            ..Ending::default()
+        },
+    }
 }
 
 /// A failed build in BuildKit's words: the log of the step that failed, its
