@@ -150,6 +150,12 @@ fn renderer(mode: Mode, settings: &Settings) -> Option<Box<dyn Renderer>> {
     }
 }
 
+/// Whether an event says why a step was cached or not.
+fn is_reason(event: &Event) -> bool {
+    let is_reason = |text: &str| text.starts_with("cached: ") || text.starts_with("not cached: ");
+    matches!(event, Event::Note { text, .. } if is_reason(text))
+}
+
 fn draw(
     receiver: &Receiver<Message>,
     settings: &Settings,
@@ -164,6 +170,7 @@ fn draw(
             Ok(Message::Event(at, event)) => {
                 summary.event(at, &event);
                 if let Some(renderer) = &mut renderer
+                    && (settings.reasons || !is_reason(&event))
                     && let Some(event) = clip.event(at, event)
                 {
                     renderer.event(at, &event);

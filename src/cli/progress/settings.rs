@@ -17,6 +17,8 @@ pub(crate) struct Settings {
     pub(crate) complaints: Vec<String>,
     /// Whether the terminal can do no more than print.
     pub(super) dumb: bool,
+    /// Whether it is shown why steps were cached or not.
+    pub(crate) reasons: bool,
 }
 
 /// How much of one step's output is shown; `None` is no limit.
@@ -105,6 +107,7 @@ impl Settings {
             limits,
             complaints,
             dumb: value("TERM").is_some_and(|term| term == "dumb"),
+            reasons: true,
         }
     }
 }

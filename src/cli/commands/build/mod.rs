@@ -167,7 +167,9 @@ pub(crate) fn run(
     match question {
         Some(question) => call::run(question, &request.build, &engine, output),
         None => {
-            let settings = Settings::read(&config.environment, output.colors());
+            let mut settings = Settings::read(&config.environment, output.colors());
+            // Reports and programs are told anyway; people are when they ask.
+            settings.reasons = args.explain_cache || mode == Mode::RawJson;
             for complaint in &settings.complaints {
                 output.warn(complaint);
             }
@@ -189,7 +191,16 @@ fn run_build(
     let progress = Progress::start(mode, settings);
     let result = engine.build(&request.build, progress.sink(), &cancel);
     let summary = progress.finish(ending(&result));
-    let result = result.map_err(|error| failure(&error, &summary, interrupt.happened(), output))?;
+    let result = result.map_err(|error| failure(&error, &summary, interrupt.happened(), output));
+    let told = args.reporting.write(engine, &summary, result.as_ref());
+    let (result, told) = match (result, told) {
+        (Ok(result), told) => (result, told),
+        (Err(failed), told) => {
+            // The build's own failure decides; it comes last.
+            told.unwrap_or_else(|unwritten| output.failure(&unwritten));
+            return Err(failed);
+        }
+    };
     summary.warn(output);
     if let Some(path) = &args.iidfile {
         fs::write(path, result.image.to_string()).at("write", path)?;
@@ -197,7 +208,7 @@ fn run_build(
     if mode == Mode::Quiet {
         output.line(result.image)?;
     }
-    Ok(0)
+    told.map(|()| 0)
 }
 
 fn ending(result: &Result<BuildResult, Error>) -> Ending {
