@@ -163,7 +163,8 @@ pub(crate) fn run(
     };
     let mode = request::progress(args, config)?;
     let engine = open()?;
-    let request = request::read(args, config, &engine)?;
+    let mut request = request::read(args, config, &engine)?;
+    request.build.explain_cache |= mode == Mode::RawJson;
     match question {
         Some(question) => call::run(question, &request.build, &engine, output),
         None => {

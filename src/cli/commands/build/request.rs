@@ -86,7 +86,7 @@ pub(super) fn read(args: &Args, config: &Config, engine: &Engine) -> Result<Requ
     build.target.clone_from(&args.target);
     build.labels.clone_from(&args.label);
     build.no_cache = args.no_cache;
-    build.explain_cache = args.explain_cache || args.progress == Some(Mode::RawJson);
+    build.explain_cache = args.explain_cache;
     build.network = network(&args.network)?;
     build.platform = platform(&args.platform)?;
     for text in &args.add_host {
