@@ -66,6 +66,20 @@ pub(super) fn width(text: &str) -> usize {
     chars.max(text.width())
 }
 
+/// How many rows of `columns` a terminal breaks a text into.
+pub(super) fn rows_of(text: &str, columns: usize) -> usize {
+    let (mut rows, mut column) = (1, 0);
+    for char_width in text.chars().filter_map(UnicodeWidthChar::width) {
+        // A wide character is not broken in two.
+        if column + char_width > columns {
+            rows += 1;
+            column = 0;
+        }
+        column += char_width;
+    }
+    rows
+}
+
 /// Cuts a text to `columns`, the last of them an ellipsis.
 pub(super) fn cut(text: &str, columns: usize) -> String {
     if width(text) <= columns {
@@ -155,6 +169,15 @@ mod tests {
                 assert!(width(&cut) <= columns, "{cut:?} is wider than {columns}");
             }
         }
+    }
+
+    #[test]
+    fn rows_are_counted_as_a_terminal_breaks_them() {
+        assert_eq!(rows_of("", 10), 1);
+        assert_eq!(rows_of(&"x".repeat(20), 10), 2);
+        assert_eq!(rows_of(&"x".repeat(21), 10), 3);
+        assert_eq!(rows_of("日本語", 3), 3);
+        assert_eq!(rows_of("日本語", 4), 2);
     }
 
     #[test]

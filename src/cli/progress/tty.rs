@@ -11,7 +11,7 @@ use rbuild::progress::Event;
 
 use super::screen::{Row, Screen, Size};
 use super::settings::Settings;
-use super::text::width;
+use super::text::rows_of;
 use super::{Ending, Renderer};
 
 /// Begins a frame: synchronized output on, cursor hidden.
@@ -25,8 +25,8 @@ const END_OF_ROW: &str = "\u{1b}[K\n";
 #[derive(Debug)]
 pub(super) struct Tty {
     screen: Screen,
-    /// How wide each of the moving rows of the last frame is.
-    drawn: Vec<usize>,
+    /// The moving rows of the last frame.
+    drawn: Vec<String>,
 }
 
 impl Tty {
@@ -40,7 +40,7 @@ impl Tty {
 
     fn draw(&mut self, ended: &[Row], moving: &[Row], size: Size) {
         let text = frame(up(&self.drawn, size), ended, moving);
-        self.drawn = moving.iter().map(|row| width(&row.text)).collect();
+        self.drawn = moving.iter().map(|row| row.text.clone()).collect();
         // A terminal that is gone stops no build.
         let _terminal_gone = io::stderr().write_all(text.as_bytes());
     }
@@ -80,8 +80,8 @@ fn terminal_size() -> Size {
 
 /// How many rows above the cursor the moving rows begin. A terminal that became
 /// narrower has broken each row into as many as it needs.
-fn up(drawn: &[usize], size: Size) -> usize {
-    let rows = drawn.iter().map(|wide| wide.div_ceil(size.columns).max(1));
+fn up(drawn: &[String], size: Size) -> usize {
+    let rows = drawn.iter().map(|row| rows_of(row, size.columns));
     rows.sum::<usize>().min(size.rows.saturating_sub(1))
 }
 
@@ -108,9 +108,10 @@ mod tests {
     fn rows_of_a_narrowed_terminal_are_counted_as_it_breaks_them() {
         let size = |columns, rows| Size { columns, rows };
         assert_eq!(up(&[], size(80, 24)), 0);
-        assert_eq!(up(&[79, 10, 0], size(80, 24)), 3);
-        assert_eq!(up(&[79, 10, 0], size(40, 24)), 4);
-        assert_eq!(up(&[79, 10, 0], size(10, 5)), 4);
+        let drawn = ["x".repeat(79), "x".repeat(10), String::new()];
+        assert_eq!(up(&drawn, size(80, 24)), 3);
+        assert_eq!(up(&drawn, size(40, 24)), 4);
+        assert_eq!(up(&drawn, size(10, 5)), 4);
     }
 
     #[test]

@@ -7,8 +7,8 @@ mod home;
 mod schema;
 mod terminal;
 
-pub(crate) use busybox::archive as busybox_archive;
 pub(crate) use browser::Browser;
+pub(crate) use busybox::archive as busybox_archive;
 pub(crate) use home::{Home, Outcome};
 pub(crate) use schema::assert_fits;
 pub(crate) use terminal::Terminal;

@@ -61,9 +61,15 @@ impl Terminal {
         }
     }
 
-    /// Changes the size, as a person with a mouse would.
+    /// Changes the size, as a person with a mouse would. Rows that have become
+    /// too long are broken, as most terminals do it.
     pub(crate) fn resize(&mut self, columns: u16, rows: u16) {
-        self.screen.screen_mut().set_size(rows, columns);
+        let (row, _) = self.screen.screen().cursor_position();
+        let before = self.rows();
+        self.screen = vt100::Parser::new(rows, columns, 1000);
+        for text in &before[..usize::from(row)] {
+            self.screen.process(format!("{text}\r\n").as_bytes());
+        }
         tcsetwinsize(&self.device, size(columns, rows)).unwrap();
     }
 
