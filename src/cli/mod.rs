@@ -15,6 +15,7 @@ mod progress;
 mod report;
 mod report_page;
 mod template;
+mod transfer;
 mod values;
 
 use std::collections::BTreeMap;

@@ -23,7 +23,7 @@ pub(super) fn section(
     }
     page.push_str(
         "<section aria-labelledby=\"layers\">\n<h2 id=\"layers\">Layers</h2>\n\
-         <p>What each step added, largest first.</p>\n",
+         <p>What each step added to the tree of files; entries are sorted by size.</p>\n",
     );
     let largest = contents.values().map(|layers| bytes(layers)).max();
     for (place, layers) in contents {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::num::NonZero;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -53,7 +54,7 @@ impl Terminal {
             }
         });
         Self {
-            screen: vt100::Parser::new(rows, columns, 1000),
+            screen: parser(columns, rows),
             written: Vec::new(),
             child,
             device,
@@ -66,7 +67,7 @@ impl Terminal {
     pub(crate) fn resize(&mut self, columns: u16, rows: u16) {
         let (row, _) = self.screen.screen().cursor_position();
         let before = self.rows();
-        self.screen = vt100::Parser::new(rows, columns, 1000);
+        self.screen = parser(columns, rows);
         for text in &before[..usize::from(row)] {
             self.screen.process(format!("{text}\r\n").as_bytes());
         }
@@ -111,7 +112,7 @@ impl Terminal {
 
     fn rows(&self) -> Vec<String> {
         let (_, columns) = self.screen.screen().size();
-        let rows = self.screen.screen().rows(0, columns);
+        let rows = self.screen.screen().rows(0, columns.get());
         rows.map(|row| row.trim_end().to_owned()).collect()
     }
 }
@@ -125,6 +126,11 @@ impl Drop for Terminal {
             let _gone = self.child.wait();
         }
     }
+}
+
+fn parser(columns: u16, rows: u16) -> vt100::Parser {
+    let some = |count| NonZero::new(count).unwrap();
+    vt100::Parser::new(some(rows), some(columns), 1000)
 }
 
 fn size(columns: u16, rows: u16) -> Winsize {
