@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anstyle::{Ansi256Color, AnsiColor, Color, RgbColor, Style};
+use anstyle::{Ansi256Color, AnsiColor, RgbColor, Style};
 
 /// How progress looks.
 #[derive(Debug, Clone)]
@@ -122,13 +122,12 @@ fn recolor(palette: &mut Palette, text: &str) -> Vec<String> {
             ));
             continue;
         };
-        let Some(color) = color(&value.to_ascii_lowercase()) else {
+        let Some(style) = style(&value.to_ascii_lowercase()) else {
             complaints.push(format!(
                 "unknown color value found in BUILDKIT_COLORS: {name}={value}"
             ));
             continue;
         };
-        let style = Style::new().fg_color(color);
         match name.to_ascii_lowercase().as_str() {
             "run" => palette.run = style,
             "cancel" => palette.cancel = style,
@@ -140,16 +139,16 @@ fn recolor(palette: &mut Palette, text: &str) -> Vec<String> {
     complaints
 }
 
-/// A colour by name or as `red,green,blue`; `Some(None)` is the terminal's own.
-fn color(text: &str) -> Option<Option<Color>> {
+/// A colour by name or as `red,green,blue`; `default` is the terminal's own.
+fn style(text: &str) -> Option<Style> {
     if text == "default" {
-        return Some(None);
+        return Some(Style::new());
     }
     if text.contains(',') {
         let mut parts = text.split(',').map(|part| part.trim().parse::<u8>());
         let mut part = || parts.next()?.ok();
         let rgb = RgbColor(part()?, part()?, part()?);
-        return parts.next().is_none().then_some(Some(rgb.into()));
+        return parts.next().is_none().then(|| rgb.on_default());
     }
     let (bright, name) = match text.strip_prefix("light-") {
         Some(name) => (true, name),
@@ -164,10 +163,10 @@ fn color(text: &str) -> Option<Option<Color>> {
         "red" => AnsiColor::Red,
         "white" => AnsiColor::White,
         "yellow" => AnsiColor::Yellow,
-        "orange" if !bright => return Some(Some(Ansi256Color(208).into())),
+        "orange" if !bright => return Some(Ansi256Color(208).on_default()),
         _ => return None,
     };
-    Some(Some(color.bright(bright).into()))
+    Some(color.bright(bright).on_default())
 }
 
 #[cfg(test)]

@@ -189,9 +189,9 @@ fn events(project: &Project) -> Vec<Value> {
 /// The last that is told of a step.
 #[track_caller]
 fn step<'a>(events: &'a [Value], name: &str) -> &'a Value {
-    let steps = events.iter().map(|line| &line["rbuild"]["step"]);
+    let mut steps = events.iter().rev().map(|line| &line["rbuild"]["step"]);
     let of_name = |step: &&Value| step["name"].as_str().is_some_and(|own| own.contains(name));
-    steps.filter(of_name).last().unwrap()
+    steps.find(of_name).unwrap()
 }
 
 #[test]

@@ -46,7 +46,7 @@ impl Terminal {
         let (sender, bytes) = channel();
         std::thread::spawn(move || {
             let mut master = File::from(master);
-            let mut buffer = [0; 64 << 10];
+            let mut buffer = vec![0; 64 << 10];
             while let Ok(count @ 1..) = master.read(&mut buffer) {
                 if sender.send(buffer[..count].to_vec()).is_err() {
                     return;

@@ -165,18 +165,16 @@ pub(crate) fn run(
     let engine = open()?;
     let mut request = request::read(args, config, &engine)?;
     request.build.explain_cache |= mode == Mode::RawJson;
-    match question {
-        Some(question) => call::run(question, &request.build, &engine, output),
-        None => {
-            let mut settings = Settings::read(&config.environment, output.colors());
-            // Reports and programs are told anyway; people are when they ask.
-            settings.reasons = args.explain_cache || mode == Mode::RawJson;
-            for complaint in &settings.complaints {
-                output.warn(complaint);
-            }
-            run_build(args, &request, (mode, settings), &engine, output)
-        }
+    if let Some(question) = question {
+        return call::run(question, &request.build, &engine, output);
     }
+    let mut settings = Settings::read(&config.environment, output.colors());
+    // Reports and programs are told anyway; people are when they ask.
+    settings.reasons = args.explain_cache || mode == Mode::RawJson;
+    for complaint in &settings.complaints {
+        output.warn(complaint);
+    }
+    run_build(args, &request, (mode, settings), &engine, output)
 }
 
 fn run_build(

@@ -55,8 +55,8 @@ fn running_steps_show_their_last_lines() {
     let mut screen = screen(start);
     screen.event(start, &Event::Planned { steps: 9 });
     screen.event(start, &started(1, "[1/2] RUN make"));
-    let lines: String = (1..=8).map(|n| format!("line {n}\n")).collect();
-    screen.event(start, &log(1, &lines));
+    let lines: Vec<String> = (1..=8).map(|number| format!("line {number}\n")).collect();
+    screen.event(start, &log(1, &lines.concat()));
     screen.event(start, &log(1, "\u{1b}[32m 10%\r 20%"));
     let rows = screen.moving(start + Duration::from_secs(3), SIZE);
     let header = "[+] Building 3.0s (0/9)                                               1 running";
