@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
+use anstyle::Style;
 use rbuild::progress::{Event, Outcome, Record, StepId};
 
 use super::lines::Lines;
@@ -21,6 +22,8 @@ pub(crate) struct Summary {
     began: Option<Instant>,
     running: BTreeMap<StepId, Step>,
     failed: Option<Step>,
+    /// How warnings look.
+    warning: Style,
 }
 
 #[derive(Debug)]
@@ -46,9 +49,10 @@ impl Step {
 
 impl Summary {
     /// The build begins now.
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant, warning: Style) -> Self {
         Self {
             began: Some(now),
+            warning,
             ..Self::default()
         }
     }
@@ -113,14 +117,13 @@ impl Summary {
 
     /// Prints the warnings.
     pub(crate) fn warn(&self, output: &mut Output) {
-        let count = self.record.warnings.len();
-        match count {
+        let style = self.warning;
+        let title = match self.record.warnings.len() {
             0 => return,
-            1 => output.message("\n 1 warning found (use --check to see its place):"),
-            _ => output.message(format!(
-                "\n {count} warnings found (use --check to see their places):"
-            )),
-        }
+            1 => "1 warning found (use --check to see its place):".to_owned(),
+            count => format!("{count} warnings found (use --check to see their places):"),
+        };
+        output.message(format!("\n {style}{title}{style:#}"));
         for warning in &self.record.warnings {
             output.message(format!(" - {warning}"));
         }

@@ -19,8 +19,8 @@ use crate::cli::human;
 const TRANSFERS: usize = 4;
 /// How wide a transfer's bar is, where there is room for one.
 const BAR: usize = 22;
-/// Narrowest terminal with room for bars.
-const BAR_FROM: usize = 60;
+/// Narrowest terminal with room for bars, and for a name and a line side by side.
+const WIDE: usize = 60;
 /// How much of a line is kept: no terminal is wider.
 const LINE_LIMIT: usize = 2000;
 
@@ -224,7 +224,11 @@ impl Screen {
         room = room.saturating_sub(shown.len() + usize::from(more.is_some()));
         let granted = grant(shown, room, self.log_lines);
         for (step, granted) in shown.iter().zip(granted) {
-            rows.push(step.line(now).row(size.columns));
+            let mut line = step.line(now);
+            if granted == 0 && size.columns >= WIDE {
+                step.share_row(&mut line, size.columns);
+            }
+            rows.push(line.row(size.columns));
             rows.extend(self.details(step, granted, size.columns));
         }
         rows.extend(more.map(|count| Row {
@@ -362,6 +366,21 @@ impl Step {
         }
     }
 
+    /// Puts the last line that it wrote, or a transfer, into the row of its name,
+    /// for want of rows; the name keeps two fifths.
+    fn share_row(&self, line: &mut Line, columns: usize) {
+        let transfer = self.going().next().map(|one| {
+            let one = one.line(0);
+            format!("{} {}", one.right, one.left.trim_start_matches(" => => "))
+        });
+        let Some(last) = transfer.or_else(|| self.last_lines(1, 1).pop()) else {
+            return;
+        };
+        let name = cut(&line.left, columns * 2 / 5);
+        let gap = " ".repeat((columns * 2 / 5).saturating_sub(width(&name)));
+        line.left = format!("{name}{gap} # {}", last.trim_start());
+    }
+
     fn log(&mut self, bytes: &[u8], limit: usize) {
         for line in self.lines.push(bytes) {
             self.tail.push_back(shortened(&line));
@@ -408,7 +427,7 @@ impl Transfer {
     fn line(&self, columns: usize) -> Line {
         let done = human::size(self.done);
         let right = match self.total {
-            Some(total) if columns >= BAR_FROM => {
+            Some(total) if columns >= WIDE => {
                 let bar = bar(self.done, total, BAR);
                 format!("{bar} {done} / {}", human::size(total))
             }

@@ -93,6 +93,9 @@ fn forty_steps_fit_on_a_small_terminal() {
     let moving = screen.moving(start, SIZE);
     assert_eq!(moving.len(), 23);
     assert_eq!(moving[22].text, " => … and 19 more running");
+    // A row that has to do for a step shows its last line as well.
+    let shared = " => [stage-3 2/2] RUN make       # g                                       0.0s";
+    assert_eq!(moving[4].text, shared);
     // Where there is more room, every step shows a line, then another one.
     let moving = screen.moving(
         start,
@@ -163,6 +166,9 @@ fn transfers_are_bars() {
             },
         );
     }
+    let shared = " => ADD https://example.com/x.… # 10MB / 40MB x.tar                        0.0s";
+    let rows = screen.moving(start, Size { rows: 3, ..SIZE });
+    assert_eq!(texts(&rows)[1], shared);
     let rows = screen.moving(start, SIZE);
     assert_eq!(
         texts(&rows[2..]),
