@@ -192,6 +192,8 @@ enum Cause {
     #[error(transparent)]
     Snapshot(#[from] snapshot::Error),
     #[error(transparent)]
+    Rewrite(#[from] snapshot::RewriteError),
+    #[error(transparent)]
     Store(#[from] store::Error),
     #[error(transparent)]
     File(#[from] PathError),

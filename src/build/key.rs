@@ -76,7 +76,7 @@ pub(super) fn value<'a>(parts: &'a [KeyPart], name: &str) -> Option<&'a str> {
 pub(super) fn same_operation(a: &[KeyPart], b: &[KeyPart]) -> bool {
     fn own(parts: &[KeyPart]) -> impl Iterator<Item = &KeyPart> {
         let input = |part: &&KeyPart| {
-            !part.name.starts_with('@') && part.name != "parent" && part.name != "from"
+            !part.name.starts_with('@') && !["parent", "from", "epoch"].contains(&&*part.name)
         };
         parts.iter().filter(input)
     }

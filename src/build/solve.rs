@@ -139,11 +139,20 @@ impl<'a> Solver<'a> {
         Ok(())
     }
 
+    /// What the operation itself brings, and the moment that times are clamped to.
+    fn begin_definition(&self, vertex: &Vertex) -> Definition {
+        let definition = Definition::of(vertex, &self.extra_hosts);
+        match self.tools.epoch {
+            Some(epoch) => definition.with("epoch", &epoch),
+            None => definition,
+        }
+    }
+
     /// The whole definition of a step; `None` while an input's key is not known
     /// or reading the context for it would be work done twice.
     fn definition(&self, id: VertexId) -> Result<Option<Definition>, StepError> {
         let vertex = self.vertex(id);
-        let mut definition = Definition::of(vertex, &self.extra_hosts);
+        let mut definition = self.begin_definition(vertex);
         match vertex.parent {
             None => definition = definition.with("parent", &"nothing"),
             Some(parent) => match self.state(parent).key {
@@ -364,7 +373,7 @@ impl<'a> Solver<'a> {
 
     /// The definition of a COPY from the context, now that its files were read.
     fn complete(&self, vertex: &Vertex, files: Option<Digest>) -> Definition {
-        let definition = Definition::of(vertex, &self.extra_hosts);
+        let definition = self.begin_definition(vertex);
         let parent = vertex.parent.and_then(|parent| self.state(parent).key);
         let definition = match (vertex.parent, parent) {
             (None, _) => definition.with("parent", &"nothing"),
@@ -398,6 +407,10 @@ impl<'a> Solver<'a> {
         if !snapshot::same_content(self.tools.store, old, parent)? {
             return Ok(None);
         }
+        let epoch = |parts| key::value(parts, "epoch");
+        if epoch(&earlier.parts) != epoch(&definition.parts) {
+            return self.retimed(vertex, earlier, parent);
+        }
         if let Op::Copy(
             op @ CopyOp {
                 source: CopySource::Vertex(from),
@@ -413,6 +426,22 @@ impl<'a> Solver<'a> {
         Ok(earlier.result)
     }
 
+    /// The earlier result of a command with its times as they would be now: what
+    /// a command does is not done again because another commit is built.
+    fn retimed(
+        &self,
+        vertex: &Vertex,
+        earlier: &CacheRecord,
+        parent: Option<SnapshotId>,
+    ) -> Result<Option<SnapshotId>, StepError> {
+        match (&vertex.op, earlier.result, self.tools.epoch) {
+            (Op::Run(_), Some(result), Some(epoch)) => {
+                Ok(snapshot::retime(self.tools.store, result, parent, epoch)?)
+            }
+            _ => Ok(None),
+        }
+    }
+
     fn execute(
         &self,
         id: VertexId,
@@ -422,7 +451,7 @@ impl<'a> Solver<'a> {
         let store = self.tools.store;
         match &self.vertex(id).op {
             Op::Image(base) => Ok((self.base(base)?, None)),
-            Op::Workdir(op) => Ok((workdir::run(store, op, parent)?, None)),
+            Op::Workdir(op) => Ok((workdir::run(self.tools, op, parent)?, None)),
             Op::Run(op) => Ok((run::run(self.tools, op, parent, self.step(id))?, None)),
             Op::Copy(op) => {
                 let from = match op.source {
@@ -431,7 +460,7 @@ impl<'a> Solver<'a> {
                 };
                 let prepared = copy::Prepared::new(op, self.tools, from)?;
                 let before = earlier.and_then(|record| record.result);
-                let copied = prepared.run(store, parent, before)?;
+                let copied = prepared.run(self.tools, parent, before)?;
                 Ok((copied.result, Some(copied.files)))
             }
         }

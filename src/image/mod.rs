@@ -6,6 +6,7 @@
 mod archive;
 mod assemble;
 mod error;
+mod form;
 mod layers;
 mod read;
 mod remove;
@@ -16,9 +17,12 @@ mod fixture;
 #[cfg(test)]
 mod tests;
 
-pub use archive::{ImportOptions, Loaded, import, load, save};
-pub use assemble::{NewImage, assemble};
+pub use archive::{
+    Bundle, ImportOptions, Layout, Loaded, Variant, import, load, save, save_bundles, save_directory,
+};
+pub use assemble::{NewImage, assemble, make};
 pub use error::Error;
+pub use form::Form;
 pub use layers::open_layer;
 pub use read::{Image, find, find_all, snapshot_of};
 pub use remove::{Conflict, ImageUse, Removed, remove_reference};

@@ -10,6 +10,7 @@ mod chain;
 mod collect;
 mod pipe;
 mod same;
+mod times;
 mod tree;
 mod view;
 
@@ -23,6 +24,7 @@ pub use chain::{ChainError, ensure_chain};
 pub use collect::collect;
 pub(crate) use pipe::pipe;
 pub use same::same_content;
+pub use times::{RewriteError, Times, clamp_times, retime};
 pub use tree::{TreeHasher, tree_bytes, tree_digest};
 pub use view::{FileId, View};
 

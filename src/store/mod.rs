@@ -18,6 +18,7 @@ mod images;
 mod layer_blobs;
 mod leases;
 mod paths;
+mod platforms;
 mod process;
 mod reach;
 mod schema;

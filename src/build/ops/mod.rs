@@ -33,6 +33,8 @@ pub(super) struct Tools<'a> {
     pub(super) request: &'a BuildRequest,
     /// Where progress goes.
     pub(super) sink: &'a dyn Sink,
+    /// The latest time that a new file may have, in seconds since 1970.
+    pub(super) epoch: Option<i64>,
     /// Stops running steps.
     pub(super) cancel: &'a Cancel,
     /// Files of this build alone, removed with it.
@@ -42,6 +44,11 @@ pub(super) struct Tools<'a> {
 }
 
 impl Tools<'_> {
+    /// A file's time as a layer may have it.
+    pub(super) fn clamp(&self, mtime: i64) -> i64 {
+        self.epoch.map_or(mtime, |latest| mtime.min(latest))
+    }
+
     /// Tells of a step.
     pub(super) fn note(&self, step: StepId, text: String) {
         self.sink.event(Event::Note { step, text });

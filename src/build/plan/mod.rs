@@ -43,6 +43,30 @@ pub(super) struct Request<'a> {
 /// Finds an image by reference. The error is the message.
 pub(super) type Images<'a> = dyn FnMut(&str) -> Result<BaseImage, String> + 'a;
 
+/// The value that an argument has before the first `FROM`, from the command line
+/// or from the Dockerfile, and its place there; `None` when it has none.
+pub(super) fn global_argument(
+    request: &Request<'_>,
+    name: &str,
+) -> Result<Option<(String, Option<Span>)>, PlanError> {
+    if let Some(given) = request.build_args.get(name) {
+        return Ok(Some((given.clone(), None)));
+    }
+    let value = args::globals(request)?
+        .into_iter()
+        .find(|(own, _)| own == name);
+    let declared = request
+        .dockerfile
+        .global_args
+        .iter()
+        .flat_map(|line| &line.value);
+    let span = declared
+        .filter(|arg| arg.name.text == name)
+        .find_map(|arg| arg.default.as_ref())
+        .map(|word| word.span);
+    Ok(value.map(|(_, value)| (value, span)))
+}
+
 /// Makes the plan.
 pub(super) fn plan(request: &Request<'_>, images: &mut Images<'_>) -> Result<Graph, PlanError> {
     let mut planner = Planner::new(request, images)?;

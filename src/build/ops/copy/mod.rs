@@ -145,10 +145,11 @@ impl<'a> Prepared<'a> {
     /// instruction, whose files may be linked.
     pub(in crate::build) fn run(
         mut self,
-        store: &Store,
+        tools: &Tools<'_>,
         parent: Option<SnapshotId>,
         earlier: Option<SnapshotId>,
     ) -> Result<Copied, CopyError> {
+        let store = tools.store;
         let below = View::open(store, parent)?;
         let ownership = Ownership {
             owner: self.owner(&below)?,
@@ -178,6 +179,7 @@ impl<'a> Prepared<'a> {
             placer.place_inline(&file.name, &file.content, &destination, is_dir)?;
         }
         let mut plan = std::mem::take(&mut placer.plan);
+        place::set_times(&mut plan, &|mtime| tools.clamp(mtime));
         let mut trees: Vec<&dyn SourceTree> = vec![self.tree.tree()];
         trees.extend(unpacked.iter().map(|tree| tree as &dyn SourceTree));
         let list = earlier.and_then(|id| files::FileList::load(&list_path(store, id)));
@@ -415,7 +417,12 @@ impl<'a> LayerDirectories<'a> {
     }
 
     /// Writes the layer.
-    pub(in crate::build) fn write(mut self, target: &Path) -> Result<Packed, CopyError> {
+    pub(in crate::build) fn write(
+        mut self,
+        target: &Path,
+        clamp: &dyn Fn(i64) -> i64,
+    ) -> Result<Packed, CopyError> {
+        place::set_times(&mut self.0.plan, clamp);
         Ok(write::write(&mut self.0.plan, &[], target, None)?.packed)
     }
 }

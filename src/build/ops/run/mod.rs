@@ -93,6 +93,7 @@ pub(in crate::build) fn run(
     };
     mount_files(tools, op, &mut spec, step)?;
     let command = op.argv.join(" ");
+    let began = jiff::Timestamp::now().as_second();
     let exit = execute(tools, &spec, attachment, step, &command)?;
     if tools.cancel.is_canceled() {
         return Err(RunError::Canceled);
@@ -113,6 +114,10 @@ pub(in crate::build) fn run(
         }
     }
     let fs = active.fs();
+    if let Some(latest) = tools.epoch {
+        // Files get their times from a clock that lags a little behind.
+        snapshot::clamp_times(&fs, latest, began - 1)?.save(&active)?;
+    }
     let bytes = snapshot::tree_bytes(&fs)?;
     Ok(active.commit(bytes, None, None)?.id)
 }
