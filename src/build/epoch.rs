@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::plan::{self, PlanError};
-use crate::dockerfile::{Dockerfile, Instruction, Span, Stage};
+use crate::dockerfile::{Dockerfile, Instruction, Stage};
 
 /// The build argument.
 const NAME: &str = "SOURCE_DATE_EPOCH";

@@ -5,20 +5,28 @@
 //! plan and the keys are pure; what touches disk and kernel is in `ops`.
 
 mod ahead;
+mod compare;
+mod emulation;
+mod epoch;
 mod error;
 mod export;
 mod graph;
 mod input;
 mod key;
 mod ops;
+mod output;
 mod plan;
 mod request;
 mod solve;
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 pub use error::{Error, Source};
+pub use output::{
+    Annotated, Annotation, ArchiveOutput, FilesOutput, ImageOutput, Output, OutputForm, Stream,
+    Target,
+};
 pub use request::{BuildRequest, BuildResult, Cancel, ContextSource, DockerfileSource, RunNetwork};
 
 use crate::dockerfile::{self, Dockerfile, Level};
@@ -26,6 +34,8 @@ use crate::image;
 use crate::oci::Platform;
 use crate::progress::{Event, Outcome, Sink, StepId};
 use crate::store::Store;
+use epoch::Epoch;
+use export::Built;
 use graph::{BaseImage, Graph};
 use ops::Tools;
 use solve::Solver;
@@ -58,35 +68,156 @@ fn run(
     steps: &Steps<'_>,
     cancel: &Cancel,
 ) -> Result<BuildResult, Error> {
-    let source = &input.source;
-    let dockerfile = parse(source)?;
-    let graph = make_plan(store, request, source, &dockerfile)?;
-    for (span, warning) in &graph.warnings {
-        let line = span.line(&source.text);
-        steps.sink.event(Event::Warning(format!(
-            "{warning} ({}:{line})",
-            source.name
-        )));
-    }
-    let tools = Tools {
+    let dockerfile = parse(&input.source)?;
+    let mut work = Work {
         store,
-        context: &input.context,
         request,
-        sink: steps.sink,
-        cancel,
+        input,
+        dockerfile: &dockerfile,
         scratch,
-        network: OnceLock::new(),
+        steps,
+        cancel,
+        network: Arc::default(),
+        next: 3,
     };
-    let solved = Solver::new(&graph, &tools, 3).solve();
-    if let Some(Ok(attachment)) = tools.network.into_inner() {
+    let outcome = work.all();
+    if let Some(Ok(attachment)) = Arc::into_inner(work.network).and_then(OnceLock::into_inner) {
         // A lease that cannot be given back ends with this process.
         drop(attachment.detach(store));
     }
-    let solved = solved.map_err(|err| Error::step(source, &err))?;
-    let last = 3 + u32::try_from(graph.vertices.len()).unwrap_or(u32::MAX - 3);
-    steps.timed(last, "exporting to image", || {
-        export::export(store, request, &graph, &solved)
-    })
+    outcome
+}
+
+/// A build under way: one graph a platform, each solved in turn.
+struct Work<'a> {
+    store: &'a Store,
+    request: &'a BuildRequest,
+    input: &'a input::Input,
+    dockerfile: &'a Dockerfile,
+    scratch: &'a std::path::Path,
+    steps: &'a Steps<'a>,
+    cancel: &'a Cancel,
+    network: ops::SharedNetwork,
+    /// The number of the next step.
+    next: u32,
+}
+
+impl Work<'_> {
+    fn all(&mut self) -> Result<BuildResult, Error> {
+        let (request, began) = (self.request, Instant::now());
+        let built = self.platforms(request)?;
+        let mut result = export::export(self.store, request, &built, self.steps, self.next)?;
+        if request.check_reproducible {
+            compare::wait_for_another_second(began);
+            self.next += u32::try_from(request.outputs.len().max(1)).unwrap_or(1);
+            let anew = BuildRequest {
+                no_cache: true,
+                forget: true,
+                ..request.clone()
+            };
+            let again = self.platforms(&anew)?;
+            result.differences = Some(compare::differences(self.store, request, &built, &again)?);
+        }
+        Ok(result)
+    }
+
+    fn platforms(&mut self, request: &BuildRequest) -> Result<Vec<Built>, Error> {
+        let host = [Platform::host()];
+        let platforms = match request.platforms.as_slice() {
+            [] => &host,
+            platforms => platforms,
+        };
+        let mut built = Vec::with_capacity(platforms.len());
+        for platform in platforms {
+            built.push(self.platform(request, platform, platforms.len() > 1)?);
+        }
+        Ok(built)
+    }
+
+    /// Plans and solves for one platform.
+    fn platform(
+        &mut self,
+        request: &BuildRequest,
+        platform: &Platform,
+        several: bool,
+    ) -> Result<Built, Error> {
+        let source = &self.input.source;
+        let plan_request = plan::Request {
+            dockerfile: self.dockerfile,
+            build_args: &request.build_args,
+            target: request.target.as_deref(),
+            platform,
+            several,
+            network: request.network,
+        };
+        let epoch = self
+            .epoch(&plan_request)
+            .map_err(|err| Error::plan(source, err))?;
+        let build_args = match epoch {
+            Found::Nothing => request.build_args.clone(),
+            Found::Resolved(moment) => epoch::resolved(&request.build_args, moment),
+        };
+        let epoch = match epoch {
+            Found::Nothing => None,
+            Found::Resolved(moment) => moment,
+        };
+        let plan_request = plan::Request {
+            build_args: &build_args,
+            ..plan_request
+        };
+        let graph = plan::plan(&plan_request, &mut |reference| {
+            find_image(self.store, reference, platform)
+        })
+        .map_err(|err| Error::plan(source, err))?;
+        self.warn(&graph);
+        let tools = Tools {
+            store: self.store,
+            context: &self.input.context,
+            request,
+            sink: self.steps.sink,
+            epoch: epoch.filter(|_| !request.keep_times),
+            platform,
+            cancel: self.cancel,
+            scratch: self.scratch,
+            network: Arc::clone(&self.network),
+        };
+        let solved = Solver::new(&graph, &tools, self.next).solve();
+        self.next += u32::try_from(graph.vertices.len()).unwrap_or(u32::MAX - self.next);
+        let solved = solved.map_err(|err| Error::step(source, &err))?;
+        Ok(Built {
+            platform: platform.clone(),
+            graph,
+            solved,
+            epoch,
+        })
+    }
+
+    /// What `SOURCE_DATE_EPOCH` leads to.
+    fn epoch(&self, request: &plan::Request<'_>) -> Result<Found, plan::PlanError> {
+        Ok(match epoch::wanted(request, &|_| false)? {
+            Epoch::None => Found::Nothing,
+            Epoch::At(seconds) => Found::Resolved(Some(seconds)),
+            // A directory has no time of its own.
+            Epoch::OfContext(_) | Epoch::OfStage(_) => Found::Resolved(None),
+        })
+    }
+
+    fn warn(&self, graph: &Graph) {
+        let source = &self.input.source;
+        for (span, warning) in &graph.warnings {
+            let line = span.line(&source.text);
+            self.steps.sink.event(Event::Warning(format!(
+                "{warning} ({}:{line})",
+                source.name
+            )));
+        }
+    }
+}
+
+/// Whether `SOURCE_DATE_EPOCH` was given, and the moment that it led to.
+enum Found {
+    Nothing,
+    Resolved(Option<i64>),
 }
 
 /// Parses; any error ends the build with all of them.
@@ -103,34 +234,8 @@ fn parse(source: &Source) -> Result<Dockerfile, Error> {
     })
 }
 
-fn make_plan(
-    store: &Store,
-    request: &BuildRequest,
-    source: &Source,
-    dockerfile: &Dockerfile,
-) -> Result<Graph, Error> {
-    let host = Platform::host();
-    let platform = request.platform.clone().unwrap_or_else(|| host.clone());
-    if (&platform.os, &platform.architecture) != (&host.os, &host.architecture) {
-        return Err(Error::Unsupported(format!(
-            "cannot build for `{platform}` on `{host}`: this version builds for the platform that it runs on"
-        )));
-    }
-    let plan_request = plan::Request {
-        dockerfile,
-        build_args: &request.build_args,
-        target: request.target.as_deref(),
-        platform: &platform,
-        network: request.network,
-    };
-    plan::plan(&plan_request, &mut |reference| {
-        find_image(store, reference, &platform)
-    })
-    .map_err(|err| Error::plan(source, err))
-}
-
 fn find_image(store: &Store, reference: &str, platform: &Platform) -> Result<BaseImage, String> {
-    let image = image::find(store, reference).map_err(|err| match err {
+    let image = image::find_for(store, reference, platform).map_err(|err| match err {
         image::Error::NotFound(_) => match reference.parse::<crate::oci::Reference>() {
             Ok(full) => format!(
                 "{reference}: failed to resolve source metadata for {full}: not found in the local store \

@@ -467,7 +467,6 @@ impl<'a> Solver<'a> {
         parent: Option<SnapshotId>,
         earlier: Option<&CacheRecord>,
     ) -> Result<(SnapshotId, Option<Digest>), StepError> {
-        let store = self.tools.store;
         match &self.vertex(id).op {
             Op::Image(base) => Ok((self.base(base)?, None)),
             Op::Workdir(op) => Ok((workdir::run(self.tools, op, parent)?, None)),
@@ -498,6 +497,11 @@ impl<'a> Solver<'a> {
         let definition = definition.with("@parent", &parent);
         let key = definition.key(&vertex.op);
         self.states()[id.0].key = Some(key);
+        if self.tools.request.forget {
+            // Nothing names it then; it is needed until the build ends.
+            self.tools.store.pin(result)?;
+            return Ok(());
+        }
         let record = CacheRecord {
             key,
             line: definition.line,

@@ -24,6 +24,6 @@ pub use assemble::{NewImage, assemble, make};
 pub use error::Error;
 pub use form::Form;
 pub use layers::open_layer;
-pub use read::{Image, find, find_all, snapshot_of};
+pub use read::{Image, find, find_all, find_for, snapshot_of, variants};
 pub use remove::{Conflict, ImageUse, Removed, remove_reference};
 pub use validate::validate;

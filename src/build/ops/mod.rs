@@ -5,12 +5,13 @@ pub(super) mod run;
 pub(super) mod workdir;
 
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use super::{BuildRequest, Cancel};
 use crate::context::Context;
 use crate::fs::PathError;
 use crate::network;
+use crate::oci::Platform;
 use crate::oci::passwd::{Account, Users};
 use crate::progress::{Event, Sink, StepId};
 use crate::snapshot::{self, View};
@@ -22,6 +23,10 @@ use crate::store::{SnapshotId, Store};
 pub(super) const FIXED_TIME: i64 = 315_532_800;
 /// Largest passwd or group file that is read.
 const USERS_LIMIT: u64 = 16 << 20;
+
+/// The network namespace that RUN steps of one build share, once one of them has
+/// made it.
+pub(super) type SharedNetwork = Arc<OnceLock<Result<network::Attachment, String>>>;
 
 /// What operations work with.
 pub(super) struct Tools<'a> {
@@ -40,7 +45,9 @@ pub(super) struct Tools<'a> {
     /// Files of this build alone, removed with it.
     pub(super) scratch: &'a Path,
     /// The network namespace that RUN steps share, made when one needs it.
-    pub(super) network: OnceLock<Result<network::Attachment, String>>,
+    pub(super) network: SharedNetwork,
+    /// The platform that is built for.
+    pub(super) platform: &'a Platform,
 }
 
 impl Tools<'_> {

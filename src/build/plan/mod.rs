@@ -36,6 +36,8 @@ pub(super) struct Request<'a> {
     pub(in crate::build) target: Option<&'a str>,
     /// The platform to build for.
     pub(in crate::build) platform: &'a Platform,
+    /// Whether others are built as well: the names of steps then tell which is which.
+    pub(in crate::build) several: bool,
     /// The network of RUN steps that do not choose one.
     pub(in crate::build) network: RunNetwork,
 }

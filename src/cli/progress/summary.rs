@@ -42,6 +42,11 @@ impl Step {
 }
 
 impl Summary {
+    /// What was worth knowing and stopped nothing.
+    pub(crate) fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
     /// Something happened.
     pub(super) fn event(&mut self, at: Instant, event: &Event) {
         match event {

@@ -95,6 +95,11 @@ impl Bundle {
         self
     }
 
+    /// The images, in the order of their platforms.
+    pub fn images(&self) -> &[Image] {
+        &self.images
+    }
+
     /// What stands for the whole: its index, or its only manifest.
     pub fn descriptor(&self) -> Option<Descriptor> {
         let plain = match (&self.index, self.images.first()) {

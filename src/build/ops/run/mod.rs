@@ -10,6 +10,7 @@ use std::sync::Mutex;
 
 use super::{AccountError, Tools, account};
 use crate::build::RunNetwork;
+use crate::build::emulation::{self, EmulationError};
 use crate::build::graph::RunOp;
 use crate::fs::{At, PathError};
 use crate::oci::passwd::Account;
@@ -50,6 +51,9 @@ pub(in crate::build) enum RunError {
         /// Why.
         source: sandbox::Error,
     },
+    /// The command is another platform's, and nothing here runs it.
+    #[error(transparent)]
+    Emulation(#[from] EmulationError),
     /// The sandbox could not be made.
     #[error(transparent)]
     Sandbox(sandbox::Error),
@@ -84,6 +88,7 @@ pub(in crate::build) fn run(
     parent: Option<SnapshotId>,
     step: StepId,
 ) -> Result<SnapshotId, RunError> {
+    emulation::check(tools.platform)?;
     let account = account(tools.store, parent, &op.user)?;
     let active = Active::begin(tools.store, parent)?;
     let mut spec = specification(tools, op, &account, &active, parent)?;

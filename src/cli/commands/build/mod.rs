@@ -11,13 +11,9 @@ mod reporting;
 mod request;
 mod steps;
 
-use std::fs;
-use std::path::PathBuf;
-
 use interrupt::Interrupt;
 use rbuild::build::{self, Cancel};
 use rbuild::engine::{Config, Engine, Error};
-use rbuild::fs::At;
 use rbuild::sandbox::Rlimit;
 
 use super::Open;
@@ -53,9 +49,6 @@ pub(crate) struct Args {
     /// Set a label of the image
     #[arg(long, value_name = "KEY=VALUE", value_parser = values::pair)]
     label: Vec<(String, String)>,
-    /// Write the image's ID to this file
-    #[arg(long, value_name = "FILE")]
-    iidfile: Option<PathBuf>,
     /// Show nothing but the image's ID
     #[arg(short, long)]
     quiet: bool,
@@ -73,9 +66,6 @@ pub(crate) struct Args {
     /// Add a host name to RUN steps
     #[arg(long, value_name = "NAME:IP")]
     add_host: Vec<String>,
-    /// Build for this platform; only this machine's is available
-    #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
-    platform: Vec<String>,
     /// Size of /dev/shm of RUN steps
     #[arg(long, value_name = "SIZE", value_parser = human::parse_size)]
     shm_size: Option<u64>,
@@ -135,9 +125,6 @@ struct Accepted {
     /// Compress the context (it is never sent anywhere)
     #[arg(long, hide = true)]
     compress: bool,
-    /// Put the image into the store (it always goes there)
-    #[arg(long, hide = true)]
-    load: bool,
     /// Show more
     #[arg(short = 'D', long, hide = true)]
     debug: bool,
@@ -185,13 +172,10 @@ fn run_build(
     let summary = progress.finish();
     let result = result.map_err(|error| failure(&error, &summary, interrupt.happened(), output))?;
     summary.warn(output);
-    if let Some(path) = &args.iidfile {
-        fs::write(path, result.image.to_string()).at("write", path)?;
-    }
-    if mode == Mode::Quiet {
-        output.line(result.image)?;
-    }
-    Ok(0)
+    let quiet = mode == Mode::Quiet;
+    let warnings = summary.warnings();
+    args.outputs
+        .report(&request.build, &result, warnings, engine.config(), quiet, output)
 }
 
 /// A failed build in BuildKit's words: the log of the step that failed, its
