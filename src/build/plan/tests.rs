@@ -32,6 +32,7 @@ fn make(text: &str, args: &[(&str, &str)], target: Option<&str>) -> Result<Graph
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect();
     let request = Request {
+        several: false,
         dockerfile: &parsed.dockerfile,
         build_args: &build_args,
         target,

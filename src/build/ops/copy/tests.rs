@@ -72,13 +72,15 @@ fn recorded_digests_are_those_of_the_layer() {
         sink: &Silent,
         cancel: &cancel,
         scratch: home.path(),
-        network: std::sync::OnceLock::new(),
+        network: std::sync::Arc::default(),
+        epoch: None,
+        platform: &crate::oci::Platform::host(),
     };
     let op = op(&["tree", "large"], "/to/");
     let check = |earlier| {
         let copied = Prepared::new(&op, &tools, None)
             .unwrap()
-            .run(&store, None, earlier)
+            .run(&tools, None, earlier)
             .unwrap();
         let known = Prepared::new(&op, &tools, None).unwrap().digest().unwrap();
         assert_eq!(
