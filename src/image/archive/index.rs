@@ -60,7 +60,8 @@ pub(super) fn choose(manifests: &[Descriptor]) -> Option<&Descriptor> {
         .or_else(|| images().next())
 }
 
-fn is_attestation(descriptor: &Descriptor) -> bool {
+/// Whether it is no image, but says something of one.
+pub(super) fn is_attestation(descriptor: &Descriptor) -> bool {
     let unknown = descriptor
         .platform
         .as_ref()

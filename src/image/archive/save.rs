@@ -13,7 +13,9 @@ use super::sink::{Directory, Sink, Tar};
 use crate::image::assemble::to_json;
 use crate::image::read::parse;
 use crate::image::{Error, Image, open_layer};
-use crate::oci::{ChainId, Descriptor, Digest, Hasher, Index, Reference, media_type};
+use crate::oci::{
+    ChainId, Descriptor, Digest, Hasher, Index, Platform, Reference, media_type,
+};
 use crate::store::Store;
 
 /// Largest index of a layout that something is added to, in bytes.
@@ -210,7 +212,7 @@ fn pin_layers(store: &Store, image: &Image) -> Result<(), Error> {
 }
 
 /// What `manifest.json` says; it knows one image a name, so of several platforms
-/// it names the first.
+/// it names this machine's, or else the first.
 fn docker_images(bundle: &Bundle) -> Vec<DockerImage> {
     let path = |digest: Digest| format!("{BLOBS}{}", digest.hex());
     let tags: Vec<String> = bundle
@@ -218,12 +220,17 @@ fn docker_images(bundle: &Bundle) -> Vec<DockerImage> {
         .iter()
         .filter_map(|name| Some(format!("{}:{}", name.familiar_repository(), name.tag()?)))
         .collect();
+    let host = Platform::host();
+    let is_here = |image: &Image| {
+        (&image.config.os, &image.config.architecture) == (&host.os, &host.architecture)
+    };
+    let named = bundle.images.iter().position(is_here).unwrap_or(0);
     let images = bundle.images.iter().enumerate().map(|(place, image)| {
         let layers = &image.manifest.layers;
         let sources = image.config.rootfs.diff_ids.iter().zip(layers);
         DockerImage {
             config: path(image.id.0),
-            repo_tags: (!tags.is_empty() && place == 0).then(|| tags.clone()),
+            repo_tags: (!tags.is_empty() && place == named).then(|| tags.clone()),
             layers: Some(layers.iter().map(|layer| path(layer.digest)).collect()),
             layer_sources: Some(
                 sources
