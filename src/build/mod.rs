@@ -56,7 +56,9 @@ pub fn build(
         steps.timed(2, &format!("[internal] load {name}"), || Ok(()))?;
     }
     let result = run(store, request, &input, scratch.path(), &steps, cancel);
-    input.context.save();
+    for context in &mut input.contexts {
+        context.save();
+    }
     result
 }
 
@@ -172,7 +174,7 @@ impl Work<'_> {
         self.warn(&graph);
         let tools = Tools {
             store: self.store,
-            context: &self.input.context,
+            contexts: &self.input.contexts,
             request,
             sink: self.steps.sink,
             epoch: epoch.filter(|_| !request.keep_times),

@@ -7,6 +7,7 @@ pub(super) mod workdir;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use super::graph::ContextId;
 use super::{BuildRequest, Cancel};
 use crate::context::Context;
 use crate::fs::PathError;
@@ -32,8 +33,8 @@ pub(super) type SharedNetwork = Arc<OnceLock<Result<network::Attachment, String>
 pub(super) struct Tools<'a> {
     /// The store.
     pub(super) store: &'a Store,
-    /// The build context.
-    pub(super) context: &'a Context,
+    /// The build contexts, the main one first.
+    pub(super) contexts: &'a [Context],
     /// The request, for what RUN steps get.
     pub(super) request: &'a BuildRequest,
     /// Where progress goes.
@@ -50,10 +51,15 @@ pub(super) struct Tools<'a> {
     pub(super) platform: &'a Platform,
 }
 
-impl Tools<'_> {
+impl<'a> Tools<'a> {
     /// A file's time as a layer may have it.
     pub(super) fn clamp(&self, mtime: i64) -> i64 {
         self.epoch.map_or(mtime, |latest| mtime.min(latest))
+    }
+
+    /// A build context. The plan names only those that are there.
+    pub(super) fn context(&self, id: ContextId) -> &'a Context {
+        &self.contexts[id.0]
     }
 
     /// Tells of a step.
