@@ -154,7 +154,11 @@ impl Registration {
 }
 
 fn hex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok());
+    let digit = |byte: u8| {
+        char::from(byte)
+            .to_digit(16)
+            .and_then(|d| u8::try_from(d).ok())
+    };
     let pairs = text.as_bytes().chunks(2);
     pairs
         .map(|pair| match pair {
@@ -229,7 +233,12 @@ mod tests {
         let all = [("qemu-aarch64", ARM64), ("x", PPC64)];
         assert_eq!(look_at("linux/arm64", &all), Ok(()));
         assert_eq!(look_at("linux/ppc64", &all), Ok(()));
-        for other in ["linux/ppc64le", "linux/arm/v7", "linux/s390x", "linux/unheard"] {
+        for other in [
+            "linux/ppc64le",
+            "linux/arm/v7",
+            "linux/s390x",
+            "linux/unheard",
+        ] {
             let err = look_at(other, &all).unwrap_err();
             assert!(matches!(err, EmulationError::Missing { .. }), "{other}");
         }

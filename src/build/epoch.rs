@@ -46,13 +46,14 @@ pub(super) fn wanted(
             check_stage(&request.dockerfile.stages[index])?;
             Ok(Epoch::OfStage(index))
         }
-        None => Err(PlanError::new(
-            span.unwrap_or_default(),
-            format!("invalid {NAME}: {value}"),
-        )
-        .with_hint(Some(
-            "give seconds since 1970, `context`, or the name of a context or a stage".to_owned(),
-        ))),
+        None => Err(
+            PlanError::new(span.unwrap_or_default(), format!("invalid {NAME}: {value}")).with_hint(
+                Some(
+                    "give seconds since 1970, `context`, or the name of a context or a stage"
+                        .to_owned(),
+                ),
+            ),
+        ),
     }
 }
 

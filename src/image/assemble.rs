@@ -69,7 +69,10 @@ pub fn make(store: &Store, new: &NewImage, form: &Form) -> Result<Image, Error> 
     let descriptors = descriptors.into_iter().map(|layer| {
         let layer = layer?;
         let media_type = form.media_type(&layer.media_type).to_owned();
-        Ok::<_, Error>(Descriptor { media_type, ..layer })
+        Ok::<_, Error>(Descriptor {
+            media_type,
+            ..layer
+        })
     });
     let descriptors = descriptors.collect::<Result<Vec<_>, _>>()?;
 

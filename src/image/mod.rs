@@ -18,7 +18,8 @@ mod fixture;
 mod tests;
 
 pub use archive::{
-    Bundle, ImportOptions, Layout, Loaded, Variant, import, load, save, save_bundles, save_directory,
+    Bundle, ImportOptions, Layout, Loaded, Variant, import, load, save, save_bundles,
+    save_directory,
 };
 pub use assemble::{NewImage, assemble, make};
 pub use error::Error;

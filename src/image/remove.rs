@@ -108,7 +108,11 @@ fn remove_unnamed(
     uses: &[ImageUse],
     removed: &mut Vec<Removed>,
 ) -> Result<(), Error> {
-    let mut others: Vec<ImageId> = others.iter().copied().filter(|other| *other != id).collect();
+    let mut others: Vec<ImageId> = others
+        .iter()
+        .copied()
+        .filter(|other| *other != id)
+        .collect();
     if others.is_empty() {
         return Ok(());
     }

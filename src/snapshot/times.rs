@@ -14,9 +14,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_OM
 
 use super::{Active, Error, View, layer_dir, pipe, tree_bytes};
 use crate::fs::{At as _, Descent, PathError};
-use crate::layer::{
-    Limits, PackOptions, Packer, UnpackError, UnpackOptions, unpack, walk_tree,
-};
+use crate::layer::{Limits, PackOptions, Packer, UnpackError, UnpackOptions, unpack, walk_tree};
 use crate::store::{SnapshotId, Store};
 
 /// The name beside a layer's content under which its [`Times`] lie.
@@ -176,7 +174,9 @@ pub(super) type Rewritten<'a> = (Active<'a>, (crate::oci::DiffId, u64));
 pub(super) fn rewrite<'a>(
     store: &'a Store,
     parent: Option<SnapshotId>,
-    fill: &mut (dyn FnMut(&mut Packer<&mut super::pipe::PipeWriter>) -> Result<(), PathError> + Send),
+    fill: &mut (
+             dyn FnMut(&mut Packer<&mut super::pipe::PipeWriter>) -> Result<(), PathError> + Send
+         ),
 ) -> Result<Rewritten<'a>, RewriteError> {
     let active = Active::begin(store, parent)?;
     let lower = View::open(store, parent)?;

@@ -196,7 +196,11 @@ fn get(db: &Connection, name: &str) -> Result<Option<ImageId>, Error> {
         .optional()?)
 }
 
-pub(super) fn point(db: &Connection, name: &Reference, id: ImageId) -> Result<Option<ImageId>, Error> {
+pub(super) fn point(
+    db: &Connection,
+    name: &Reference,
+    id: ImageId,
+) -> Result<Option<ImageId>, Error> {
     let text = name.to_string();
     let before = get(db, &text)?;
     db.prepare_cached(

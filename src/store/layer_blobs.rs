@@ -102,12 +102,7 @@ impl Store {
     }
 
     /// Remembers what `form` made of a layer, whose blob is known already.
-    pub fn compressed_put(
-        &self,
-        diff_id: DiffId,
-        form: &str,
-        digest: Digest,
-    ) -> Result<(), Error> {
+    pub fn compressed_put(&self, diff_id: DiffId, form: &str, digest: Digest) -> Result<(), Error> {
         self.db()
             .prepare_cached(
                 "INSERT INTO compressed (diff_id, form, digest) VALUES (?1, ?2, ?3)

@@ -3,8 +3,8 @@
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use super::image::{bundle_images, preferred, tell};
 use super::Documents;
+use super::image::{bundle_images, preferred, tell};
 use crate::build::output::{ArchiveOutput, Stream, Target};
 use crate::build::{BuildResult, Error};
 use crate::fs::{At, PathError};
@@ -44,9 +44,7 @@ pub(super) fn write(
     };
     let store = documents.store;
     match &output.target {
-        Target::Directory(path) => {
-            Ok(image::save_directory(store, &bundles, layout, path)?)
-        }
+        Target::Directory(path) => Ok(image::save_directory(store, &bundles, layout, path)?),
         Target::File(path) => to_file(path, &mut |out| save(store, &bundles, layout, out)),
         Target::Stream(stream) => to_stream(stream, &mut |out| save(store, &bundles, layout, out)),
     }

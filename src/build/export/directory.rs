@@ -18,8 +18,8 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::tree::parts;
 use super::Built;
+use super::tree::parts;
 use crate::build::Error;
 use crate::build::output::FilesOutput;
 use crate::fs::{At, Descent, PathError, remove_at};
@@ -59,7 +59,6 @@ struct Writer<'a> {
     written: BTreeSet<PathBuf>,
 }
 
-
 impl<'a> Writer<'a> {
     fn open(path: &'a Path) -> Result<Self, PathError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -85,7 +84,11 @@ impl<'a> Writer<'a> {
         let root = self.root.as_fd();
         let dir = match &mut self.last {
             Some((path, dir)) if path == parent => &*dir,
-            last => &last.insert((parent.to_owned(), open_beneath(root, parent)?)).1,
+            last => {
+                &last
+                    .insert((parent.to_owned(), open_beneath(root, parent)?))
+                    .1
+            }
         };
         let name = CString::new(name.as_bytes())?;
         if entry.is_directory() {
@@ -220,8 +223,7 @@ fn make(
 }
 
 fn make_file(dir: BorrowedFd<'_>, entry: &Entry, file: Option<File>) -> io::Result<()> {
-    let flags =
-        OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let private = Mode::RUSR | Mode::WUSR;
     let mut target = File::from(rustix::fs::openat(dir, TEMPORARY, flags, private)?);
     if let Some(mut file) = file {

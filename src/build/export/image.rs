@@ -135,9 +135,8 @@ pub(super) fn put(
     let descriptor = bundle.descriptor();
     let mut names = output.names.clone();
     if let Some(descriptor) = &descriptor {
-        let by_digest = |repository: &str| {
-            format!("{repository}@{}", descriptor.digest).parse::<Reference>()
-        };
+        let by_digest =
+            |repository: &str| format!("{repository}@{}", descriptor.digest).parse::<Reference>();
         let mut more = Vec::new();
         if names.is_empty()
             && let Some(prefix) = &output.dangling_prefix

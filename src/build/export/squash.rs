@@ -33,7 +33,10 @@ pub(super) fn squash(
     let above: Vec<SnapshotId> = above.iter().map(|row| row.id).collect();
     let merged = merged(store, base, &above, diff_ids)?;
 
-    let base_history = new.base.as_ref().map_or(0, |base| base.config.history.len());
+    let base_history = new
+        .base
+        .as_ref()
+        .map_or(0, |base| base.config.history.len());
     for entry in new.config.history.iter_mut().skip(base_history) {
         entry.empty_layer = true;
     }
@@ -74,8 +77,16 @@ fn merged(
 ) -> Result<SnapshotId, Error> {
     let mut hasher = Hasher::new();
     hasher.part(b"rbuild squash 1");
-    for chain in [ChainId::of(&diff_ids[..diff_ids.len() - above.len()]), ChainId::of(diff_ids)] {
-        hasher.part(chain.map(|chain| chain.0.to_string()).unwrap_or_default().as_bytes());
+    for chain in [
+        ChainId::of(&diff_ids[..diff_ids.len() - above.len()]),
+        ChainId::of(diff_ids),
+    ] {
+        hasher.part(
+            chain
+                .map(|chain| chain.0.to_string())
+                .unwrap_or_default()
+                .as_bytes(),
+        );
     }
     let key = hasher.finish();
     let known = store.cache_get(CacheKey(key))?;

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use super::Built;
 use super::archive::{to_file, to_stream};
 use super::tree::{Part, parts};
-use super::Built;
 use crate::build::Error;
 use crate::build::output::{FilesOutput, Target};
 use crate::fs::At;

@@ -13,9 +13,7 @@ use super::sink::{Directory, Sink, Tar};
 use crate::image::assemble::to_json;
 use crate::image::read::parse;
 use crate::image::{Error, Image, open_layer};
-use crate::oci::{
-    ChainId, Descriptor, Digest, Hasher, Index, Platform, Reference, media_type,
-};
+use crate::oci::{ChainId, Descriptor, Digest, Hasher, Index, Platform, Reference, media_type};
 use crate::store::Store;
 
 /// Largest index of a layout that something is added to, in bytes.

@@ -117,7 +117,9 @@ impl Sink for Directory {
         }
         let dir = path.parent().unwrap_or(&self.path);
         let mut file = tempfile::NamedTempFile::new_in(dir).at("create a file in", dir)?;
-        copy(content, &mut |bytes| file.write_all(bytes).map_err(Error::Write))?;
+        copy(content, &mut |bytes| {
+            file.write_all(bytes).map_err(Error::Write)
+        })?;
         let persisted = file.persist(&path).map_err(|err| err.error);
         drop::<File>(persisted.at("create", &path)?);
         readable(&path)

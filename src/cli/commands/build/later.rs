@@ -61,7 +61,9 @@ impl Later {
             ("cache-to", !self.cache_to.is_empty()),
             (
                 "allow",
-                self.allow.iter().any(|granted| granted != "buildx.local.delete"),
+                self.allow
+                    .iter()
+                    .any(|granted| granted != "buildx.local.delete"),
             ),
             ("cgroup-parent", self.cgroup_parent.is_some()),
             ("policy", !self.policy.is_empty()),

@@ -174,8 +174,14 @@ fn run_build(
     summary.warn(output);
     let quiet = mode == Mode::Quiet;
     let warnings = summary.warnings();
-    args.outputs
-        .report(&request.build, &result, warnings, engine.config(), quiet, output)
+    args.outputs.report(
+        &request.build,
+        &result,
+        warnings,
+        engine.config(),
+        quiet,
+        output,
+    )
 }
 
 /// A failed build in BuildKit's words: the log of the step that failed, its

@@ -8,9 +8,9 @@ use rbuild::oci::Platform;
 
 /// `[TYPE[[PLATFORM]],...:]KEY=VALUE` of `--annotation`.
 pub(super) fn flag(text: &str) -> Result<Vec<Annotation>, String> {
-    let (key, value) = text.split_once('=').ok_or_else(|| {
-        format!("invalid annotation \"{text}\", expected key=value")
-    })?;
+    let (key, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("invalid annotation \"{text}\", expected key=value"))?;
     let (types, key) = match key.split_once(':') {
         Some((types, key)) if is_types(types) => (types, key),
         _ => ("manifest", key),
@@ -111,7 +111,10 @@ mod tests {
     fn an_option_does_too() {
         let parse = |name: &str| option(name, "v").map(|one| one.map(|one| (one.on, one.key)));
         let manifest = Annotated::Manifest;
-        assert_eq!(parse("annotation.a.b"), Some(Ok((manifest, "a.b".to_owned()))));
+        assert_eq!(
+            parse("annotation.a.b"),
+            Some(Ok((manifest, "a.b".to_owned())))
+        );
         assert_eq!(
             parse("annotation-index[linux/amd64].k"),
             Some(Ok((Annotated::Index, "k".to_owned())))

@@ -39,7 +39,9 @@ pub(super) fn document(
     facts.insert("buildx.build.ref".to_owned(), reference().into());
     let asked = config.environment.get(WARNINGS);
     if asked.is_some_and(|value| ["1", "true"].contains(&value.as_str())) {
-        let warnings = warnings.iter().map(|text| json!({"level": 1, "short": text}));
+        let warnings = warnings
+            .iter()
+            .map(|text| json!({"level": 1, "short": text}));
         let warnings: Vec<Value> = warnings.collect();
         facts.insert("buildx.build.warnings".to_owned(), warnings.into());
     }

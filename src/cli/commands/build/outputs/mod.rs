@@ -92,7 +92,12 @@ impl Outputs {
             }
             return Err(unavailable("--push"));
         }
-        if self.load && !build.outputs.iter().any(|one| matches!(one, Output::Image(_))) {
+        if self.load
+            && !build
+                .outputs
+                .iter()
+                .any(|one| matches!(one, Output::Image(_)))
+        {
             let image = ImageOutput::new(build.tags.clone());
             build.outputs.push(Output::Image(image));
         }
@@ -148,7 +153,9 @@ impl Outputs {
     fn refuse_attestations(&self) -> Result<(), Failure> {
         let wanted = |value: &Option<String>| {
             let declined = ["false", "0", "disabled=true"];
-            value.as_ref().is_some_and(|v| !declined.contains(&v.as_str()))
+            value
+                .as_ref()
+                .is_some_and(|v| !declined.contains(&v.as_str()))
         };
         let declined = |text: &&String| text.split(',').any(|part| part == "disabled=true");
         for (flag, set) in [
@@ -204,9 +211,11 @@ impl Outputs {
             differences.iter().partition(|line| line.starts_with(HINT));
         let facts: Vec<&str> = facts.into_iter().map(String::as_str).collect();
         let failure = Failure::new(1, format!("not reproducible: {}", facts.join("\n  ")));
-        Err(match hints.first().and_then(|hint| hint.strip_prefix(HINT)) {
-            Some(hint) => failure.with_hint(hint),
-            None => failure,
-        })
+        Err(
+            match hints.first().and_then(|hint| hint.strip_prefix(HINT)) {
+                Some(hint) => failure.with_hint(hint),
+                None => failure,
+            },
+        )
     }
 }

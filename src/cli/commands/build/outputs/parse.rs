@@ -5,9 +5,7 @@
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
-use rbuild::build::{
-    ArchiveOutput, FilesOutput, ImageOutput, Output, OutputForm, Stream, Target,
-};
+use rbuild::build::{ArchiveOutput, FilesOutput, ImageOutput, Output, OutputForm, Stream, Target};
 use rbuild::engine::Config;
 use rbuild::layer::Codec;
 use rbuild::oci::Reference;
@@ -209,17 +207,19 @@ impl Reader<'_> {
         self.keep_times.push(rewrite == Some(false));
         let mut annotations = Vec::new();
         let mut wrong = None;
-        options.pairs.retain(|(key, value)| match annotation::option(key, value) {
-            None => true,
-            Some(Ok(one)) => {
-                annotations.push(one);
-                false
-            }
-            Some(Err(why)) => {
-                wrong.get_or_insert(why);
-                false
-            }
-        });
+        options
+            .pairs
+            .retain(|(key, value)| match annotation::option(key, value) {
+                None => true,
+                Some(Ok(one)) => {
+                    annotations.push(one);
+                    false
+                }
+                Some(Err(why)) => {
+                    wrong.get_or_insert(why);
+                    false
+                }
+            });
         match wrong {
             Some(why) => Err(fail(why)),
             None => Ok(OutputForm {
@@ -370,7 +370,9 @@ impl Options {
         match text.as_str() {
             "" | "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(Some(true)),
             "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(Some(false)),
-            other => Err(fail(format!("non-bool value specified for {name}: {other}"))),
+            other => Err(fail(format!(
+                "non-bool value specified for {name}: {other}"
+            ))),
         }
     }
 
@@ -436,8 +438,16 @@ mod tests {
         assert_eq!(codec_of(&format!("{level}19")), Ok(Some(Codec::Zstd(19))));
         assert_eq!(codec_of(&format!("{level}0")), Ok(Some(Codec::ZSTD)));
         assert!(codec_of(&format!("{level}23")).unwrap_err().contains("22"));
-        assert!(codec_of(&format!("{level}x")).unwrap_err().contains("non-integer"));
-        assert!(codec_of("type=oci,compression=estargz").unwrap_err().contains("estargz"));
+        assert!(
+            codec_of(&format!("{level}x"))
+                .unwrap_err()
+                .contains("non-integer")
+        );
+        assert!(
+            codec_of("type=oci,compression=estargz")
+                .unwrap_err()
+                .contains("estargz")
+        );
         let unknown = codec_of("type=oci,compression=lz4").unwrap_err();
         assert!(unknown.contains("unsupported compression type lz4"));
     }
