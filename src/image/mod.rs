@@ -18,13 +18,15 @@ mod fixture;
 mod tests;
 
 pub use archive::{
-    Bundle, ImportOptions, Layout, Loaded, Variant, import, load, save, save_bundles,
-    save_directory,
+    Bundle, ImportOptions, Layout, Loaded, Variant, choose_platform, import, load, save,
+    save_bundles, save_directory,
 };
 pub use assemble::{NewImage, assemble, make};
 pub use error::Error;
 pub use form::Form;
 pub use layers::open_layer;
-pub use read::{Image, find, find_all, find_for, snapshot_of, variants};
+pub use read::{
+    Image, OpenLayer, find, find_all, find_for, put, snapshot_of, unpack, variants,
+};
 pub use remove::{Conflict, ImageUse, Removed, remove_reference};
 pub use validate::validate;

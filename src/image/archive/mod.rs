@@ -20,5 +20,6 @@ mod tests;
 
 pub use bundle::{Bundle, Variant};
 pub use import::{ImportOptions, import};
+pub use index::choose_platform;
 pub use load::{Loaded, load};
 pub use save::{Layout, save, save_bundles, save_directory};
