@@ -152,9 +152,7 @@ impl Work<'_> {
             several,
             network: request.network,
         };
-        let epoch = self
-            .epoch(&plan_request)
-            .map_err(|err| Error::plan(source, err))?;
+        let epoch = find_epoch(&plan_request).map_err(|err| Error::plan(source, err))?;
         let build_args = match epoch {
             Found::Nothing => request.build_args.clone(),
             Found::Resolved(moment) => epoch::resolved(&request.build_args, moment),
@@ -194,16 +192,6 @@ impl Work<'_> {
         })
     }
 
-    /// What `SOURCE_DATE_EPOCH` leads to.
-    fn epoch(&self, request: &plan::Request<'_>) -> Result<Found, plan::PlanError> {
-        Ok(match epoch::wanted(request, &|_| false)? {
-            Epoch::None => Found::Nothing,
-            Epoch::At(seconds) => Found::Resolved(Some(seconds)),
-            // A directory has no time of its own.
-            Epoch::OfContext(_) | Epoch::OfStage(_) => Found::Resolved(None),
-        })
-    }
-
     fn warn(&self, graph: &Graph) {
         let source = &self.input.source;
         for (span, warning) in &graph.warnings {
@@ -214,6 +202,16 @@ impl Work<'_> {
             )));
         }
     }
+}
+
+/// What `SOURCE_DATE_EPOCH` leads to.
+fn find_epoch(request: &plan::Request<'_>) -> Result<Found, plan::PlanError> {
+    Ok(match epoch::wanted(request, &|_| false)? {
+        Epoch::None => Found::Nothing,
+        Epoch::At(seconds) => Found::Resolved(Some(seconds)),
+        // A directory has no time of its own.
+        Epoch::OfContext(_) | Epoch::OfStage(_) => Found::Resolved(None),
+    })
 }
 
 /// Whether `SOURCE_DATE_EPOCH` was given, and the moment that it led to.

@@ -25,8 +25,6 @@ pub use assemble::{NewImage, assemble, make};
 pub use error::Error;
 pub use form::Form;
 pub use layers::open_layer;
-pub use read::{
-    Image, OpenLayer, find, find_all, find_for, put, snapshot_of, unpack, variants,
-};
+pub use read::{Image, OpenLayer, find, find_all, find_for, put, snapshot_of, unpack, variants};
 pub use remove::{Conflict, ImageUse, Removed, remove_reference};
 pub use validate::validate;
