@@ -12,7 +12,7 @@ FROM busybox AS made
 RUN mkdir -p /out/sub && date > /dev/null && echo 1 > /out/sub/f && ln /out/sub/f /out/h \\
     && touch -d '2010-01-01 00:00:00' /out/old && touch -d '2030-01-01 00:00:00' /out/late
 FROM busybox
-WORKDIR /work/deep
+WORKDIR /w/deep
 COPY --from=made /out /out
 COPY file tree /copied/
 ADD archive.tar /added/
