@@ -13,13 +13,16 @@ mod export;
 mod graph;
 mod input;
 mod key;
+mod mount;
 mod ops;
 mod output;
 mod plan;
+mod redact;
 mod request;
 mod solve;
+mod step_options;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 pub use error::{Error, Source};
@@ -28,6 +31,8 @@ pub use output::{
     Target,
 };
 pub use request::{BuildRequest, BuildResult, Cancel, ContextSource, DockerfileSource, RunNetwork};
+
+pub use step_options::{Entitlement, Retry, Secret, SshAgent, StepOptions, StepPattern, StepRule};
 
 use crate::dockerfile::{self, Dockerfile, Level};
 use crate::image;
@@ -38,6 +43,7 @@ use epoch::Epoch;
 use export::Built;
 use graph::{BaseImage, Graph};
 use ops::Tools;
+use redact::{RedactedSink, Redactor};
 use solve::Solver;
 
 /// Builds. `cancel` stops it from another thread.
@@ -71,6 +77,11 @@ fn run(
     cancel: &Cancel,
 ) -> Result<BuildResult, Error> {
     let dockerfile = parse(&input.source)?;
+    let redactor = Redactor::new(&request.steps.secrets);
+    let sink = RedactedSink {
+        redactor: &redactor,
+        sink: steps.sink,
+    };
     let mut work = Work {
         store,
         request,
@@ -78,6 +89,9 @@ fn run(
         dockerfile: &dockerfile,
         scratch,
         steps,
+        sink: &sink,
+        redactor: &redactor,
+        renewed: Mutex::default(),
         cancel,
         network: Arc::default(),
         next: 3,
@@ -98,6 +112,10 @@ struct Work<'a> {
     dockerfile: &'a Dockerfile,
     scratch: &'a std::path::Path,
     steps: &'a Steps<'a>,
+    /// Where steps report to: no secret comes through it.
+    sink: &'a dyn Sink,
+    redactor: &'a Redactor,
+    renewed: ops::Renewed,
     cancel: &'a Cancel,
     network: ops::SharedNetwork,
     /// The number of the next step.
@@ -151,6 +169,7 @@ impl Work<'_> {
             platform,
             several,
             network: request.network,
+            allow: &request.steps.allow,
         };
         let epoch = find_epoch(&plan_request).map_err(|err| Error::plan(source, err))?;
         let build_args = match epoch {
@@ -174,16 +193,18 @@ impl Work<'_> {
             store: self.store,
             contexts: &self.input.contexts,
             request,
-            sink: self.steps.sink,
+            sink: self.sink,
             epoch: epoch.filter(|_| !request.keep_times),
             platform,
             cancel: self.cancel,
             scratch: self.scratch,
             network: Arc::clone(&self.network),
+            redactor: self.redactor,
+            renewed: &self.renewed,
         };
         let solved = Solver::new(&graph, &tools, self.next).solve();
         self.next += u32::try_from(graph.vertices.len()).unwrap_or(u32::MAX - self.next);
-        let solved = solved.map_err(|err| Error::step(source, &err))?;
+        let solved = solved.map_err(|err| Error::step(source, &err, self.redactor))?;
         Ok(Built {
             platform: platform.clone(),
             graph,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::Output;
+use super::{Output, StepOptions};
 use crate::oci::{Descriptor, ImageId, Platform, Reference};
 use crate::sandbox::{Killer, ResourceLimits, Rlimit};
 
@@ -75,6 +75,8 @@ pub struct BuildRequest {
     pub rlimits: Vec<Rlimit>,
     /// Limits of each RUN step.
     pub resources: ResourceLimits,
+    /// Secrets, agents, rights and limits of time of RUN steps.
+    pub steps: StepOptions,
     /// Where the result goes; into the store under `tags` when nothing is said.
     pub outputs: Vec<Output>,
     /// Whether the new layers become one.
@@ -105,6 +107,7 @@ impl BuildRequest {
             shm_bytes: 64 << 20,
             rlimits: Vec::new(),
             resources: ResourceLimits::default(),
+            steps: StepOptions::default(),
             outputs: Vec::new(),
             squash: false,
             keep_times: false,

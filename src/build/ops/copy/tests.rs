@@ -14,6 +14,7 @@ use crate::store::Paths;
 
 fn op(patterns: &[&str], destination: &str) -> CopyOp {
     let pattern = |text: &&str| CopyPattern {
+        literal: false,
         text: (*text).to_owned(),
         source: CopySource::Context(ContextId::MAIN),
         span: None,
@@ -65,6 +66,7 @@ fn recorded_digests_are_those_of_the_layer() {
     let contexts = [Context::open(&dir, Patterns::default(), home.path().join("memory")).unwrap()];
     let request = BuildRequest::new(ContextSource::Directory(dir.clone()));
     let cancel = Cancel::new();
+    let redactor = crate::build::redact::Redactor::new(&request.steps.secrets);
     let tools = Tools {
         store: &store,
         contexts: &contexts,
@@ -75,6 +77,8 @@ fn recorded_digests_are_those_of_the_layer() {
         network: std::sync::Arc::default(),
         epoch: None,
         platform: &crate::oci::Platform::host(),
+        redactor: &redactor,
+        renewed: &std::sync::Mutex::default(),
     };
     let op = op(&["tree", "large"], "/to/");
     let check = |earlier| {

@@ -98,7 +98,7 @@ pub(super) fn read(args: &Args, config: &Config, engine: &Engine) -> Result<Requ
     build.resources = resources(args)?;
     args.steps.apply(&mut build, config)?;
     args.contexts.apply(&mut build, config)?;
-    args.outputs.apply(&mut build, config, &args.later.allow)?;
+    args.outputs.apply(&mut build, config, &args.steps.allow)?;
     args.caching.apply(&mut build, config)?;
     args.failing.apply(&mut build, config)?;
     args.reporting.apply(&mut build, config)?;
@@ -253,6 +253,6 @@ fn resources(args: &Args) -> Result<ResourceLimits, Failure> {
     Ok(ResourceLimits {
         memory_bytes: args.memory,
         nano_cpus: args.cpu_quota.map(nano_cpus),
-        pids: None,
+        ..ResourceLimits::default()
     })
 }
