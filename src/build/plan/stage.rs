@@ -137,6 +137,12 @@ impl Planner<'_, '_> {
             None if self.request.dockerfile.stages.len() > 1 => format!("stage-{index} "),
             None => String::new(),
         };
+        let label = if self.request.several {
+            // `linux/arm64 build `, as BuildKit has it.
+            format!("{} {label}", self.request.platform)
+        } else {
+            label
+        };
         if base == "scratch" {
             return Ok(self.scratch(label));
         }
