@@ -19,7 +19,7 @@ use super::ops::{Tools, copy, run, workdir};
 use crate::fs::Lock;
 use crate::image;
 use crate::oci::{CacheKey, ChainId, Digest};
-use crate::progress::{Event, Outcome, StepId, Usage};
+use crate::progress::{Event, Layer, Outcome, StepId, Usage};
 use crate::snapshot;
 use crate::store::{CacheRecord, SnapshotId};
 
@@ -38,9 +38,15 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Solved {
     results: Vec<Option<SnapshotId>>,
+    unpacked: Vec<(StepId, Layer)>,
 }
 
 impl Solved {
+    /// The layers whose diff ID was not known when their steps ended.
+    pub(super) fn unpacked(&self) -> &[(StepId, Layer)] {
+        &self.unpacked
+    }
+
     /// The tree of a step.
     pub(super) fn result(&self, id: VertexId) -> Option<SnapshotId> {
         self.results[id.0]
@@ -53,19 +59,28 @@ pub(super) struct Solver<'a> {
     tools: &'a Tools<'a>,
     extra_hosts: Vec<String>,
     first_step: u32,
+    source: &'a str,
     states: Mutex<Vec<State>>,
+    unpacked: Mutex<Vec<(StepId, Layer)>>,
 }
 
 impl<'a> Solver<'a> {
-    /// Steps are numbered from `first_step` on for progress.
-    pub(super) fn new(graph: &'a Graph, tools: &'a Tools<'a>, first_step: u32) -> Self {
+    /// For progress, steps are numbered from `first_step` on and have lines in `source`.
+    pub(super) fn new(
+        graph: &'a Graph,
+        tools: &'a Tools<'a>,
+        first_step: u32,
+        source: &'a str,
+    ) -> Self {
         let extra_hosts = tools.request.extra_hosts.iter();
         Self {
             graph,
             tools,
             extra_hosts: extra_hosts.map(|(name, _)| name.clone()).collect(),
             first_step,
+            source,
             states: Mutex::new(vec![State::default(); graph.vertices.len()]),
+            unpacked: Mutex::default(),
         }
     }
 
@@ -76,14 +91,25 @@ impl<'a> Solver<'a> {
             self.look_up(id).map_err(|err| err.at(self.vertex(id)))?;
         }
         let needed = self.needed();
-        for index in 0..self.graph.vertices.len() {
-            if self.state(VertexId(index)).result.is_some() && !needed.contains(&index) {
-                self.report(VertexId(index), Outcome::Cached, Instant::now(), None, true);
-            }
+        let cached = (0..self.graph.vertices.len())
+            .filter(|index| self.state(VertexId(*index)).result.is_some())
+            .filter(|index| !needed.contains(index))
+            .collect::<Vec<_>>();
+        // The step that makes the image follows.
+        let steps = cached.len() + needed.len() + 1;
+        self.tools.sink.event(Event::Planned { steps });
+        for id in cached.into_iter().map(VertexId) {
+            let began = Instant::now();
+            self.announce(id);
+            self.report(id, Outcome::Cached, began, self.layer(id));
         }
         self.run_needed(&needed)?;
         let results = self.states().iter().map(|state| state.result).collect();
-        Ok(Solved { results })
+        let mut unpacked = self.unpacked.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Solved {
+            results,
+            unpacked: std::mem::take(&mut unpacked),
+        })
     }
 
     fn vertex(&self, id: VertexId) -> &'a Vertex {
@@ -297,11 +323,7 @@ impl<'a> Solver<'a> {
     fn perform(&self, id: VertexId) -> Result<(), StepError> {
         let began = Instant::now();
         let vertex = self.vertex(id);
-        self.tools.sink.event(Event::Started {
-            step: self.step(id),
-            name: vertex.name.clone(),
-            inputs: self.input_steps(id),
-        });
+        self.announce(id);
         match self.obtain(id) {
             Ok((result, cached)) => {
                 self.states()[id.0].result = Some(result);
@@ -310,10 +332,7 @@ impl<'a> Solver<'a> {
                 } else {
                     Outcome::Done
                 };
-                let grew = Some(result).filter(|_| Some(result) != self.input(vertex.parent));
-                let row = grew.map(|id| self.tools.store.snapshot_get(id)).transpose();
-                let bytes = row.ok().flatten().flatten().map(|row| row.bytes);
-                self.report(id, outcome, began, bytes, false);
+                self.report(id, outcome, began, self.layer(id));
                 Ok(())
             }
             Err(err) => {
@@ -322,33 +341,60 @@ impl<'a> Solver<'a> {
                 } else {
                     Outcome::Failed(err.to_string())
                 };
-                self.report(id, outcome, began, None, false);
+                self.report(id, outcome, began, None);
                 Err(err.at(vertex))
             }
         }
     }
 
-    fn report(
-        &self,
-        id: VertexId,
-        outcome: Outcome,
-        began: Instant,
-        layer_bytes: Option<u64>,
-        start: bool,
-    ) {
-        let step = self.step(id);
-        if start {
-            let name = self.vertex(id).name.clone();
-            let inputs = self.input_steps(id);
-            self.tools.sink.event(Event::Started { step, name, inputs });
+    /// Tells that a step begins.
+    fn announce(&self, id: VertexId) {
+        let vertex = self.vertex(id);
+        self.tools.sink.event(Event::Started {
+            step: self.step(id),
+            name: vertex.name.clone(),
+            inputs: self.input_steps(id),
+            line: vertex.span.map(|span| span.line(self.source)),
+        });
+    }
+
+    /// Tells how a step ended.
+    fn report(&self, id: VertexId, outcome: Outcome, began: Instant, layer: Option<Layer>) {
+        if let Some(layer) = layer.as_ref().filter(|layer| layer.diff_id.is_none()) {
+            let mut unpacked = self.unpacked.lock().unwrap_or_else(PoisonError::into_inner);
+            unpacked.push((self.step(id), layer.clone()));
         }
         self.tools.sink.event(Event::Finished {
-            step,
+            step: self.step(id),
             outcome,
             took: began.elapsed(),
-            layer_bytes,
+            layer,
             usage: self.state(id).usage,
         });
+    }
+
+    /// What a step's result adds to its parent; of an image, all of it. `None`
+    /// where it adds nothing, or the register does not say.
+    fn layer(&self, id: VertexId) -> Option<Layer> {
+        let vertex = self.vertex(id);
+        let parent = self.input(vertex.parent);
+        let top = self.state(id).result.filter(|top| Some(*top) != parent)?;
+        let (rows, bytes) = if let Op::Image(_) = vertex.op {
+            let rows = self.tools.store.snapshot_stack(top).ok()?;
+            let bytes = rows.iter().map(|row| row.bytes).sum();
+            (rows, bytes)
+        } else {
+            let row = self.tools.store.snapshot_get(top).ok()??;
+            let bytes = row.bytes;
+            (vec![row], bytes)
+        };
+        let diff_id = rows.first().and_then(|row| row.diff_id);
+        Some(Layer {
+            snapshot: top.0,
+            parent: rows.last()?.parent.map(|parent| parent.0),
+            bytes,
+            diff_id: diff_id.map(|diff_id| diff_id.to_string()),
+        })
     }
 
     /// The result of a step, and whether it was there already.

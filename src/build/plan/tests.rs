@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::context::Patterns;
 use crate::dockerfile;
 use crate::oci::{DiffId, Digest, ImageConfig, ImageId};
 
@@ -32,6 +33,7 @@ fn make(text: &str, args: &[(&str, &str)], target: Option<&str>) -> Result<Graph
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect();
     let allow = BTreeSet::new();
+    let (options, ignored) = (dockerfile::CheckOptions::default(), Patterns::default());
     let request = Request {
         allow: &allow,
         dockerfile: &parsed.dockerfile,
@@ -39,6 +41,8 @@ fn make(text: &str, args: &[(&str, &str)], target: Option<&str>) -> Result<Graph
         target,
         platform: &Platform::host(),
         network: RunNetwork::Default,
+        checks: &Checks::new(&options, &ignored),
+        is_check: false,
     };
     plan(&request, &mut base)
 }
