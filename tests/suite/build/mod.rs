@@ -7,6 +7,7 @@ mod config;
 mod copy;
 mod crash;
 mod disk;
+mod errors;
 mod flags;
 mod peers;
 mod project;
