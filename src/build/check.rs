@@ -61,6 +61,7 @@ pub fn check(store: &Store, request: &BuildRequest) -> Result<Checked, Error> {
         target: request.target.as_deref(),
         platform: &platform,
         network: request.network,
+        allow: &request.steps.allow,
         checks: &checks,
         is_check: true,
     };

@@ -11,12 +11,15 @@ mod export;
 mod graph;
 mod input;
 mod key;
+mod mount;
 mod ops;
 mod plan;
+mod redact;
 mod request;
 mod solve;
+mod step_options;
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
 
 pub use check::{Checked, check};
@@ -24,13 +27,16 @@ pub use error::{Error, Source};
 pub use plan::{Outline, OutlineArg, OutlineMount};
 pub use request::{BuildRequest, BuildResult, Cancel, ContextSource, DockerfileSource, RunNetwork};
 
+pub use step_options::{Entitlement, Retry, Secret, SshAgent, StepOptions, StepPattern, StepRule};
+
 use crate::dockerfile::{self, Diagnostic, Dockerfile, Level, Parsed};
 use crate::image;
 use crate::oci::Platform;
-use crate::progress::{Event, Outcome, Sink, StepId};
-use crate::store::Store;
+use crate::progress::{Event, Layer, Outcome, Sink, StepId};
+use crate::store::{SnapshotId, Store};
 use graph::{BaseImage, Graph};
 use ops::Tools;
+use redact::{RedactedSink, Redactor};
 use solve::Solver;
 
 /// Builds. `cancel` stops it from another thread.
@@ -59,7 +65,9 @@ pub fn build(
         first,
         cancel,
     );
-    input.context.save();
+    for context in &mut input.contexts {
+        context.save();
+    }
     result
 }
 
@@ -89,26 +97,56 @@ fn run(
             source.name
         )));
     }
+    let redactor = Redactor::new(&request.steps.secrets);
+    let sink = RedactedSink {
+        redactor: &redactor,
+        sink: steps.sink,
+    };
     let tools = Tools {
         store,
-        context: &input.context,
+        contexts: &input.contexts,
         request,
-        sink: steps.sink,
+        sink: &sink,
         cancel,
         scratch,
         network: OnceLock::new(),
+        redactor: &redactor,
+        renewed: Mutex::default(),
     };
-    let solved = Solver::new(&graph, &tools, first).solve();
+    let solved = Solver::new(&graph, &tools, first, &source.text).solve();
     if let Some(Ok(attachment)) = tools.network.into_inner() {
         // A lease that cannot be given back ends with this process.
         drop(attachment.detach(store));
     }
-    let solved = solved.map_err(|err| Error::step(source, &err))?;
+    let solved = solved.map_err(|err| Error::step(source, &err, &redactor))?;
     let count = u32::try_from(graph.vertices.len()).unwrap_or(u32::MAX);
     let last = first.saturating_add(count);
-    steps.timed(last, "exporting to image", || {
+    let target = graph.target.and_then(|id| u32::try_from(id.0).ok());
+    let inputs = target
+        .map(|index| StepId(first.saturating_add(index)))
+        .into_iter()
+        .collect();
+    let result = steps.timed_after(last, "exporting to image", inputs, || {
         export::export(store, request, &graph, &solved)
-    })
+    })?;
+    tell_packed(store, steps.sink, solved.unpacked());
+    Ok(result)
+}
+
+/// Tells the diff IDs that became known when the image was made.
+fn tell_packed(store: &Store, sink: &dyn Sink, unpacked: &[(StepId, Layer)]) {
+    for (step, layer) in unpacked {
+        let row = store.snapshot_get(SnapshotId(layer.snapshot));
+        if let Ok(Some(row)) = row
+            && let Some(diff_id) = row.diff_id
+        {
+            let layer = Layer {
+                diff_id: Some(diff_id.to_string()),
+                ..layer.clone()
+            };
+            sink.event(Event::Layer { step: *step, layer });
+        }
+    }
 }
 
 /// Parses; any error ends the build with all of them.
@@ -151,6 +189,7 @@ fn make_plan(
         target: request.target.as_deref(),
         platform: &platform,
         network: request.network,
+        allow: &request.steps.allow,
         checks,
         is_check: false,
     };
@@ -192,11 +231,22 @@ impl Steps<'_> {
         name: &str,
         work: impl FnOnce() -> Result<T, Error>,
     ) -> Result<T, Error> {
+        self.timed_after(number, name, Vec::new(), work)
+    }
+
+    fn timed_after<T>(
+        &self,
+        number: u32,
+        name: &str,
+        inputs: Vec<StepId>,
+        work: impl FnOnce() -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let (step, began) = (StepId(number), Instant::now());
         self.sink.event(Event::Started {
             step,
             name: name.to_owned(),
-            inputs: Vec::new(),
+            inputs,
+            line: None,
         });
         let result = work();
         let outcome = match &result {
@@ -207,7 +257,7 @@ impl Steps<'_> {
             step,
             outcome,
             took: began.elapsed(),
-            layer_bytes: None,
+            layer: None,
             usage: None,
         });
         result

@@ -13,6 +13,7 @@ mod human;
 mod output;
 mod progress;
 mod report;
+mod report_page;
 mod template;
 mod transfer;
 mod values;

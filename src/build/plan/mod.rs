@@ -18,7 +18,7 @@ mod stages;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 pub(super) use checks::Checks;
 pub(super) use error::PlanError;
@@ -27,8 +27,8 @@ pub use outline::{Outline, OutlineArg, OutlineMount};
 use scope::Variables;
 use stage::StageState;
 
-use super::RunNetwork;
 use super::graph::{BaseImage, Graph, HistoryItem, Op, Vertex, VertexId};
+use super::{Entitlement, RunNetwork};
 use crate::dockerfile::{Dockerfile, Span};
 use crate::oci::Platform;
 
@@ -45,6 +45,8 @@ pub(super) struct Request<'a> {
     pub(in crate::build) platform: &'a Platform,
     /// The network of RUN steps that do not choose one.
     pub(in crate::build) network: RunNetwork,
+    /// `--allow`.
+    pub(in crate::build) allow: &'a BTreeSet<Entitlement>,
     /// The build checks, which are made on the way.
     pub(in crate::build) checks: &'a Checks<'a>,
     /// Nothing will be built: an image that is not there is taken for one of

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::build::RunNetwork;
@@ -53,6 +53,7 @@ fn found(text: &str, target: Option<&str>, args: &[(&str, &str)], ignored: &str)
         target,
         platform: &"linux/amd64".parse::<Platform>().unwrap(),
         network: RunNetwork::Default,
+        allow: &BTreeSet::new(),
         checks: &checks,
         is_check: true,
     };

@@ -17,14 +17,14 @@ use std::path::PathBuf;
 
 use call::Call;
 use interrupt::Interrupt;
-use rbuild::build::{self, Cancel};
+use rbuild::build::{self, BuildResult, Cancel};
 use rbuild::engine::{Config, Engine, Error};
 use rbuild::fs::At;
 use rbuild::sandbox::Rlimit;
 
 use super::Open;
 use crate::cli::output::Output;
-use crate::cli::progress::{Mode, Progress};
+use crate::cli::progress::{Ending, Mode, Progress, Settings};
 use crate::cli::report::Failure;
 use crate::cli::{excerpt, human, values};
 
@@ -62,7 +62,7 @@ pub(crate) struct Args {
     #[arg(short, long)]
     quiet: bool,
     /// How to show progress [env: BUILDKIT_PROGRESS] [default: auto]
-    #[arg(long, value_name = "auto|tty|plain|quiet|none")]
+    #[arg(long, value_name = "auto|tty|plain|rawjson|quiet|none")]
     progress: Option<Mode>,
     /// The network of RUN steps: default, none or host
     #[arg(
@@ -166,27 +166,34 @@ pub(crate) fn run(
     };
     let mode = request::progress(args, config)?;
     let engine = open()?;
-    let request = request::read(args, config, &engine)?;
-    match question {
-        Some(question) => call::run(&question, &request.build, &engine, output),
-        None => run_build(args, &request, mode, &engine, output),
+    let mut request = request::read(args, config, &engine)?;
+    request.build.explain_cache |= mode == Mode::RawJson;
+    if let Some(question) = question {
+        return call::run(&question, &request.build, &engine, output);
     }
+    let mut settings = Settings::read(&config.environment, output.colors());
+    // Reports and programs are told anyway; people are when they ask.
+    settings.reasons = args.explain_cache || mode == Mode::RawJson;
+    for complaint in &settings.complaints {
+        output.warn(complaint);
+    }
+    run_build(args, &request, (mode, settings), &engine, output)
 }
 
 fn run_build(
     args: &Args,
     request: &request::Request,
-    mode: Mode,
+    (mode, settings): (Mode, Settings),
     engine: &Engine,
     output: &mut Output,
 ) -> Result<u8, Failure> {
     let cancel = Cancel::new();
     let interrupt = Interrupt::watch(&cancel)
         .map_err(|err| Failure::new(1, format!("cannot watch for signals: {err}")))?;
-    let progress = Progress::start(mode, output.colors());
+    let progress = Progress::start(mode, settings);
     let result = engine.build(&request.build, progress.sink(), &cancel);
-    let summary = progress.finish();
-    if !matches!(mode, Mode::Quiet | Mode::None) {
+    let summary = progress.finish(ending(&result));
+    if !matches!(mode, Mode::Quiet | Mode::None | Mode::RawJson) {
         let is_expanded = args.accepted.debug || output.is_detailed();
         warnings::show(
             summary.warnings(),
@@ -202,14 +209,37 @@ fn run_build(
         } else {
             failure(&error, summary.failed_log(), output)
         }
-    })?;
+    });
+    let told = args.reporting.write(engine, &summary, result.as_ref());
+    let (result, told) = match (result, told) {
+        (Ok(result), told) => (result, told),
+        (Err(failed), told) => {
+            // The build's own failure decides; it comes last.
+            told.unwrap_or_else(|unwritten| output.failure(&unwritten));
+            return Err(failed);
+        }
+    };
     if let Some(path) = &args.iidfile {
         fs::write(path, result.image.to_string()).at("write", path)?;
     }
     if mode == Mode::Quiet {
         output.line(result.image)?;
     }
-    Ok(0)
+    told.map(|()| 0)
+}
+
+fn ending(result: &Result<BuildResult, Error>) -> Ending {
+    match result {
+        Ok(result) => Ending {
+            image: Some(result.image.to_string()),
+            names: result.names.iter().map(ToString::to_string).collect(),
+            error: None,
+        },
+        Err(error) => Ending {
+            error: Some(error.to_string()),
+            ..Ending::default()
+        },
+    }
 }
 
 /// A build that the user has stopped.
