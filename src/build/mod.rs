@@ -332,6 +332,7 @@ fn find_image(store: &Store, reference: &str, platform: &Platform) -> Result<Bas
             ),
             Err(err) => format!("failed to parse stage name {reference:?}: {err}"),
         },
+        image::Error::Reference(err) => format!("failed to parse stage name {reference:?}: {err}"),
         other => format!("{reference}: {other}"),
     })?;
     let reference = reference.parse::<crate::oci::Reference>();

@@ -162,8 +162,17 @@ impl Planner<'_, '_> {
             .iter()
             .filter(|one| makes_step(&one.value))
             .count();
-        let title = |image: &BaseImage| format!("[{label}1/{count}] FROM {}", image.reference);
-        let (image, top) = self.image(&base, Some(definition.from.span), title)?;
+        let title = |image: &BaseImage| {
+            let triggers = image.config.config.on_build.iter();
+            let count = count + triggers.filter(|text| trigger_makes_step(text)).count();
+            format!("[{label}1/{count}] FROM {}", image.reference)
+        };
+        let (image, top) = self
+            .image(&base, Some(definition.from.span), title)
+            .map_err(|err| match self.suggest_stage(&base, index) {
+                None => err,
+                hint => err.with_hint(hint),
+            })?;
         self.check_base_platform(definition, &base, &image);
         let mut stage = self.scratch(label);
         stage.checks.is_base_unknown = image.is_unknown();
@@ -277,14 +286,21 @@ impl Planner<'_, '_> {
         Ok(found)
     }
 
-    /// The names of the stages before `index`, for suggestions.
+    /// `did you mean x?` for a name that is neither a stage before `index` nor an
+    /// image: the stages are asked, and the images that everybody uses.
     pub(super) fn suggest_stage(&self, name: &str, index: usize) -> Option<String> {
+        const COMMON: [&str; 7] = [
+            "alpine", "busybox", "centos", "debian", "golang", "ubuntu", "fedora",
+        ];
         let stages = &self.request.dockerfile.stages[..index];
-        let names: Vec<&str> = stages
+        let names = stages
             .iter()
             .filter_map(|stage| stage.from.value.name.as_ref())
-            .map(|name| name.text.as_str())
-            .collect();
+            .map(|name| name.text.as_str());
+        let names: Vec<&str> = names.chain(COMMON).collect();
+        if names.contains(&name) {
+            return None;
+        }
         error::nearest(name, &names)
     }
 }
@@ -302,6 +318,13 @@ fn makes_step(instruction: &Instruction) -> bool {
         instruction,
         Instruction::Add(_) | Instruction::Copy(_) | Instruction::Run(_) | Instruction::Workdir(_)
     )
+}
+
+/// As [`makes_step`], of a trigger that was not parsed yet.
+fn trigger_makes_step(text: &str) -> bool {
+    let name = text.split_whitespace().next().unwrap_or_default();
+    let names = ["ADD", "COPY", "RUN", "WORKDIR"];
+    names.iter().any(|step| name.eq_ignore_ascii_case(step))
 }
 
 /// The `ONBUILD` triggers of a base image, parsed.

@@ -8,6 +8,7 @@ mod copy;
 mod crash;
 mod disk;
 mod epoch;
+mod errors;
 mod flags;
 mod mount;
 mod outputs;
