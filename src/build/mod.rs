@@ -4,6 +4,7 @@
 //! In: a [`BuildRequest`]. Out: a [`BuildResult`], and events on the way. The
 //! plan and the keys are pure; what touches disk and kernel is in `ops`.
 
+mod ahead;
 mod error;
 mod export;
 mod graph;

@@ -11,6 +11,7 @@ use std::sync::mpsc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::ahead;
 use super::error::StepError;
 use super::graph::{BaseImage, CopyOp, Graph, Op, Vertex, VertexId};
 use super::key::{self, Definition};
@@ -185,14 +186,18 @@ impl<'a> Solver<'a> {
     fn needed(&self) -> BTreeSet<usize> {
         let states = self.states();
         let mut needed = BTreeSet::new();
-        let history = self.graph.history.iter().filter_map(|item| item.vertex);
-        let mut todo: Vec<VertexId> = history.chain(self.graph.target).collect();
+        let mut todo: Vec<VertexId> = self.own_layers().chain(self.graph.target).collect();
         while let Some(id) = todo.pop() {
             if states[id.0].result.is_none() && needed.insert(id.0) {
                 todo.extend(self.graph.vertices[id.0].inputs());
             }
         }
         needed
+    }
+
+    /// The steps whose layers the image gets on top of its base.
+    fn own_layers(&self) -> impl Iterator<Item = VertexId> {
+        self.graph.history.iter().filter_map(|item| item.vertex)
     }
 
     /// Runs the needed steps, independent ones at the same time.
@@ -206,7 +211,14 @@ impl<'a> Solver<'a> {
             .map(|index| (*index, waits_for(*index)))
             .collect();
         let mut failure = None;
+        let layers_of_image: BTreeSet<usize> = self.own_layers().map(|id| id.0).collect();
+        let until = ahead::Until::default();
         std::thread::scope(|scope| {
+            let (layers, queue) = mpsc::channel::<SnapshotId>();
+            let (store, until) = (self.tools.store, &until);
+            if needed.len() > 1 {
+                scope.spawn(move || ahead::pack(store, &queue, until));
+            }
             let (done, ended) = mpsc::channel::<(usize, Result<(), StepError>)>();
             let mut running = 0;
             loop {
@@ -229,6 +241,7 @@ impl<'a> Solver<'a> {
                     });
                 }
                 if running == 0 {
+                    until.steps_ended();
                     break;
                 }
                 let Ok((index, result)) = ended.recv() else {
@@ -236,6 +249,7 @@ impl<'a> Solver<'a> {
                 };
                 running -= 1;
                 if let Err(err) = result {
+                    until.failed();
                     self.tools.cancel.stop_steps();
                     failure.get_or_insert(err);
                     continue;
@@ -243,6 +257,11 @@ impl<'a> Solver<'a> {
                 for (user, inputs) in &mut waiting {
                     let uses = self.graph.vertices[*user].inputs();
                     *inputs -= uses.filter(|input| input.0 == index).count();
+                }
+                let layer = self.state(VertexId(index)).result;
+                if let Some(layer) = layer.filter(|_| layers_of_image.contains(&index)) {
+                    // Without a second step nobody listens.
+                    let _unheard = layers.send(layer);
                 }
             }
         });
