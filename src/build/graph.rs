@@ -9,6 +9,7 @@ use crate::dockerfile::Span;
 use crate::oci::{DiffId, History, ImageConfig, ImageId};
 
 use super::RunNetwork;
+use super::chmod::Chmod;
 
 /// Names a vertex: its place in [`Graph::vertices`], where inputs come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -152,7 +153,11 @@ pub(super) struct CopyOp {
     /// `--chown`, expanded.
     pub(super) chown: Option<String>,
     /// `--chmod`.
-    pub(super) chmod: Option<u32>,
+    pub(super) chmod: Option<Chmod>,
+    /// `--exclude`, expanded: what is left out, relative to each source.
+    pub(super) exclude: Vec<String>,
+    /// `--parents`: whether the sources' directories are kept below the destination.
+    pub(super) parents: bool,
     /// Whether local archives are extracted (ADD).
     pub(super) unpack: bool,
     /// `COPY` or `ADD`, for messages.

@@ -161,8 +161,14 @@ fn copy_parts(op: &CopyOp, parts: &mut Vec<KeyPart>) {
     parts.push(part("instruction", op.instruction));
     parts.push(part("destination", &op.destination));
     parts.push(part("chown", op.chown.as_deref().unwrap_or_default()));
-    let chmod = op.chmod.map(|mode| format!("{mode:04o}"));
+    let chmod = op.chmod.as_ref().map(ToString::to_string);
     parts.push(part("chmod", &chmod.unwrap_or_default()));
+    if op.parents {
+        parts.push(part("parents", "true"));
+    }
+    for (number, pattern) in op.exclude.iter().enumerate() {
+        parts.push(part(&format!("exclude {number}"), pattern));
+    }
     for file in &op.inline {
         parts.push(part(&format!("heredoc {}", file.name), &file.content));
     }
@@ -234,6 +240,8 @@ mod tests {
             destination: "/d/".to_owned(),
             chown: None,
             chmod: None,
+            exclude: Vec::new(),
+            parents: false,
             unpack: false,
             instruction: "COPY",
         }

@@ -4,7 +4,9 @@ use super::Planner;
 use super::error::PlanError;
 use super::instructions::absolute;
 use super::stage::StageState;
+use crate::build::chmod::{BadMode, Chmod};
 use crate::build::graph::{ContextId, CopyOp, CopyPattern, CopySource, InlineFile, Op, Vertex};
+use crate::context::Patterns;
 use crate::dockerfile::{self, Add, Copy, CopyFlags, Heredoc, Span, Word};
 
 /// What COPY and ADD have in common.
@@ -15,6 +17,7 @@ struct Parts<'a> {
     heredocs: &'a [Heredoc],
     destination: &'a Word,
     unpack: bool,
+    parents: bool,
 }
 
 impl Planner<'_, '_> {
@@ -26,9 +29,6 @@ impl Planner<'_, '_> {
         text: &str,
         span: Span,
     ) -> Result<(), PlanError> {
-        if let Some((true, span)) = copy.parents {
-            return Err(PlanError::later(span, "COPY --parents"));
-        }
         for source in &copy.sources {
             if is_url(&self.expand(source, &stage.scope)?) {
                 return Err(
@@ -48,6 +48,7 @@ impl Planner<'_, '_> {
             heredocs: &copy.heredocs,
             destination: &copy.destination,
             unpack: false,
+            parents: copy.parents.is_some_and(|(parents, _)| parents),
         };
         self.copy_parts(stage, &parts, &|_| source, text, span)
     }
@@ -82,6 +83,7 @@ impl Planner<'_, '_> {
             heredocs: &add.heredocs,
             destination: &add.destination,
             unpack: add.unpack.is_none_or(|(unpack, _)| unpack),
+            parents: false,
         };
         let context = |_: usize| CopySource::Context(ContextId::MAIN);
         self.copy_parts(stage, &parts, &context, text, span)
@@ -135,12 +137,6 @@ impl Planner<'_, '_> {
                 &format!("{} --link", parts.instruction),
             ));
         }
-        if let Some(exclude) = flags.exclude.first() {
-            return Err(PlanError::later(
-                exclude.span,
-                &format!("{} --exclude", parts.instruction),
-            ));
-        }
         let chown = flags
             .chown
             .as_ref()
@@ -149,8 +145,9 @@ impl Planner<'_, '_> {
         let chmod = flags
             .chmod
             .as_ref()
-            .map(|word| self.chmod(stage, word, parts))
+            .map(|word| self.chmod(stage, word))
             .transpose()?;
+        let exclude = self.exclude(stage, &flags.exclude)?;
         let patterns = self.patterns(stage, parts, tree)?;
         let inline = Self::inline(stage, parts)?;
         let written = self.expand(parts.destination, &stage.scope)?;
@@ -162,6 +159,8 @@ impl Planner<'_, '_> {
             destination: destination(&stage.config.config.working_dir, &written),
             chown,
             chmod,
+            exclude,
+            parents: parts.parents,
             unpack: parts.unpack,
             instruction: parts.instruction,
         };
@@ -211,28 +210,34 @@ impl Planner<'_, '_> {
         parts.heredocs.iter().map(expand).collect()
     }
 
-    fn chmod(&self, stage: &StageState, word: &Word, parts: &Parts<'_>) -> Result<u32, PlanError> {
+    fn chmod(&self, stage: &StageState, word: &Word) -> Result<Chmod, PlanError> {
         let text = self.expand(word, &stage.scope)?;
-        match u32::from_str_radix(&text, 8) {
-            Ok(mode) if mode <= 0o7777 => Ok(mode),
-            _ if is_symbolic_mode(&text) => Err(PlanError::later(
-                word.span,
-                &format!("{} --chmod with a symbolic mode", parts.instruction),
-            )),
-            _ => Err(PlanError::new(
+        Chmod::parse(&text).map_err(|err| match err {
+            BadMode::Number => PlanError::new(
                 word.span,
                 format!(
                     "invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777"
                 ),
+            ),
+            BadMode::Syntax => PlanError::new(word.span, "invalid syntax").with_hint(Some(
+                format!("`{text}` is no mode; write it as 0644 or as u=rwX,go=rX"),
             )),
-        }
+        })
     }
-}
 
-fn is_symbolic_mode(text: &str) -> bool {
-    !text.is_empty()
-        && text.contains(['+', '-', '='])
-        && text.chars().all(|c| "ugoarwxXst+-=,".contains(c))
+    fn exclude(&self, stage: &StageState, words: &[Word]) -> Result<Vec<String>, PlanError> {
+        let expand = |word: &Word| {
+            let text = self.expand(word, &stage.scope)?;
+            match Patterns::new(std::slice::from_ref(&text)) {
+                Ok(_) => Ok(text),
+                Err(err) => Err(PlanError::new(
+                    word.span,
+                    format!("invalid excludepatterns: [{text}]: {err}"),
+                )),
+            }
+        };
+        words.iter().map(expand).collect()
+    }
 }
 
 pub(super) fn is_url(text: &str) -> bool {
@@ -265,6 +270,9 @@ fn created_by(
     planner: &Planner<'_, '_>,
 ) -> Result<String, PlanError> {
     let mut text = parts.instruction.to_owned();
+    if parts.parents {
+        text.push_str(" --parents");
+    }
     if let Some(chown) = chown {
         text.push_str(&format!(" --chown={chown}"));
     }

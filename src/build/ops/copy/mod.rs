@@ -1,6 +1,7 @@
 //! COPY and ADD: select files, place them, write the layer.
 
 mod files;
+mod filter;
 mod glob;
 mod place;
 mod select;
@@ -54,7 +55,7 @@ pub(in crate::build) enum CopyError {
     #[error("cannot copy to non-directory: {0}")]
     NotADirectory(String),
     /// A file would land on a directory.
-    #[error("cannot replace a directory with a file: {0}")]
+    #[error("cannot replace to directory {0} with file")]
     IsADirectory(String),
     /// Several sources and a destination that is no directory.
     #[error(
@@ -200,7 +201,7 @@ impl<'a> Prepared<'a> {
         let below = View::open(store, parent)?;
         let ownership = Ownership {
             owner: self.owner(&below)?,
-            mode: self.op.chmod,
+            mode: self.op.chmod.as_ref(),
         };
         let active = Active::begin(store, parent)?;
         let mut placer = Placer::new(&below, ownership, FIXED_TIME);
@@ -413,7 +414,7 @@ fn place_archive(
     destination: &Path,
 ) -> Result<(), CopyError> {
     placer.directory(destination)?;
-    for mut entry in SourceTree::walk(tree, Path::new(""))? {
+    for mut entry in SourceTree::walk(tree, Path::new(""), &|_| true)? {
         let source = entry.path.clone();
         entry.path = placer.follow(&destination.join(&source))?;
         if let EntryKind::HardLink(first) = &entry.kind {

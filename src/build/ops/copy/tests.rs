@@ -27,6 +27,8 @@ fn op(patterns: &[&str], destination: &str) -> CopyOp {
         destination: destination.to_owned(),
         chown: None,
         chmod: None,
+        exclude: Vec::new(),
+        parents: false,
         unpack: false,
         instruction: "COPY",
     }
