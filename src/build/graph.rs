@@ -75,7 +75,8 @@ impl Vertex {
     /// The vertices whose results it needs.
     pub(super) fn inputs(&self) -> impl Iterator<Item = VertexId> + use<> {
         let from = match &self.op {
-            Op::Copy(op) => op.from().into_iter().flatten().collect(),
+            Op::Copy(op) => op.from().into_iter().flatten().chain(op.users).collect(),
+            Op::Link(op) => vec![op.layer],
             _ => Vec::new(),
         };
         self.parent.into_iter().chain(from)
@@ -91,6 +92,8 @@ pub(super) enum Op {
     Run(RunOp),
     /// Copies files.
     Copy(CopyOp),
+    /// Puts a layer that was made on no parent onto one.
+    Link(LinkOp),
     /// Makes a working directory.
     Workdir(WorkdirOp),
 }
@@ -152,6 +155,8 @@ pub(super) struct CopyOp {
     pub(super) destination: String,
     /// `--chown`, expanded.
     pub(super) chown: Option<String>,
+    /// The step whose users the names of `--chown` are, where that is not the parent.
+    pub(super) users: Option<VertexId>,
     /// `--chmod`.
     pub(super) chmod: Option<Chmod>,
     /// `--exclude`, expanded: what is left out, relative to each source.
@@ -201,6 +206,13 @@ pub(super) struct CopyPattern {
     pub(super) source: CopySource,
     /// Its place in the Dockerfile.
     pub(super) span: Option<Span>,
+}
+
+/// The second half of `--link`.
+#[derive(Debug)]
+pub(super) struct LinkOp {
+    /// The step whose layer it is. It stands on nothing.
+    pub(super) layer: VertexId,
 }
 
 /// `WORKDIR`.

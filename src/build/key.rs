@@ -30,6 +30,8 @@ impl Definition {
             Op::Image(image) => parts.push(part("layers", &list(&image.diff_ids))),
             Op::Run(op) => run_parts(op, extra_hosts, &mut parts),
             Op::Copy(op) => copy_parts(op, &mut parts),
+            // Parent and layer are all that it is.
+            Op::Link(_) => {}
             Op::Workdir(WorkdirOp { path, user }) => {
                 parts.push(part("path", path));
                 parts.push(part("user", user));
@@ -90,7 +92,9 @@ pub(super) fn same_operation(a: &[KeyPart], b: &[KeyPart]) -> bool {
     fn own(parts: &[KeyPart]) -> impl Iterator<Item = &KeyPart> {
         let input = |part: &&KeyPart| {
             let name = part.name.as_str();
-            !name.starts_with('@') && name != "parent" && !is_from(name)
+            !name.starts_with('@')
+                && !matches!(name, "parent" | "layer" | "users")
+                && !is_from(name)
         };
         parts.iter().filter(input)
     }
@@ -107,6 +111,10 @@ pub(super) fn explain(old: &[KeyPart], new: &[KeyPart]) -> Vec<String> {
             ("parent", _) => lines.push("the step before it has another result".to_owned()),
             (name, _) if is_from(name) => {
                 lines.push("the stage it copies from has another result".to_owned());
+            }
+            ("layer", _) => lines.push("what it links changed".to_owned()),
+            ("users", _) => {
+                lines.push("the step whose users it names has another result".to_owned())
             }
             ("files", _) => lines.push("files changed".to_owned()),
             (name, Some(before)) => lines.push(format!(
@@ -129,6 +137,7 @@ fn kind(op: &Op) -> &'static str {
         Op::Image(_) => "image",
         Op::Run(_) => "run",
         Op::Copy(_) => "copy",
+        Op::Link(_) => "link",
         Op::Workdir(_) => "workdir",
     }
 }
@@ -239,6 +248,7 @@ mod tests {
             inline: Vec::new(),
             destination: "/d/".to_owned(),
             chown: None,
+            users: None,
             chmod: None,
             exclude: Vec::new(),
             parents: false,

@@ -3,6 +3,7 @@
 mod files;
 mod filter;
 mod glob;
+mod owner;
 mod place;
 mod select;
 mod source;
@@ -94,6 +95,8 @@ pub(in crate::build) struct Prepared<'a> {
     /// The trees of [`CopyOp::trees`]; a step's is missing where only contexts are looked at.
     trees: Vec<Option<Source<'a>>>,
     selection: Selection,
+    /// The tree whose users the names of `--chown` are, where that is not the parent.
+    users: Option<View>,
 }
 
 enum Source<'a> {
@@ -119,14 +122,17 @@ pub(in crate::build) struct Copied {
 }
 
 /// The digests of what was copied.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(in crate::build) struct Files {
     /// Of the files from contexts, for the cache key, if there are such sources.
     pub(in crate::build) of_contexts: Option<Digest>,
-    /// Of all files, to tell whether a step that is copied from still yields the
-    /// same, if there are such sources.
-    pub(in crate::build) of_steps: Option<Digest>,
+    /// What is kept beside the key, to tell whether the steps that it works with
+    /// still give the same.
+    pub(in crate::build) notes: Notes,
 }
+
+/// Notes for a cache record, by name.
+pub(in crate::build) type Notes = Vec<(&'static str, String)>;
 
 impl<'a> Prepared<'a> {
     /// Finds the sources of `op`. `input` knows the trees of the steps it copies from.
@@ -135,9 +141,10 @@ impl<'a> Prepared<'a> {
         tools: &Tools<'a>,
         input: impl Fn(Option<VertexId>) -> Option<SnapshotId>,
     ) -> Result<Self, CopyError> {
-        Self::find(op, tools, |from| {
-            Ok(Some(View::open(tools.store, input(from))?))
-        })
+        let open = |from| Ok::<_, CopyError>(View::open(tools.store, input(from))?);
+        let mut prepared = Self::find(op, tools, |from| open(from).map(Some))?;
+        prepared.users = op.users.map(|users| open(Some(users))).transpose()?;
+        Ok(prepared)
     }
 
     /// Finds only the sources that come from contexts: no step need be there.
@@ -167,6 +174,7 @@ impl<'a> Prepared<'a> {
             op,
             trees,
             selection,
+            users: None,
         })
     }
 
@@ -179,15 +187,28 @@ impl<'a> Prepared<'a> {
 
     /// The digests of all that was copied.
     fn files(&mut self) -> Result<Files, CopyError> {
-        let all = self.digest()?;
+        let notes = self.notes()?;
         let contexts = |tree| matches!(tree, CopySource::Context(_));
-        Ok(Files {
-            of_contexts: self
-                .op
-                .reads_context()
-                .then(|| self.selection.digest(self.op, contexts)),
-            of_steps: Some(all).filter(|_| !self.op.from().is_empty()),
-        })
+        let of_contexts = self.op.reads_context().then(|| {
+            // Every digest is known: the notes have seen to it.
+            self.selection.digest(self.op, contexts)
+        });
+        Ok(Files { of_contexts, notes })
+    }
+
+    /// What tells whether the steps that it works with still give the same.
+    pub(in crate::build) fn notes(&mut self) -> Result<Notes, CopyError> {
+        let all = self.digest()?;
+        let mut notes = Notes::new();
+        if !self.op.from().is_empty() {
+            notes.push(("@files", all.to_string()));
+        }
+        if let Some(users) = &self.users
+            && let Some((uid, gid)) = self.owner(users)?
+        {
+            notes.push(("@owner", format!("{uid}:{gid}")));
+        }
+        Ok(notes)
     }
 
     /// Copies onto `parent`. `earlier` is the result of an earlier build of this
@@ -278,30 +299,14 @@ impl<'a> Prepared<'a> {
         self.files()
     }
 
-    /// `--chown` as numbers, by the users of the tree that is copied onto.
+    /// `--chown` as numbers, by the users of the tree that is copied onto, or of
+    /// the one that was named for it.
     fn owner(&self, below: &View) -> Result<Option<(u32, u32)>, CopyError> {
-        let Some(chown) = self.op.chown.as_deref().filter(|chown| !chown.is_empty()) else {
+        let Some(chown) = &self.op.chown else {
             return Ok(None);
         };
-        let users = users(below)?;
-        let (user, group) = match chown.split_once(':') {
-            Some((user, group)) => (user, Some(group).filter(|group| !group.is_empty())),
-            None => (chown, None),
-        };
-        let number = user.parse::<u32>().ok();
-        let (uid, own) = match number {
-            Some(uid) => (uid, uid),
-            None if user.is_empty() => (0, 0),
-            None => {
-                let account = users.resolve(user).map_err(AccountError::from)?;
-                (account.uid, account.gid)
-            }
-        };
-        let gid = match group {
-            None => own,
-            Some(group) => users.group(group).map_err(AccountError::from)?,
-        };
-        Ok(Some((uid, gid)))
+        let users = users(self.users.as_ref().unwrap_or(below))?;
+        Ok(Some(owner::resolve(chown, &users)?))
     }
 
     /// Which of the selected items are archives to extract, by number.

@@ -26,6 +26,7 @@ fn op(patterns: &[&str], destination: &str) -> CopyOp {
         }],
         destination: destination.to_owned(),
         chown: None,
+        users: None,
         chmod: None,
         exclude: Vec::new(),
         parents: false,
