@@ -114,7 +114,7 @@ pub(super) fn explain(old: &[KeyPart], new: &[KeyPart]) -> Vec<String> {
             }
             ("layer", _) => lines.push("what it links changed".to_owned()),
             ("users", _) => {
-                lines.push("the step whose users it names has another result".to_owned())
+                lines.push("the step whose users it names has another result".to_owned());
             }
             ("files", _) => lines.push("files changed".to_owned()),
             (name, Some(before)) => lines.push(format!(

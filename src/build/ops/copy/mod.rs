@@ -1,5 +1,7 @@
 //! COPY and ADD: select files, place them, write the layer.
 
+mod archives;
+mod disk;
 mod files;
 mod filter;
 mod glob;
@@ -12,8 +14,6 @@ mod tests;
 mod write;
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use place::{Content, Ownership, Placer};
@@ -22,16 +22,13 @@ use source::SourceTree;
 
 use super::{AccountError, FIXED_TIME, Tools, users};
 use crate::build::graph::{CopyOp, CopySource, VertexId};
-use crate::context::{self, is_archive};
+use crate::context;
 use crate::dockerfile::Span;
-use crate::fs::{At, PathError};
+use crate::fs::PathError;
 use crate::layer::{EntryKind, Packed, UnpackError};
 use crate::oci::Digest;
 use crate::snapshot::{self, Active, View};
 use crate::store::{self, SnapshotId, Store};
-
-/// How much of a file is looked at to tell whether it is an archive.
-const ARCHIVE_HEAD: u64 = 1 << 20;
 
 /// Why files cannot be copied.
 #[derive(Debug, thiserror::Error)]
@@ -231,20 +228,16 @@ impl<'a> Prepared<'a> {
         if several && !is_dir {
             return Err(CopyError::SeveralSources(self.op.instruction));
         }
-        let archives = if self.op.unpack {
-            self.take_archives()?
-        } else {
-            Vec::new()
-        };
-        let unpacked = self.unpack(&archives, &active)?;
-        let mut chosen = Selection::default();
-        std::mem::swap(&mut chosen, &mut self.selection);
-        let (kept, taken) = split(chosen, &archives);
-        placer.place(duplicate(&kept), &destination, is_dir)?;
+        let archives = self.unpack_archives(&active)?;
         let mut trees = present(&self.trees);
-        for tree in &unpacked {
-            place_archive(&mut placer, tree, trees.len(), &destination)?;
-            trees.push(tree);
+        for (number, item) in self.selection.items.iter().enumerate() {
+            match archives.get(&number) {
+                Some(archive) => {
+                    archive.place(&mut placer, trees.len(), &destination)?;
+                    trees.push(archive);
+                }
+                None => placer.place(item.clone(), &destination, is_dir)?,
+            }
         }
         for file in &self.op.inline {
             placer.place_inline(&file.name, &file.content, &destination, is_dir)?;
@@ -258,11 +251,10 @@ impl<'a> Prepared<'a> {
             .as_ref()
             .map(|files| write::Earlier { dir: &dir, files });
         let written = write::write(&mut plan, &trees, &active.fs(), reuse.as_ref())?;
-        drop(unpacked);
-        self.selection = kept;
-        self.selection.items.extend(taken.items);
+        for archive in archives.values() {
+            archive.remove()?;
+        }
         let files = self.learn(&plan)?;
-        remove_unpacked(&active)?;
         files::FileList::of(&plan).save(&active.dir().join("files"))?;
         let diff = (written.packed.diff_id, written.packed.size);
         let row = active.commit(written.bytes, Some(diff), Some(tree_digest(&plan)))?;
@@ -308,45 +300,6 @@ impl<'a> Prepared<'a> {
         let users = users(self.users.as_ref().unwrap_or(below))?;
         Ok(Some(owner::resolve(chown, &users)?))
     }
-
-    /// Which of the selected items are archives to extract, by number.
-    fn take_archives(&self) -> Result<Vec<usize>, CopyError> {
-        let mut found = Vec::new();
-        for (number, item) in self.selection.items.iter().enumerate() {
-            if !matches!(item.entry.kind, EntryKind::File { .. }) {
-                continue;
-            }
-            let file = present(&self.trees)[item.tree].open(&item.entry.path)?;
-            let mut head = Vec::new();
-            file.take(ARCHIVE_HEAD)
-                .read_to_end(&mut head)
-                .at("read", &item.entry.path)?;
-            if is_archive(&head) {
-                found.push(number);
-            }
-        }
-        Ok(found)
-    }
-
-    fn unpack(&self, archives: &[usize], active: &Active<'_>) -> Result<Vec<View>, CopyError> {
-        let mut trees = Vec::new();
-        for number in archives {
-            let item = &self.selection.items[*number];
-            let path = &item.entry.path;
-            let file: File = present(&self.trees)[item.tree].open(path)?;
-            let target = unpack_dir(active, *number);
-            std::fs::create_dir(&target).at("create", &target)?;
-            context::unpack_archive(file, &target).map_err(|err| match err {
-                context::SourceError::Unpack(source) => CopyError::Archive {
-                    path: format!("/{}", path.display()),
-                    source,
-                },
-                context::SourceError::File(err) => CopyError::File(err),
-            })?;
-            trees.push(View::of_layers(vec![target]));
-        }
-        Ok(trees)
-    }
 }
 
 /// The trees by number. Nothing was selected from one that is missing, which an
@@ -369,83 +322,6 @@ fn tree_digest(plan: &place::Plan) -> Digest {
         hasher.entry(&placed.entry, content);
     }
     hasher.finish()
-}
-
-fn unpack_dir(active: &Active<'_>, number: usize) -> PathBuf {
-    active.dir().join(format!("unpacked-{number}"))
-}
-
-fn remove_unpacked(active: &Active<'_>) -> Result<(), PathError> {
-    let dir = active.dir();
-    for entry in std::fs::read_dir(dir).at("list", dir)? {
-        let entry = entry.at("list", dir)?;
-        if entry
-            .file_name()
-            .as_encoded_bytes()
-            .starts_with(b"unpacked-")
-        {
-            crate::fs::remove_tree(&entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-/// The items that are copied as they are, and the archives.
-fn split(selection: Selection, archives: &[usize]) -> (Selection, Selection) {
-    let (mut kept, mut taken) = (Selection::default(), Selection::default());
-    for (number, item) in selection.items.into_iter().enumerate() {
-        let side = if archives.contains(&number) {
-            &mut taken
-        } else {
-            &mut kept
-        };
-        side.items.push(item);
-    }
-    (kept, taken)
-}
-
-fn duplicate(selection: &Selection) -> Selection {
-    Selection {
-        items: selection.items.clone(),
-    }
-}
-
-/// Places what an archive held: links to directories in the image are followed,
-/// as extracting onto the image would.
-fn place_archive(
-    placer: &mut Placer<'_>,
-    tree: &View,
-    number: usize,
-    destination: &Path,
-) -> Result<(), CopyError> {
-    placer.directory(destination)?;
-    for mut entry in SourceTree::walk(tree, Path::new(""), &|_| true)? {
-        let source = entry.path.clone();
-        entry.path = placer.follow(&destination.join(&source))?;
-        if let EntryKind::HardLink(first) = &entry.kind {
-            let target = placer.follow(&destination.join(first))?;
-            let content = Content::Tree {
-                tree: number,
-                path: first.clone(),
-            };
-            let placed = placer.plan.get(&target);
-            // Links in the image may have put it after this one, or in the way of
-            // another entry, which then took its place.
-            let is_there = placed.is_some_and(|placed| placed.content == content);
-            entry.kind = match tree.kind(&source)? {
-                Some(kind) if target >= entry.path || !is_there => kind,
-                _ => EntryKind::HardLink(target),
-            };
-        }
-        placer.put_over(
-            entry,
-            Content::Tree {
-                tree: number,
-                path: source,
-            },
-        )?;
-    }
-    Ok(())
 }
 
 fn list_path(store: &Store, id: SnapshotId) -> PathBuf {

@@ -6,7 +6,7 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 use super::CopyError;
-use super::select::Selection;
+use super::select::Selected;
 use crate::build::chmod::Chmod;
 use crate::layer::{Entry, EntryKind, Lower};
 use crate::snapshot::View;
@@ -114,36 +114,33 @@ impl<'a> Placer<'a> {
         Ok((self.below.resolve(path, false)?, false))
     }
 
-    /// Places what was selected.
+    /// Places one thing that was selected.
     pub(super) fn place(
         &mut self,
-        selection: Selection,
+        item: Selected,
         destination: &Path,
         is_dir: bool,
     ) -> Result<(), CopyError> {
-        for item in selection.items {
-            let (root, tree) = (item.entry.path.clone(), item.tree);
-            if matches!(item.entry.kind, EntryKind::Directory { .. }) {
-                self.directory(destination)?;
-                for mut entry in item.beneath {
-                    let source = entry.path.clone();
-                    let relative = source.strip_prefix(&root).unwrap_or(&source);
-                    entry.path = destination.join(relative);
-                    if let EntryKind::HardLink(first) = &mut entry.kind {
-                        *first = destination.join(first.strip_prefix(&root).unwrap_or(first));
-                    }
-                    if item.passed.contains(&source) {
-                        self.pass(entry)?;
-                    } else {
-                        self.put(entry, Content::Tree { tree, path: source })?;
-                    }
-                }
-                continue;
-            }
+        let (root, tree) = (item.entry.path.clone(), item.tree);
+        if !matches!(item.entry.kind, EntryKind::Directory { .. }) {
             let mut entry = item.entry;
             let source =
                 std::mem::replace(&mut entry.path, target(destination, is_dir, &item.name));
-            self.put(entry, Content::Tree { tree, path: source })?;
+            return self.put(entry, Content::Tree { tree, path: source });
+        }
+        self.directory(destination)?;
+        for mut entry in item.beneath {
+            let source = entry.path.clone();
+            let relative = source.strip_prefix(&root).unwrap_or(&source);
+            entry.path = destination.join(relative);
+            if let EntryKind::HardLink(first) = &mut entry.kind {
+                *first = destination.join(first.strip_prefix(&root).unwrap_or(first));
+            }
+            if item.passed.contains(&source) {
+                self.pass(entry)?;
+            } else {
+                self.put(entry, Content::Tree { tree, path: source })?;
+            }
         }
         Ok(())
     }

@@ -32,6 +32,10 @@ pub(super) trait SourceTree: Sync {
     fn is_ignored(&self, path: &Path) -> bool;
     /// Learns the digest of a file that was just read; `before` is its state before.
     fn learn(&self, path: &Path, file: &File, before: &Stat, digest: Digest);
+    /// Where a regular file lies that may be moved away instead of copied.
+    fn give(&self, _path: &Path) -> Option<PathBuf> {
+        None
+    }
 }
 
 impl SourceTree for Context {
