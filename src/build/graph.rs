@@ -6,10 +6,11 @@
 //! [`RunOp`] and [`CopyOp`] that say otherwise.
 
 use crate::dockerfile::Span;
-use crate::oci::{DiffId, History, ImageConfig, ImageId};
+use crate::oci::{DiffId, Digest, History, ImageConfig, ImageId};
 
 use super::RunNetwork;
 use super::chmod::Chmod;
+use super::mount::RunMount;
 
 /// Names a vertex: its place in [`Graph::vertices`], where inputs come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,6 +57,23 @@ pub(super) struct BaseImage {
     pub(super) diff_ids: Vec<DiffId>,
 }
 
+impl BaseImage {
+    /// Stands for an image of which nothing but its name is known.
+    pub(super) fn unknown(reference: &str) -> Self {
+        Self {
+            reference: reference.to_owned(),
+            id: ImageId(Digest::of(b"")),
+            config: ImageConfig::default(),
+            diff_ids: Vec::new(),
+        }
+    }
+
+    /// Whether this stands for an image that is not there.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.id == ImageId(Digest::of(b""))
+    }
+}
+
 /// One step that yields a tree.
 #[derive(Debug)]
 pub(super) struct Vertex {
@@ -77,6 +95,7 @@ impl Vertex {
         let from = match &self.op {
             Op::Copy(op) => op.from().into_iter().flatten().chain(op.users).collect(),
             Op::Link(op) => vec![op.layer],
+            Op::Run(op) => op.mounts.iter().filter_map(RunMount::from).collect(),
             _ => Vec::new(),
         };
         self.parent.into_iter().chain(from)
@@ -115,6 +134,10 @@ pub(super) struct RunOp {
     pub(super) user: String,
     /// The network.
     pub(super) network: RunNetwork,
+    /// What is mounted, as it is written.
+    pub(super) mounts: Vec<RunMount>,
+    /// Whether nothing of the usual confinement holds: `--security=insecure`.
+    pub(super) insecure: bool,
 }
 
 /// A file whose content stands in the Dockerfile.
@@ -202,6 +225,8 @@ impl CopyOp {
 pub(super) struct CopyPattern {
     /// The pattern, expanded.
     pub(super) text: String,
+    /// Whether it is a path whatever characters it has, and no wildcard.
+    pub(super) literal: bool,
     /// The tree that it is looked for in.
     pub(super) source: CopySource,
     /// Its place in the Dockerfile.

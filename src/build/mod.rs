@@ -5,30 +5,39 @@
 //! plan and the keys are pure; what touches disk and kernel is in `ops`.
 
 mod ahead;
+mod check;
 mod chmod;
 mod error;
 mod export;
 mod graph;
 mod input;
 mod key;
+mod mount;
 mod ops;
 mod plan;
+mod redact;
 mod request;
 mod solve;
+mod step_options;
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
 
+pub use check::{Checked, check};
 pub use error::{Error, Source};
+pub use plan::{Outline, OutlineArg, OutlineMount};
 pub use request::{BuildRequest, BuildResult, Cancel, ContextSource, DockerfileSource, RunNetwork};
 
-use crate::dockerfile::{self, Dockerfile, Level};
+pub use step_options::{Entitlement, Retry, Secret, SshAgent, StepOptions, StepPattern, StepRule};
+
+use crate::dockerfile::{self, Diagnostic, Dockerfile, Level, Parsed};
 use crate::image;
 use crate::oci::Platform;
 use crate::progress::{Event, Outcome, Sink, StepId};
 use crate::store::Store;
 use graph::{BaseImage, Graph};
 use ops::Tools;
+use redact::{RedactedSink, Redactor};
 use solve::Solver;
 
 /// Builds. `cancel` stops it from another thread.
@@ -43,10 +52,20 @@ pub fn build(
     let mut input = steps.timed(1, "[internal] load build definition", || {
         input::open(store, request, scratch.path())
     })?;
+    let mut first = 2;
     if let Some(name) = &input.ignore_file {
-        steps.timed(2, &format!("[internal] load {name}"), || Ok(()))?;
+        steps.timed(first, &format!("[internal] load {name}"), || Ok(()))?;
+        first += 1;
     }
-    let result = run(store, request, &input, scratch.path(), &steps, cancel);
+    let result = run(
+        store,
+        request,
+        &input,
+        scratch.path(),
+        &steps,
+        first,
+        cancel,
+    );
     for context in &mut input.contexts {
         context.save();
     }
@@ -59,11 +78,19 @@ fn run(
     input: &input::Input,
     scratch: &std::path::Path,
     steps: &Steps<'_>,
+    first: u32,
     cancel: &Cancel,
 ) -> Result<BuildResult, Error> {
     let source = &input.source;
-    let dockerfile = parse(source)?;
-    let graph = make_plan(store, request, source, &dockerfile)?;
+    let parsed = parse(source)?;
+    let options = check::options(request, source, &parsed.dockerfile)?;
+    let checks = plan::Checks::new(&options, &input.ignored);
+    let graph = make_plan(store, request, source, &parsed.dockerfile, &checks);
+    // A plan that failed may have failed for what a warning tells.
+    let warnings = check::warnings(&parsed, &options, &checks);
+    check::report(steps.sink, source, &warnings);
+    let graph = graph?;
+    check::refuse(&options, &warnings)?;
     for (span, warning) in &graph.warnings {
         let line = span.line(&source.text);
         steps.sink.event(Event::Warning(format!(
@@ -71,34 +98,48 @@ fn run(
             source.name
         )));
     }
+    let redactor = Redactor::new(&request.steps.secrets);
+    let sink = RedactedSink {
+        redactor: &redactor,
+        sink: steps.sink,
+    };
     let tools = Tools {
         store,
         contexts: &input.contexts,
         request,
-        sink: steps.sink,
+        sink: &sink,
         cancel,
         scratch,
         network: OnceLock::new(),
+        redactor: &redactor,
+        renewed: Mutex::default(),
     };
-    let solved = Solver::new(&graph, &tools, 3).solve();
+    let solved = Solver::new(&graph, &tools, first).solve();
     if let Some(Ok(attachment)) = tools.network.into_inner() {
         // A lease that cannot be given back ends with this process.
         drop(attachment.detach(store));
     }
-    let solved = solved.map_err(|err| Error::step(source, &err))?;
-    let last = 3 + u32::try_from(graph.vertices.len()).unwrap_or(u32::MAX - 3);
+    let solved = solved.map_err(|err| Error::step(source, &err, &redactor))?;
+    let count = u32::try_from(graph.vertices.len()).unwrap_or(u32::MAX);
+    let last = first.saturating_add(count);
     steps.timed(last, "exporting to image", || {
         export::export(store, request, &graph, &solved)
     })
 }
 
 /// Parses; any error ends the build with all of them.
-fn parse(source: &Source) -> Result<Dockerfile, Error> {
+fn parse(source: &Source) -> Result<Parsed, Error> {
     let parsed = dockerfile::parse(&source.text);
-    let mut diagnostics = parsed.diagnostics;
-    diagnostics.retain(|diagnostic| diagnostic.level == Level::Error);
+    refuse_errors(source, &parsed)?;
+    Ok(parsed)
+}
+
+fn refuse_errors(source: &Source, parsed: &Parsed) -> Result<(), Error> {
+    let errors = parsed.diagnostics.iter();
+    let errors = errors.filter(|diagnostic| diagnostic.level == Level::Error);
+    let diagnostics: Vec<Diagnostic> = errors.cloned().collect();
     if diagnostics.is_empty() {
-        return Ok(parsed.dockerfile);
+        return Ok(());
     }
     Err(Error::Parse {
         source_file: source.clone(),
@@ -111,6 +152,7 @@ fn make_plan(
     request: &BuildRequest,
     source: &Source,
     dockerfile: &Dockerfile,
+    checks: &plan::Checks<'_>,
 ) -> Result<Graph, Error> {
     let host = Platform::host();
     let platform = request.platform.clone().unwrap_or_else(|| host.clone());
@@ -125,14 +167,15 @@ fn make_plan(
         target: request.target.as_deref(),
         platform: &platform,
         network: request.network,
+        allow: &request.steps.allow,
+        checks,
+        is_check: false,
     };
-    plan::plan(&plan_request, &mut |reference| {
-        find_image(store, reference, &platform)
-    })
-    .map_err(|err| Error::plan(source, err))
+    plan::plan(&plan_request, &mut |reference| find_image(store, reference))
+        .map_err(|err| Error::plan(source, err))
 }
 
-fn find_image(store: &Store, reference: &str, platform: &Platform) -> Result<BaseImage, String> {
+fn find_image(store: &Store, reference: &str) -> Result<BaseImage, String> {
     let image = image::find(store, reference).map_err(|err| match err {
         image::Error::NotFound(_) => match reference.parse::<crate::oci::Reference>() {
             Ok(full) => format!(
@@ -143,13 +186,6 @@ fn find_image(store: &Store, reference: &str, platform: &Platform) -> Result<Bas
         },
         other => format!("{reference}: {other}"),
     })?;
-    let config = &image.config;
-    if !config.architecture.is_empty() && config.architecture != platform.architecture {
-        return Err(format!(
-            "{reference}: no match for platform in manifest: the image is for {}/{}, the build for {platform}",
-            config.os, config.architecture
-        ));
-    }
     let reference = reference.parse::<crate::oci::Reference>();
     Ok(BaseImage {
         reference: reference

@@ -41,7 +41,7 @@ pub(crate) struct Global {
     /// Directory of client configuration (accepted for compatibility)
     #[arg(long, value_name = "DIR", hide = true)]
     pub(crate) config: Option<PathBuf>,
-    /// Accepted for compatibility
+    /// Show the warnings of a build with their places
     #[arg(short = 'D', long, hide = true)]
     pub(crate) debug: bool,
     /// Accepted for compatibility
@@ -94,7 +94,7 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Cli, Failure> {
 
 /// Docker's commands that a later version brings. Taken for the name of a
 /// context they would be told to lack one.
-const LATER: [&str; 30] = [
+const LATER: [&str; 29] = [
     "bake",
     "checkpoint",
     "commit",
@@ -112,7 +112,6 @@ const LATER: [&str; 30] = [
     "node",
     "pause",
     "plugin",
-    "pull",
     "push",
     "search",
     "secret",

@@ -5,12 +5,12 @@
 
 mod build;
 mod changes;
-mod checks;
 mod config;
 mod containers;
 mod dockerfile;
 mod error;
 mod images;
+mod registries;
 mod system;
 
 pub use changes::apply_changes;
@@ -20,7 +20,6 @@ pub use containers::{
     LogEntry, LogOptions, MountRequest, NetworkMode, PortForward, PortPublish, Spare, StartOptions,
     Started, Status, StopOptions, Stream, Streams, Ulimit, run_code, signal,
 };
-pub use dockerfile::DockerfileText;
 pub use error::{Error, ErrorKind};
 pub use images::{HistoryEntry, ImageDetails, ImageFilter, ImageSummary, Pruned, RemoveOptions};
 pub use system::{DiskUsage, Usage};

@@ -17,6 +17,7 @@ use crate::fs::Lock;
 /// has been released is never edited, only followed by another.
 const MIGRATIONS: &[&str] = &[
     include_str!("schema/001.sql"),
+    include_str!("schema/002.sql"),
     include_str!("schema/004.sql"),
 ];
 

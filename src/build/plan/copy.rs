@@ -99,7 +99,7 @@ impl Planner<'_, '_> {
     }
 
     /// The tree that `--from` names: an earlier stage, or else an image.
-    fn copy_from(&mut self, index: usize, from: &Word) -> Result<CopySource, PlanError> {
+    pub(super) fn copy_from(&mut self, index: usize, from: &Word) -> Result<CopySource, PlanError> {
         if from.text.contains('$') {
             return Err(PlanError::new(
                 from.span,
@@ -118,7 +118,7 @@ impl Planner<'_, '_> {
         }
         let hint = self.suggest_stage(&from.text, index);
         let title = |image: &super::BaseImage| format!("FROM {}", image.reference);
-        let (_, vertex) = self
+        let (image, vertex) = self
             .image(&from.text, Some(from.span), title)
             .map_err(|err| {
                 if hint.is_some() {
@@ -127,6 +127,7 @@ impl Planner<'_, '_> {
                     err
                 }
             })?;
+        self.check_image_platform(&from.text, &image, self.request.platform);
         Ok(CopySource::Vertex(vertex))
     }
 
@@ -151,9 +152,11 @@ impl Planner<'_, '_> {
         // there is nothing to link to.
         let is_link = flags.link.is_some_and(|(link, _)| link) && chmod.is_none();
         let base = stage.top.filter(|_| is_link);
+        let patterns = self.patterns(stage, parts, tree)?;
+        self.check_sources(parts, &patterns);
         let op = CopyOp {
-            patterns: self.patterns(stage, parts, tree)?,
-            inline: Self::inline(stage, parts)?,
+            patterns,
+            inline: self.inline(stage, parts)?,
             destination: destination(&stage.config.config.working_dir, &words.destination),
             users: base.filter(|_| words.chown.as_deref().is_some_and(names_users)),
             chown: words.chown.clone(),
@@ -186,6 +189,20 @@ impl Planner<'_, '_> {
         Ok(())
     }
 
+    /// Looks whether the ignore file leaves out what is named.
+    fn check_sources(&self, parts: &Parts<'_>, patterns: &[CopyPattern]) {
+        let verb = if parts.instruction == "ADD" {
+            "Add"
+        } else {
+            "Copy"
+        };
+        for pattern in patterns {
+            if pattern.source == CopySource::Context(ContextId::MAIN) {
+                self.request.checks.source(verb, &pattern.text);
+            }
+        }
+    }
+
     /// The value of a flag, expanded; an empty one is none.
     fn flag(&self, stage: &StageState, word: Option<&Word>) -> Result<Option<String>, PlanError> {
         let value = word.map(|word| self.expand(word, &stage.scope));
@@ -202,6 +219,7 @@ impl Planner<'_, '_> {
             let text = self.expand(word, &stage.scope)?;
             Ok(CopyPattern {
                 text,
+                literal: false,
                 source: tree(number),
                 span: Some(word.span).filter(|span| *span != Span::default()),
             })
@@ -209,12 +227,14 @@ impl Planner<'_, '_> {
         parts.sources.iter().enumerate().map(expand).collect()
     }
 
-    fn inline(stage: &StageState, parts: &Parts<'_>) -> Result<Vec<InlineFile>, PlanError> {
+    fn inline(&self, stage: &StageState, parts: &Parts<'_>) -> Result<Vec<InlineFile>, PlanError> {
         let expand = |heredoc: &Heredoc| {
             let content = if heredoc.expand {
-                dockerfile::expand_heredoc(&heredoc.content, &stage.scope)
-                    .map_err(|err| PlanError::expand(heredoc.span, &err))?
-                    .text
+                let expanded = dockerfile::expand_heredoc(&heredoc.content, &stage.scope)
+                    .map_err(|err| PlanError::expand(heredoc.span, &err))?;
+                let checks = self.request.checks;
+                checks.unset(heredoc.span, &expanded.unmatched, || stage.scope.names());
+                expanded.text
             } else {
                 heredoc.content.clone()
             };

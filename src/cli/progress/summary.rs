@@ -7,7 +7,6 @@ use std::time::Instant;
 use rbuild::progress::{Event, Outcome, StepId};
 
 use super::lines::{Lines, visible};
-use crate::cli::output::Output;
 
 /// How many lines of a failed step are repeated.
 const TAIL: usize = 30;
@@ -91,18 +90,8 @@ impl Summary {
         text
     }
 
-    /// Prints the warnings.
-    pub(crate) fn warn(&self, output: &mut Output) {
-        let count = self.warnings.len();
-        match count {
-            0 => return,
-            1 => output.message("\n 1 warning found (use --check to see its place):"),
-            _ => output.message(format!(
-                "\n {count} warnings found (use --check to see their places):"
-            )),
-        }
-        for warning in &self.warnings {
-            output.message(format!(" - {warning}"));
-        }
+    /// The warnings, in the order in which they came.
+    pub(crate) fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 }

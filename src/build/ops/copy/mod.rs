@@ -7,6 +7,7 @@ mod filter;
 mod glob;
 mod owner;
 mod place;
+mod same;
 mod select;
 mod source;
 #[cfg(test)]
@@ -15,6 +16,8 @@ mod write;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+
+pub(in crate::build) use same::same_beneath;
 
 use place::{Content, Ownership, Placer};
 use select::{Selection, select};

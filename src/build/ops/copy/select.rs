@@ -64,22 +64,37 @@ impl Selection {
                 hasher.part(item.pattern.to_string().as_bytes());
             }
             hasher.part(item.name.as_bytes());
-            let root = &item.entry.path;
             let mode = op.chmod.as_ref().and_then(Chmod::fixed);
-            hash_entry(&mut hasher, Path::new(""), &item.entry, root, mode);
-            for entry in &item.beneath {
-                let relative = entry.path.strip_prefix(root).unwrap_or(&entry.path);
-                hash_entry(&mut hasher, relative, entry, root, mode);
-                if item.passed.contains(&entry.path) {
-                    hasher.part(b"passed");
-                }
+            hash_item(&mut hasher, &item.entry, &item.beneath, mode);
+            for passed in item
+                .beneath
+                .iter()
+                .filter(|one| item.passed.contains(&one.path))
+            {
+                hasher.part(b"passed");
+                hasher.part(passed.path.as_os_str().as_bytes());
             }
         }
         hasher.finish()
     }
 }
 
+/// The digest of one file or directory, its name aside. Digests of contents must be known.
+pub(super) fn digest_of((_, entry, taken): &Named) -> Digest {
+    let mut hasher = Hasher::new();
+    hash_item(&mut hasher, entry, &taken.entries, None);
+    hasher.finish()
+}
+
 /// `mode` is the one that the copy gets, where that does not depend on the source's.
+fn hash_item(hasher: &mut Hasher, entry: &Entry, beneath: &[Entry], mode: Option<u32>) {
+    hash_entry(hasher, Path::new(""), entry, &entry.path, mode);
+    for inner in beneath {
+        let relative = inner.path.strip_prefix(&entry.path).unwrap_or(&inner.path);
+        hash_entry(hasher, relative, inner, &entry.path, mode);
+    }
+}
+
 fn hash_entry(hasher: &mut Hasher, path: &Path, entry: &Entry, root: &Path, mode: Option<u32>) {
     hasher.part(path.as_os_str().as_bytes());
     let mode = mode.filter(|_| !matches!(entry.kind, EntryKind::Symlink(_)));
@@ -188,7 +203,7 @@ fn find(
     filter: &Filter,
 ) -> Result<Vec<Named>, CopyError> {
     let parts = clean(text);
-    if parts.iter().any(|part| glob::is_pattern(part)) {
+    if !pattern.literal && parts.iter().any(|part| glob::is_pattern(part)) {
         let mut paths = Vec::new();
         expand(pattern, tree, &parts, PathBuf::new(), &mut paths)?;
         let mut found = Vec::new();
@@ -216,7 +231,11 @@ fn find(
 type Named = (OsString, Entry, Taken);
 
 /// The file or directory at `path`, links in it followed.
-fn take(tree: &dyn SourceTree, path: &Path, filter: &Filter) -> Result<Option<Named>, CopyError> {
+pub(super) fn take(
+    tree: &dyn SourceTree,
+    path: &Path,
+    filter: &Filter,
+) -> Result<Option<Named>, CopyError> {
     let real = tree.resolve(path)?;
     let Some(entry) = tree.entry(&real)? else {
         return Ok(None);

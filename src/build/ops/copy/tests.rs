@@ -14,6 +14,7 @@ use crate::store::Paths;
 
 fn op(patterns: &[&str], destination: &str) -> CopyOp {
     let pattern = |text: &&str| CopyPattern {
+        literal: false,
         text: (*text).to_owned(),
         source: CopySource::Context(ContextId::MAIN),
         span: None,
@@ -68,6 +69,7 @@ fn recorded_digests_are_those_of_the_layer() {
     let contexts = [Context::open(&dir, Patterns::default(), home.path().join("memory")).unwrap()];
     let request = BuildRequest::new(ContextSource::Directory(dir.clone()));
     let cancel = Cancel::new();
+    let redactor = crate::build::redact::Redactor::new(&request.steps.secrets);
     let tools = Tools {
         store: &store,
         contexts: &contexts,
@@ -76,6 +78,8 @@ fn recorded_digests_are_those_of_the_layer() {
         cancel: &cancel,
         scratch: home.path(),
         network: std::sync::OnceLock::new(),
+        redactor: &redactor,
+        renewed: std::sync::Mutex::default(),
     };
     let op = op(&["tree", "large"], "/to/");
     let check = |earlier| {
