@@ -27,6 +27,7 @@ pub mod image;
 // Floor 4, services: one outside thing each.
 pub mod context;
 pub mod network;
+pub mod remote;
 pub mod sandbox;
 
 // Floor 5, workflows: the life of a build, the life of a container.
