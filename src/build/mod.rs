@@ -46,7 +46,9 @@ pub fn build(
         steps.timed(2, &format!("[internal] load {name}"), || Ok(()))?;
     }
     let result = run(store, request, &input, scratch.path(), &steps, cancel);
-    input.context.save();
+    for context in &mut input.contexts {
+        context.save();
+    }
     result
 }
 
@@ -70,7 +72,7 @@ fn run(
     }
     let tools = Tools {
         store,
-        context: &input.context,
+        contexts: &input.contexts,
         request,
         sink: steps.sink,
         cancel,
