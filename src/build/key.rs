@@ -6,8 +6,8 @@
 //! look-ups and do not enter the key.
 
 use super::RunNetwork;
-use super::graph::{CopyOp, CopySource, Op, RunOp, Vertex, WorkdirOp};
-use crate::oci::{CacheKey, DiffId, Digest, Hasher};
+use super::graph::{CopyOp, CopySource, HttpOp, Op, RunOp, Vertex, WorkdirOp};
+use crate::oci::{CacheKey, DiffId, Digest, Hasher, Platform};
 use crate::store::KeyPart;
 
 /// Version of the scheme; changing what enters a key changes it.
@@ -34,6 +34,9 @@ impl Definition {
                 parts.push(part("path", path));
                 parts.push(part("user", user));
             }
+            // What a server says is added once it was asked.
+            Op::Http(op) => http_parts(op, &mut parts),
+            Op::Git(_) => {}
         }
         let mut hasher = Hasher::new();
         hasher.part(VERSION);
@@ -130,6 +133,8 @@ fn kind(op: &Op) -> &'static str {
         Op::Run(_) => "run",
         Op::Copy(_) => "copy",
         Op::Workdir(_) => "workdir",
+        Op::Http(_) => "http",
+        Op::Git(_) => "git",
     }
 }
 
@@ -151,9 +156,21 @@ fn run_parts(op: &RunOp, extra_hosts: &[String], parts: &mut Vec<KeyPart>) {
     if let Some(script) = &op.script {
         parts.push(part("script", &script.content));
     }
+    // What runs natively everywhere is what its image is for.
+    if op.platform != Platform::host() {
+        parts.push(part("platform", &op.platform.to_string()));
+    }
     // Names only: where a name leads is no part of what the step means.
     for host in extra_hosts {
         parts.push(part(&format!("host {host}"), ""));
+    }
+}
+
+fn http_parts(op: &HttpOp, parts: &mut Vec<KeyPart>) {
+    parts.push(part("name", &op.name));
+    // A checksum is the content; neither the address nor the date matters then.
+    if let Some(checksum) = &op.checksum {
+        parts.push(part("content", &checksum.to_string()));
     }
 }
 
@@ -163,6 +180,13 @@ fn copy_parts(op: &CopyOp, parts: &mut Vec<KeyPart>) {
     parts.push(part("chown", op.chown.as_deref().unwrap_or_default()));
     let chmod = op.chmod.map(|mode| format!("{mode:04o}"));
     parts.push(part("chmod", &chmod.unwrap_or_default()));
+    // What the instruction does without the flag is no part.
+    if op.instruction == "ADD" && !op.unpack {
+        parts.push(part("unpack", "false"));
+    }
+    if op.unpack_remote {
+        parts.push(part("unpack", "true"));
+    }
     for file in &op.inline {
         parts.push(part(&format!("heredoc {}", file.name), &file.content));
     }
@@ -219,12 +243,14 @@ mod tests {
             cwd: "/".to_owned(),
             user: String::new(),
             network: RunNetwork::Default,
+            platform: Platform::host(),
         }
     }
 
     fn copy(source: CopySource) -> CopyOp {
         let pattern = |text: &str| CopyPattern {
             text: text.to_owned(),
+            literal: false,
             source,
             span: None,
         };
@@ -235,6 +261,7 @@ mod tests {
             chown: None,
             chmod: None,
             unpack: false,
+            unpack_remote: false,
             instruction: "COPY",
         }
     }
@@ -282,13 +309,14 @@ mod tests {
 
     #[test]
     fn every_option_of_run_counts_but_proxies() {
-        let changes: [fn(&mut RunOp); 7] = [
+        let changes: [fn(&mut RunOp); 8] = [
             |op| op.argv[2].push('x'),
             |op| op.env[0].1.push('x'),
             |op| op.env.push(("A".to_owned(), String::new())),
             |op| op.cwd.push('x'),
             |op| op.user.push('x'),
             |op| op.network = RunNetwork::None,
+            |op| op.platform = "linux/s390x".parse().unwrap(),
             |op| {
                 op.script = Some(InlineFile {
                     name: "s".to_owned(),

@@ -7,6 +7,7 @@
 mod ahead;
 mod error;
 mod export;
+mod fetch;
 mod graph;
 mod input;
 mod key;
@@ -14,20 +15,27 @@ mod ops;
 mod plan;
 mod request;
 mod solve;
+mod syntax;
 
 use std::sync::OnceLock;
 use std::time::Instant;
 
 pub use error::{Error, Source};
-pub use request::{BuildRequest, BuildResult, Cancel, ContextSource, DockerfileSource, RunNetwork};
+pub use request::{
+    BuildRequest, BuildResult, Cancel, ContextSource, DockerfileSource, NamedContext, RunNetwork,
+    context_name,
+};
 
-use crate::dockerfile::{self, Dockerfile, Level};
+use crate::dockerfile::{self, Dockerfile, Level, Span};
 use crate::image;
 use crate::oci::Platform;
 use crate::progress::{Event, Outcome, Sink, StepId};
+use crate::remote::Remote;
 use crate::store::Store;
+use fetch::Fetcher;
 use graph::{BaseImage, Graph};
 use ops::Tools;
+use plan::Choices;
 use solve::Solver;
 
 /// Builds. `cancel` stops it from another thread.
@@ -37,15 +45,51 @@ pub fn build(
     sink: &dyn Sink,
     cancel: &Cancel,
 ) -> Result<BuildResult, Error> {
+    with_fetcher(store, request, cancel, &|fetcher| {
+        build_with(store, request, sink, cancel, fetcher)
+    })
+}
+
+/// The Dockerfile of a request, fetched or unpacked if it must be.
+pub fn read_dockerfile(store: &Store, request: &BuildRequest) -> Result<Source, Error> {
+    let scratch = store.temp_dir()?;
+    with_fetcher(store, request, &Cancel::new(), &|fetcher| {
+        Ok(input::open(store, fetcher, request, scratch.path())?.source)
+    })
+}
+
+/// Does `work` with what fetches for this build.
+fn with_fetcher<T>(
+    store: &Store,
+    request: &BuildRequest,
+    cancel: &Cancel,
+    work: &dyn Fn(&Fetcher<'_>) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let remote = Remote {
+        settings: &request.remote,
+        secret: &|_| None,
+        ssh_agent: None,
+        canceled: &|| cancel.is_stopped(),
+    };
+    work(&Fetcher::new(store, &remote))
+}
+
+fn build_with(
+    store: &Store,
+    request: &BuildRequest,
+    sink: &dyn Sink,
+    cancel: &Cancel,
+    fetcher: &Fetcher<'_>,
+) -> Result<BuildResult, Error> {
     let scratch = store.temp_dir()?;
     let steps = Steps { sink };
     let mut input = steps.timed(1, "[internal] load build definition", || {
-        input::open(store, request, scratch.path())
+        input::open(store, fetcher, request, scratch.path())
     })?;
     if let Some(name) = &input.ignore_file {
         steps.timed(2, &format!("[internal] load {name}"), || Ok(()))?;
     }
-    let result = run(store, request, &input, scratch.path(), &steps, cancel);
+    let result = run(store, fetcher, request, &input, scratch.path(), &steps, cancel);
     for context in &mut input.contexts {
         context.save();
     }
@@ -54,6 +98,7 @@ pub fn build(
 
 fn run(
     store: &Store,
+    fetcher: &Fetcher<'_>,
     request: &BuildRequest,
     input: &input::Input,
     scratch: &std::path::Path,
@@ -62,16 +107,21 @@ fn run(
 ) -> Result<BuildResult, Error> {
     let source = &input.source;
     let dockerfile = parse(source)?;
-    let graph = make_plan(store, request, source, &dockerfile)?;
+    let warn = |span: Option<Span>, warning: &str| {
+        let place = span.map(|span| format!(" ({}:{})", source.name, span.line(&source.text)));
+        let text = format!("{warning}{}", place.unwrap_or_default());
+        steps.sink.event(Event::Warning(text));
+    };
+    if let Some((span, warning)) = syntax::warning(&dockerfile, request.build_args.get(syntax::ARGUMENT)) {
+        warn(span, &warning);
+    }
+    let graph = make_plan(store, request, input, &dockerfile)?;
     for (span, warning) in &graph.warnings {
-        let line = span.line(&source.text);
-        steps.sink.event(Event::Warning(format!(
-            "{warning} ({}:{line})",
-            source.name
-        )));
+        warn(Some(*span), warning);
     }
     let tools = Tools {
         store,
+        fetcher,
         contexts: &input.contexts,
         request,
         sink: steps.sink,
@@ -108,27 +158,27 @@ fn parse(source: &Source) -> Result<Dockerfile, Error> {
 fn make_plan(
     store: &Store,
     request: &BuildRequest,
-    source: &Source,
+    input: &input::Input,
     dockerfile: &Dockerfile,
 ) -> Result<Graph, Error> {
-    let host = Platform::host();
-    let platform = request.platform.clone().unwrap_or_else(|| host.clone());
-    if (&platform.os, &platform.architecture) != (&host.os, &host.architecture) {
-        return Err(Error::Unsupported(format!(
-            "cannot build for `{platform}` on `{host}`: this version builds for the platform that it runs on"
-        )));
-    }
+    let platform = request.platform.clone().unwrap_or_else(Platform::host);
+    let choices = Choices {
+        contexts: input.named.clone(),
+        uncached: request.no_cache_filter.clone(),
+        also: request.also_targets.clone(),
+    };
     let plan_request = plan::Request {
         dockerfile,
         build_args: &request.build_args,
         target: request.target.as_deref(),
         platform: &platform,
         network: request.network,
+        choices: &choices,
     };
-    plan::plan(&plan_request, &mut |reference| {
-        find_image(store, reference, &platform)
+    plan::plan(&plan_request, &mut |reference, platform| {
+        find_image(store, reference, platform)
     })
-    .map_err(|err| Error::plan(source, err))
+    .map_err(|err| Error::plan(&input.source, err))
 }
 
 fn find_image(store: &Store, reference: &str, platform: &Platform) -> Result<BaseImage, String> {
@@ -143,11 +193,17 @@ fn find_image(store: &Store, reference: &str, platform: &Platform) -> Result<Bas
         other => format!("{reference}: {other}"),
     })?;
     let config = &image.config;
-    if !config.architecture.is_empty() && config.architecture != platform.architecture {
-        return Err(format!(
-            "{reference}: no match for platform in manifest: the image is for {}/{}, the build for {platform}",
-            config.os, config.architecture
-        ));
+    if !config.architecture.is_empty() {
+        let variant = config.variant.as_deref();
+        let own = Platform::normalised(&config.os, &config.architecture, variant);
+        let same = (&own.os, &own.architecture) == (&platform.os, &platform.architecture);
+        let is_other = own.variant.is_some() && platform.variant.is_some() && own.variant != platform.variant;
+        if !same || is_other {
+            return Err(format!(
+                "{reference}: no match for platform in manifest: the image in the store is for {own}, \
+                 {platform} is needed"
+            ));
+        }
     }
     let reference = reference.parse::<crate::oci::Reference>();
     Ok(BaseImage {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::checks::{self, Subject};
 use super::{Engine, Error};
-use crate::build::{BuildRequest, ContextSource, DockerfileSource};
+use crate::build::{self, BuildRequest, ContextSource, DockerfileSource};
 use crate::context::Patterns;
 use crate::dockerfile::{self, CheckOptions, Diagnostic, Level, Parsed};
 use crate::fs::{At, Root};
@@ -35,6 +35,13 @@ impl Engine {
         };
         match (&request.dockerfile, &request.context) {
             (DockerfileSource::Text(text), _) => Ok(named(text.clone(), "Dockerfile")),
+            // What is in a repository or an archive must be fetched or unpacked first.
+            (DockerfileSource::Url(_), _)
+            | (_, ContextSource::Remote(_))
+            | (DockerfileSource::Default, ContextSource::TarFile(_)) => {
+                let source = build::read_dockerfile(&self.store, request)?;
+                Ok(named(source.text.to_string(), &source.name))
+            }
             (DockerfileSource::Path(path), _) => {
                 let file = File::open(path).at("open", path)?;
                 let name = path.file_name().map(|name| name.to_string_lossy());
@@ -58,12 +65,6 @@ impl Engine {
                 String::from_utf8_lossy(bytes).into_owned(),
                 "Dockerfile",
             )),
-            (DockerfileSource::Default, ContextSource::TarFile(path)) => {
-                Err(Error::Unsupported(format!(
-                    "cannot look at the Dockerfile inside of `{}` without building it",
-                    path.display()
-                )))
-            }
         }
     }
 
@@ -116,7 +117,7 @@ fn ignore_lines(request: &BuildRequest) -> Result<Vec<String>, Error> {
     let own = match &request.dockerfile {
         DockerfileSource::Path(path) => Some(path.clone()),
         DockerfileSource::Default => Some(dir.join("Dockerfile")),
-        DockerfileSource::Text(_) => None,
+        DockerfileSource::Text(_) | DockerfileSource::Url(_) => None,
     };
     if let Some(own) = own {
         let mut name = own.into_os_string();

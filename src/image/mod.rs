@@ -16,7 +16,7 @@ mod fixture;
 #[cfg(test)]
 mod tests;
 
-pub use archive::{ImportOptions, Loaded, import, load, save};
+pub use archive::{ImportOptions, Loaded, import, load, load_layout, save};
 pub use assemble::{NewImage, assemble};
 pub use error::Error;
 pub use layers::open_layer;

@@ -11,7 +11,7 @@ use crate::fs::{At, PathError, spread_children};
 ///
 /// ```text
 /// <data>/index.sqlite   lock   blobs/sha256/<hex>   snapshots/<id>/{fs,work}
-///        containers/<id>/{request,state}.json, log, fs, work    contexts/<hash>    tmp/    mnt/    stubs/
+///        containers/<id>/{request,state}.json, log, fs, work    contexts/<hash>    repositories/<hash>    tmp/    mnt/    stubs/
 /// <run>/ containers/<id>/socket   locks/<name>
 /// ```
 #[derive(Debug, Clone)]
@@ -54,6 +54,11 @@ impl Paths {
     /// `<data>/contexts`, what is remembered of build contexts.
     pub fn contexts(&self) -> PathBuf {
         self.data.join("contexts")
+    }
+
+    /// `<data>/repositories`, what was fetched from git repositories.
+    pub fn repositories(&self) -> PathBuf {
+        self.data.join("repositories")
     }
 
     /// `<data>/tmp`, on the same file system as everything else; emptied when it is safe.

@@ -7,6 +7,7 @@ pub(super) mod workdir;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use super::fetch::Fetcher;
 use super::graph::ContextId;
 use super::{BuildRequest, Cancel};
 use crate::context::Context;
@@ -28,6 +29,8 @@ const USERS_LIMIT: u64 = 16 << 20;
 pub(super) struct Tools<'a> {
     /// The store.
     pub(super) store: &'a Store,
+    /// What comes from servers.
+    pub(super) fetcher: &'a Fetcher<'a>,
     /// The build contexts, the main one first.
     pub(super) contexts: &'a [Context],
     /// The request, for what RUN steps get.

@@ -5,16 +5,33 @@ use super::error::PlanError;
 use super::instructions::absolute;
 use super::stage::StageState;
 use crate::build::graph::{ContextId, CopyOp, CopyPattern, CopySource, InlineFile, Op, Vertex};
-use crate::dockerfile::{self, Add, Copy, CopyFlags, Heredoc, Span, Word};
+use crate::dockerfile::{self, Copy, CopyFlags, Heredoc, Span, Word};
 
 /// What COPY and ADD have in common.
-struct Parts<'a> {
-    instruction: &'static str,
-    flags: &'a CopyFlags,
-    sources: &'a [Word],
-    heredocs: &'a [Heredoc],
-    destination: &'a Word,
-    unpack: bool,
+pub(super) struct Parts<'a> {
+    pub(super) instruction: &'static str,
+    pub(super) flags: &'a CopyFlags,
+    pub(super) sources: &'a [Word],
+    pub(super) heredocs: &'a [Heredoc],
+    pub(super) destination: &'a Word,
+    pub(super) unpack: bool,
+    pub(super) unpack_remote: bool,
+}
+
+/// Where a source is looked for.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    /// The tree.
+    pub(super) source: CopySource,
+    /// The path in it, where that is not what was written.
+    pub(super) path: Option<String>,
+}
+
+impl Place {
+    /// A tree in which a source is found under what was written.
+    pub(super) fn of(source: CopySource) -> Self {
+        Self { source, path: None }
+    }
 }
 
 impl Planner<'_, '_> {
@@ -30,16 +47,22 @@ impl Planner<'_, '_> {
             return Err(PlanError::later(span, "COPY --parents"));
         }
         for source in &copy.sources {
-            if is_url(&self.expand(source, &stage.scope)?) {
-                return Err(
-                    PlanError::new(source.span, "source can't be a URL for COPY")
-                        .with_hint(Some("use ADD".to_owned())),
-                );
+            let text = self.expand(source, &stage.scope)?;
+            let refuse = |what: &str| {
+                let message = format!("source can't be a {what} for COPY");
+                PlanError::new(source.span, message).with_hint(Some("use ADD".to_owned()))
+            };
+            match dockerfile::git_reference(&text) {
+                Ok(Some(git)) if !git.indistinguishable_from_local => {
+                    return Err(refuse("git ref"));
+                }
+                _ if is_url(&text) => return Err(refuse("URL")),
+                _ => {}
             }
         }
         let source = match &copy.from {
             None => CopySource::Context(ContextId::MAIN),
-            Some(from) => self.copy_from(index, from)?,
+            Some(from) => self.copy_from(index, stage, from)?,
         };
         let parts = Parts {
             instruction: "COPY",
@@ -48,47 +71,18 @@ impl Planner<'_, '_> {
             heredocs: &copy.heredocs,
             destination: &copy.destination,
             unpack: false,
+            unpack_remote: false,
         };
-        self.copy_parts(stage, &parts, &|_| source, text, span)
+        self.copy_parts(stage, &parts, &|_| Place::of(source), text, span)
     }
 
-    pub(super) fn add(
+    /// The tree that `--from` names: an earlier stage, a context, or else an image.
+    pub(super) fn copy_from(
         &mut self,
-        stage: &mut StageState,
-        add: &Add,
-        text: &str,
-        span: Span,
-    ) -> Result<(), PlanError> {
-        if let Some(checksum) = &add.checksum {
-            return Err(PlanError::later(checksum.span, "ADD --checksum"));
-        }
-        if let Some((_, span)) = add.keep_git_dir {
-            return Err(PlanError::later(span, "ADD --keep-git-dir"));
-        }
-        for source in &add.sources {
-            let text = self.expand(source, &stage.scope)?;
-            if is_url(&text) || dockerfile::git_reference(&text).is_ok_and(|found| found.is_some())
-            {
-                return Err(PlanError::later(
-                    source.span,
-                    "ADD of a URL or git repository",
-                ));
-            }
-        }
-        let parts = Parts {
-            instruction: "ADD",
-            flags: &add.flags,
-            sources: &add.sources,
-            heredocs: &add.heredocs,
-            destination: &add.destination,
-            unpack: add.unpack.is_none_or(|(unpack, _)| unpack),
-        };
-        let context = |_: usize| CopySource::Context(ContextId::MAIN);
-        self.copy_parts(stage, &parts, &context, text, span)
-    }
-
-    /// The tree that `--from` names: an earlier stage, or else an image.
-    fn copy_from(&mut self, index: usize, from: &Word) -> Result<CopySource, PlanError> {
+        index: usize,
+        stage: &StageState,
+        from: &Word,
+    ) -> Result<CopySource, PlanError> {
         if from.text.contains('$') {
             return Err(PlanError::new(
                 from.span,
@@ -97,10 +91,10 @@ impl Planner<'_, '_> {
             ));
         }
         if let Some(stage) = self.stage_named(index, from)? {
-            let stage = self.stages[stage]
-                .as_ref()
-                .expect("the stage was just planned");
-            return Ok(CopySource::Vertex(stage.top));
+            return Ok(CopySource::Vertex(self.planned(stage).top));
+        }
+        if let Some(source) = self.context_source(&from.text, &stage.platform, from.span)? {
+            return Ok(source);
         }
         if from.text == "scratch" {
             return Ok(CopySource::Vertex(None));
@@ -108,7 +102,7 @@ impl Planner<'_, '_> {
         let hint = self.suggest_stage(&from.text, index);
         let title = |image: &super::BaseImage| format!("FROM {}", image.reference);
         let (_, vertex) = self
-            .image(&from.text, Some(from.span), title)
+            .image(&from.text, &stage.platform, Some(from.span), title)
             .map_err(|err| {
                 if hint.is_some() {
                     err.with_hint(hint)
@@ -120,11 +114,11 @@ impl Planner<'_, '_> {
     }
 
     /// Plans the step. `tree` knows where each source is looked for, by its number.
-    fn copy_parts(
+    pub(super) fn copy_parts(
         &mut self,
         stage: &mut StageState,
         parts: &Parts<'_>,
-        tree: &dyn Fn(usize) -> CopySource,
+        tree: &dyn Fn(usize) -> Place,
         text: &str,
         span: Span,
     ) -> Result<(), PlanError> {
@@ -151,10 +145,10 @@ impl Planner<'_, '_> {
             .as_ref()
             .map(|word| self.chmod(stage, word, parts))
             .transpose()?;
-        let patterns = self.patterns(stage, parts, tree)?;
+        let (written_sources, patterns) = self.patterns(stage, parts, tree)?;
         let inline = Self::inline(stage, parts)?;
         let written = self.expand(parts.destination, &stage.scope)?;
-        let created_by = created_by(parts, chown.as_deref(), &patterns, &written, stage, self)?;
+        let created_by = created_by(parts, chown.as_deref(), &written_sources, &written, stage, self)?;
         let name = stage.step_name(text);
         let op = CopyOp {
             patterns,
@@ -163,6 +157,7 @@ impl Planner<'_, '_> {
             chown,
             chmod,
             unpack: parts.unpack,
+            unpack_remote: parts.unpack_remote,
             instruction: parts.instruction,
         };
         let vertex = self.push(Vertex {
@@ -181,17 +176,21 @@ impl Planner<'_, '_> {
         &self,
         stage: &StageState,
         parts: &Parts<'_>,
-        tree: &dyn Fn(usize) -> CopySource,
-    ) -> Result<Vec<CopyPattern>, PlanError> {
-        let expand = |(number, word): (usize, &Word)| {
+        tree: &dyn Fn(usize) -> Place,
+    ) -> Result<(Vec<String>, Vec<CopyPattern>), PlanError> {
+        let (mut written, mut patterns) = (Vec::new(), Vec::new());
+        for (number, word) in parts.sources.iter().enumerate() {
             let text = self.expand(word, &stage.scope)?;
-            Ok(CopyPattern {
-                text,
-                source: tree(number),
+            let place = tree(number);
+            patterns.push(CopyPattern {
+                literal: place.path.is_some(),
+                text: place.path.unwrap_or_else(|| text.clone()),
+                source: place.source,
                 span: Some(word.span).filter(|span| *span != Span::default()),
-            })
-        };
-        parts.sources.iter().enumerate().map(expand).collect()
+            });
+            written.push(text);
+        }
+        Ok((written, patterns))
     }
 
     fn inline(stage: &StageState, parts: &Parts<'_>) -> Result<Vec<InlineFile>, PlanError> {
@@ -259,7 +258,7 @@ fn destination(working_dir: &str, written: &str) -> String {
 fn created_by(
     parts: &Parts<'_>,
     chown: Option<&str>,
-    patterns: &[CopyPattern],
+    sources: &[String],
     destination: &str,
     stage: &StageState,
     planner: &Planner<'_, '_>,
@@ -274,8 +273,8 @@ fn created_by(
             planner.expand(chmod, &stage.scope)?
         ));
     }
-    for pattern in patterns {
-        text.push_str(&format!(" {}", pattern.text));
+    for source in sources {
+        text.push_str(&format!(" {source}"));
     }
     for heredoc in parts.heredocs {
         text.push_str(&format!(" <<{}", heredoc.name));

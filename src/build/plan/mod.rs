@@ -4,7 +4,9 @@
 //! Only stages that the target reaches are planned. Variables are expanded here,
 //! with the values that stand before the instruction.
 
+mod add;
 mod args;
+mod contexts;
 mod copy;
 mod error;
 mod history;
@@ -15,8 +17,9 @@ mod stage;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+pub(super) use contexts::{Choices, Named};
 pub(super) use error::PlanError;
 use stage::StageState;
 
@@ -38,16 +41,25 @@ pub(super) struct Request<'a> {
     pub(in crate::build) platform: &'a Platform,
     /// The network of RUN steps that do not choose one.
     pub(in crate::build) network: RunNetwork,
+    /// Contexts by name, and what is wanted of stages.
+    pub(in crate::build) choices: &'a Choices,
 }
 
-/// Finds an image by reference. The error is the message.
-pub(super) type Images<'a> = dyn FnMut(&str) -> Result<BaseImage, String> + 'a;
+/// Finds an image by reference, for a platform. The error is the message.
+pub(super) type Images<'a> = dyn FnMut(&str, &Platform) -> Result<BaseImage, String> + 'a;
 
 /// Makes the plan.
 pub(super) fn plan(request: &Request<'_>, images: &mut Images<'_>) -> Result<Graph, PlanError> {
     let mut planner = Planner::new(request, images)?;
     let target = planner.target_stage()?;
     planner.plan_stage(target)?;
+    for name in &request.choices.also {
+        let index = planner
+            .stage_or_number(name)
+            .ok_or_else(|| planner.no_such_stage(name))?;
+        planner.plan_stage(index)?;
+        planner.require(index);
+    }
     Ok(planner.finish(target))
 }
 
@@ -62,8 +74,16 @@ struct Planner<'a, 'i> {
     /// Stages being planned, to notice circles.
     open: Vec<usize>,
     vertices: Vec<Vertex>,
-    /// Images used so far, by reference, with their vertex.
-    sources: BTreeMap<String, (BaseImage, Option<VertexId>)>,
+    /// Images used so far, by reference and platform, with their vertex.
+    sources: BTreeMap<(String, Platform), (BaseImage, Option<VertexId>)>,
+    /// Steps that must succeed although the target needs nothing of them.
+    required: Vec<VertexId>,
+    /// What the first step of a stage waits for, by the stage.
+    waits: BTreeMap<usize, Vec<VertexId>>,
+    /// What each step waits for beside its inputs.
+    after: BTreeMap<usize, Vec<VertexId>>,
+    /// Steps that may not come from the cache.
+    uncached: BTreeSet<usize>,
     warnings: Vec<(Span, String)>,
 }
 
@@ -78,6 +98,10 @@ impl<'a, 'i> Planner<'a, 'i> {
             open: Vec::new(),
             vertices: Vec::new(),
             sources: BTreeMap::new(),
+            required: Vec::new(),
+            waits: BTreeMap::new(),
+            after: BTreeMap::new(),
+            uncached: BTreeSet::new(),
             warnings: Vec::new(),
         };
         planner.globals = args::globals(request)?;
@@ -93,21 +117,42 @@ impl<'a, 'i> Planner<'a, 'i> {
         let Some(target) = self.request.target else {
             return Ok(last);
         };
-        if let Some(index) = self.stage_by_name(target, stages.len()) {
-            return Ok(index);
-        }
-        if let Some(index) = target.parse::<usize>().ok().filter(|index| *index <= last) {
-            return Ok(index);
-        }
+        self.stage_or_number(target)
+            .ok_or_else(|| self.no_such_stage(target))
+    }
+
+    /// A stage by its name, else by its number.
+    fn stage_or_number(&self, text: &str) -> Option<usize> {
+        let count = self.request.dockerfile.stages.len();
+        self.stage_by_name(text, count)
+            .or_else(|| text.parse::<usize>().ok().filter(|index| *index < count))
+    }
+
+    fn no_such_stage(&self, target: &str) -> PlanError {
+        let stages = &self.request.dockerfile.stages;
         let names = stages
             .iter()
             .filter_map(|stage| stage.from.value.name.as_ref());
         let names: Vec<&str> = names.map(|name| name.text.as_str()).collect();
-        let span = stages[last].from.span;
-        Err(
-            PlanError::new(span, format!("target stage {target:?} could not be found"))
-                .with_hint(error::nearest(target, &names)),
-        )
+        let span = stages.last().map_or(Span::default(), |last| last.from.span);
+        PlanError::new(span, format!("target stage {target:?} could not be found"))
+            .with_hint(error::nearest(target, &names))
+    }
+
+    /// Whether a stage is among those that were named on the command line.
+    fn is_listed(&self, index: usize, list: &[String]) -> bool {
+        let name = self.request.dockerfile.stages[index].from.value.name.as_ref();
+        let number = index.to_string();
+        list.iter().any(|text| {
+            let own = name.is_some_and(|own| own.text.eq_ignore_ascii_case(text));
+            own || *text == number || *text == format!("stage-{number}")
+        })
+    }
+
+    /// Makes a planned stage one that must succeed.
+    fn require(&mut self, index: usize) {
+        let steps = self.planned(index).steps_made();
+        self.required.extend(steps);
     }
 
     /// The last stage before `before` with this name, letter case ignored.
@@ -121,21 +166,35 @@ impl<'a, 'i> Planner<'a, 'i> {
 
     /// Adds a step and returns its name.
     fn push(&mut self, vertex: Vertex) -> VertexId {
+        let number = self.vertices.len();
+        if let Some(stage) = self.open.last().copied() {
+            if self.is_listed(stage, &self.request.choices.uncached) {
+                self.uncached.insert(number);
+            }
+            // An image that is unpacked early harms nobody, and others may use it too.
+            if !matches!(vertex.op, Op::Image(_))
+                && let Some(waits) = self.waits.remove(&stage)
+            {
+                self.after.insert(number, waits);
+            }
+        }
         self.vertices.push(vertex);
-        VertexId(self.vertices.len() - 1)
+        VertexId(number)
     }
 
     /// The vertex of an image's tree, made once; `None` for an image without layers.
     fn image(
         &mut self,
         reference: &str,
+        platform: &Platform,
         span: Option<Span>,
         name: impl FnOnce(&BaseImage) -> String,
     ) -> Result<(BaseImage, Option<VertexId>), PlanError> {
-        if let Some(known) = self.sources.get(reference) {
+        let key = (reference.to_owned(), platform.clone());
+        if let Some(known) = self.sources.get(&key) {
             return Ok(known.clone());
         }
-        let image = (self.images)(reference)
+        let image = (self.images)(reference, platform)
             .map_err(|message| PlanError::new(span.unwrap_or_default(), message))?;
         let vertex = (!image.diff_ids.is_empty()).then(|| {
             self.push(Vertex {
@@ -146,8 +205,7 @@ impl<'a, 'i> Planner<'a, 'i> {
                 span,
             })
         });
-        self.sources
-            .insert(reference.to_owned(), (image.clone(), vertex));
+        self.sources.insert(key, (image.clone(), vertex));
         Ok((image, vertex))
     }
 
@@ -163,6 +221,9 @@ impl<'a, 'i> Planner<'a, 'i> {
             base: stage.base,
             base_history: stage.base_history,
             history,
+            required: self.required,
+            after: self.after,
+            uncached: self.uncached,
             warnings: self.warnings,
         }
     }

@@ -38,6 +38,7 @@ impl Planner<'_, '_> {
             },
             user: config.user.clone(),
             network,
+            platform: stage.platform.clone(),
         };
         let vertex = self.push(Vertex {
             parent: stage.top,

@@ -6,7 +6,7 @@ use super::*;
 use crate::dockerfile;
 use crate::oci::{DiffId, Digest, ImageConfig, ImageId};
 
-fn base(reference: &str) -> Result<BaseImage, String> {
+fn base(reference: &str, _platform: &Platform) -> Result<BaseImage, String> {
     if reference == "missing" {
         return Err("missing: not found".to_owned());
     }
@@ -37,6 +37,7 @@ fn make(text: &str, args: &[(&str, &str)], target: Option<&str>) -> Result<Graph
         target,
         platform: &Platform::host(),
         network: RunNetwork::Default,
+        choices: &Choices::default(),
     };
     plan(&request, &mut base)
 }

@@ -9,6 +9,7 @@ mod contents;
 mod documents;
 mod import;
 mod index;
+mod layout;
 mod load;
 mod members;
 mod save;
@@ -17,5 +18,6 @@ mod save;
 mod tests;
 
 pub use import::{ImportOptions, import};
+pub use layout::load_layout;
 pub use load::{Loaded, load};
 pub use save::save;

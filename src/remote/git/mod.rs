@@ -20,6 +20,7 @@ pub use resolve::Resolved;
 
 use super::http::redact;
 use super::{Error, Remote};
+use crate::fs::At;
 use crate::dockerfile::GitReference;
 
 /// What is wanted of a repository.
@@ -101,9 +102,9 @@ impl Source {
 }
 
 impl Remote<'_> {
-    /// Fills the empty directory `target` with the tree of `resolved`. `repositories` is where
-    /// bare repositories are kept between builds, `scratch` a directory on the file
-    /// system of `target`.
+    /// Fills the empty directory `target` with the tree of `resolved`; returns its
+    /// size in bytes. `repositories` is where bare repositories are kept between
+    /// builds, `scratch` a directory on the file system of `target`.
     pub fn git_tree(
         &self,
         source: &Source,
@@ -111,18 +112,16 @@ impl Remote<'_> {
         repositories: &Path,
         scratch: &Path,
         target: &Path,
-    ) -> Result<(), Error> {
+    ) -> Result<u64, Error> {
+        // Data roots of earlier versions have none.
+        std::fs::create_dir_all(repositories).at("create", repositories)?;
         let budget = checkout::Budget::new(self.settings.limit_bytes);
-        self.check_out(
-            source,
-            resolved,
-            &checkout::Place {
-                repositories,
-                scratch,
-                target,
-            },
-            &budget,
-            0,
-        )
+        let place = checkout::Place {
+            repositories,
+            scratch,
+            target,
+        };
+        self.check_out(source, resolved, &place, &budget, 0)?;
+        Ok(program::bytes_beneath(target))
     }
 }

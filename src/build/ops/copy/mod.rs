@@ -209,11 +209,7 @@ impl<'a> Prepared<'a> {
         if several && !is_dir {
             return Err(CopyError::SeveralSources(self.op.instruction));
         }
-        let archives = if self.op.unpack {
-            self.take_archives()?
-        } else {
-            Vec::new()
-        };
+        let archives = self.take_archives()?;
         let unpacked = self.unpack(&archives, &active)?;
         let mut chosen = Selection::default();
         std::mem::swap(&mut chosen, &mut self.selection);
@@ -303,11 +299,20 @@ impl<'a> Prepared<'a> {
         Ok(Some((uid, gid)))
     }
 
+    /// Whether archives that a source names are extracted.
+    fn unpacks(&self, pattern: usize) -> bool {
+        match self.op.patterns.get(pattern).map(|pattern| pattern.source) {
+            Some(CopySource::Context(_)) => self.op.unpack,
+            Some(CopySource::Vertex(_)) => self.op.unpack_remote,
+            None => false,
+        }
+    }
+
     /// Which of the selected items are archives to extract, by number.
     fn take_archives(&self) -> Result<Vec<usize>, CopyError> {
         let mut found = Vec::new();
         for (number, item) in self.selection.items.iter().enumerate() {
-            if !matches!(item.entry.kind, EntryKind::File { .. }) {
+            if !matches!(item.entry.kind, EntryKind::File { .. }) || !self.unpacks(item.pattern) {
                 continue;
             }
             let file = present(&self.trees)[item.tree].open(&item.entry.path)?;

@@ -127,7 +127,7 @@ pub(super) fn select(
             beneath,
         };
         let parts = clean(&pattern.text);
-        if parts.iter().any(|part| glob::is_pattern(part)) {
+        if !pattern.literal && parts.iter().any(|part| glob::is_pattern(part)) {
             let mut found = Vec::new();
             expand(pattern, tree, &parts, PathBuf::new(), &mut found)?;
             for path in found {
