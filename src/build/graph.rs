@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::dockerfile::Span;
+use crate::http::Url;
 use crate::oci::{DiffId, History, ImageConfig, ImageId, Platform};
-use crate::remote::http::Url;
 use crate::remote::{Checksum, git};
 
 use super::RunNetwork;

@@ -15,7 +15,7 @@ use crate::fs::At;
 use crate::image;
 use crate::oci::Digest;
 use crate::remote::git;
-use crate::remote::http::Url;
+use crate::remote::http::address as url_of;
 use crate::store::Store;
 
 /// Largest Dockerfile or ignore file that is read, in bytes.
@@ -111,7 +111,7 @@ fn remote_root(
     scratch: &Path,
 ) -> Result<Root, Error> {
     let refuse = |why: String| Error::Context {
-        path: crate::remote::http::redact(address),
+        path: crate::remote::redact(address),
         why,
     };
     if let Some(reference) = dockerfile::git_reference(address).map_err(refuse)? {
@@ -151,7 +151,9 @@ fn remote_root(
 
 /// The directory with a downloaded file, whose name is `context`.
 fn download(fetcher: &Fetcher<'_>, address: &str, fresh: bool) -> Result<PathBuf, Error> {
-    let url = Url::parse(address).map_err(|source| Error::Remote { source })?;
+    let url = url_of(address).map_err(|err| Error::Remote {
+        source: crate::remote::Error::Url(err),
+    })?;
     let text = format!("download {url}");
     let op = HttpOp {
         url,
@@ -222,13 +224,15 @@ fn named(
 
 fn remote_named(address: &str) -> Result<Named, Error> {
     let refuse = |why: String| Error::Context {
-        path: crate::remote::http::redact(address),
+        path: crate::remote::redact(address),
         why,
     };
     if let Some(reference) = dockerfile::git_reference(address).map_err(refuse)? {
         return Ok(Named::Git(git::Source::new(&reference)));
     }
-    let url = Url::parse(address).map_err(|source| Error::Remote { source })?;
+    let url = url_of(address).map_err(|err| Error::Remote {
+        source: crate::remote::Error::Url(err),
+    })?;
     Ok(Named::Http(HttpOp {
         url,
         name: CONTEXT_FILE.to_owned(),

@@ -1,22 +1,19 @@
 //! Why something cannot be had from elsewhere.
 
+use std::io;
 use std::time::Duration;
 
 use super::Checksum;
 use crate::fs::PathError;
+use crate::http::{HttpError, UrlError};
 use crate::sys::command::CommandError;
 
 /// Why something cannot be had from elsewhere. Addresses in it are without credentials.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The address is malformed.
-    #[error("invalid URL {text:?}: {why}")]
-    Url {
-        /// The address, as given.
-        text: String,
-        /// What is wrong.
-        why: &'static str,
-    },
+    #[error(transparent)]
+    Url(#[from] UrlError),
     /// The server cannot be talked to.
     #[error("cannot download `{url}`")]
     Unreachable {
@@ -24,7 +21,7 @@ pub enum Error {
         url: String,
         /// Why.
         #[source]
-        source: Box<ureq::Error>,
+        source: Box<HttpError>,
     },
     /// The server refused.
     #[error("cannot download `{url}`: invalid response status {status}")]
@@ -60,6 +57,15 @@ pub enum Error {
         /// The limit.
         limit_bytes: u64,
     },
+    /// The connection broke.
+    #[error("cannot download `{url}`")]
+    Broken {
+        /// The address.
+        url: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The download ended early.
     #[error("cannot download `{url}`: the connection was closed after {got} of {want} bytes")]
     Short {
@@ -87,15 +93,6 @@ pub enum Error {
         got: Checksum,
         /// What was asked for.
         want: Checksum,
-    },
-    /// There are no certificates to check a server's with.
-    #[error("no certificates of authorities were found on this system")]
-    NoRoots,
-    /// The setting of a proxy is malformed.
-    #[error("the proxy setting `{name}` is malformed")]
-    Proxy {
-        /// The variable.
-        name: &'static str,
     },
     /// A secret cannot be part of a request.
     #[error("the secret for `{url}` has bytes that a header cannot have")]
@@ -181,9 +178,9 @@ impl Error {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NoGit { .. } => Some("install git, for example with `apt-get install git`"),
-            Self::NoRoots => {
-                Some("install the package `ca-certificates`, or set SSL_CERT_FILE to a PEM file")
-            }
+            Self::Unreachable { source, .. } if matches!(**source, HttpError::Tls { .. }) => Some(
+                "authorities are those of the system, or of the PEM file that SSL_CERT_FILE names",
+            ),
             Self::TooLarge { .. } => Some("`--max-download` raises the limit"),
             Self::Status {
                 status: 401 | 403, ..

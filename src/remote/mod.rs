@@ -27,8 +27,7 @@ pub use error::Error;
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Variables of the user's environment; `http_proxy`, `https_proxy`, `all_proxy`,
-    /// `no_proxy` in either letter case, `SSL_CERT_FILE`, `SSL_CERT_DIR`, `PATH` and
-    /// `HOME` are looked at.
+    /// `no_proxy` in either letter case, `SSL_CERT_FILE`, `PATH` and `HOME` are looked at.
     pub environment: BTreeMap<String, String>,
     /// Most bytes of one file, or of one repository with its checked-out tree.
     pub limit_bytes: u64,
@@ -73,5 +72,29 @@ impl Remote<'_> {
             .filter(|value| !value.is_empty())
             .or_else(|| environment.get(&name.to_uppercase()))?;
         Some(value.as_str()).filter(|value| !value.is_empty())
+    }
+}
+
+/// An address without its credentials, whatever it is.
+pub fn redact(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return text.to_owned();
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest[..end].rfind('@') {
+        Some(at) => format!("{scheme}://xxxxx{}", &rest[at..]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::redact;
+
+    #[test]
+    fn credentials_are_not_shown() {
+        assert_eq!(redact("https://u:p@h/a"), "https://xxxxx@h/a");
+        assert_eq!(redact("https://h/a@b"), "https://h/a@b");
+        assert_eq!(redact("git@h:a"), "git@h:a");
     }
 }

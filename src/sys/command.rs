@@ -1,5 +1,6 @@
 //! Outside programs: bounded in time and output, with an environment of ours.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -14,7 +15,7 @@ use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, pidfd_open, prlimit};
 /// Most bytes that are kept of each output; the rest is read and dropped.
 const OUTPUT_LIMIT: u64 = 16 << 20;
 /// Where programs of the system are when the caller's PATH lacks them.
-const SYSTEM_PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+pub const SYSTEM_PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What a program left behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,11 +98,30 @@ pub fn run(
     input: &[u8],
     deadline: Duration,
 ) -> Result<Output, CommandError> {
+    let environment = BTreeMap::from([
+        ("PATH".to_owned(), SYSTEM_PATH.to_owned()),
+        ("LC_ALL".to_owned(), "C".to_owned()),
+    ]);
+    run_in(program, args, input, deadline, &environment)
+}
+
+/// The same in an environment of the caller's.
+pub fn run_in(
+    program: &Path,
+    args: &[&str],
+    input: &[u8],
+    deadline: Duration,
+    environment: &BTreeMap<String, String>,
+) -> Result<Output, CommandError> {
     let args: Vec<OsString> = args.iter().map(OsString::from).collect();
+    let environment: Vec<(&str, &OsStr)> = environment
+        .iter()
+        .map(|(name, value)| (name.as_str(), OsStr::new(value)))
+        .collect();
     run_supervised(&Supervised {
         program,
         args: &args,
-        environment: &[],
+        environment: &environment,
         directory: None,
         input,
         deadline,
@@ -132,7 +152,7 @@ pub struct Supervised<'a> {
     pub program: &'a Path,
     /// Its arguments.
     pub args: &'a [OsString],
-    /// Its environment, besides `PATH` and `LC_ALL=C`, which it may override.
+    /// Its whole environment.
     pub environment: &'a [(&'a str, &'a OsStr)],
     /// Where it runs; where this process is when absent.
     pub directory: Option<&'a Path>,
@@ -193,8 +213,6 @@ fn start(job: &Supervised<'_>) -> io::Result<Child> {
     command
         .args(job.args)
         .env_clear()
-        .env("PATH", SYSTEM_PATH)
-        .env("LC_ALL", "C")
         .envs(job.environment.iter().copied())
         .process_group(0)
         .stdin(Stdio::piped())

@@ -6,7 +6,7 @@ use super::error::PlanError;
 use super::stage::StageState;
 use crate::build::graph::{ContextId, CopySource, HttpOp, Op};
 use crate::dockerfile::{self, Add, GitReference, Span, Word};
-use crate::remote::http::{UNNAMED, Url};
+use crate::remote::http::{UNNAMED, address, file_name};
 use crate::remote::{Checksum, git};
 
 /// What a source of ADD is.
@@ -84,12 +84,12 @@ impl Planner<'_, '_> {
         title: String,
         span: Span,
     ) -> Result<Place, PlanError> {
-        let url = Url::parse(source).map_err(|err| PlanError::new(span, err.to_string()))?;
+        let url = address(source).map_err(|err| PlanError::new(span, err.to_string()))?;
         let checksum: Option<Checksum> = checksum
             .map(str::parse)
             .transpose()
             .map_err(|err: crate::remote::ParseChecksumError| PlanError::new(span, err.to_string()))?;
-        let name = url.file_name().unwrap_or_else(|| UNNAMED.to_owned());
+        let name = file_name(&url).unwrap_or_else(|| UNNAMED.to_owned());
         let op = HttpOp {
             url,
             name: name.clone(),

@@ -18,6 +18,7 @@ mod save;
 mod tests;
 
 pub use import::{ImportOptions, import};
+pub use index::choose_platform;
 pub use layout::load_layout;
 pub use load::{Loaded, load};
 pub use save::save;

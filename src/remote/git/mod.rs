@@ -18,7 +18,7 @@ use std::path::Path;
 
 pub use resolve::Resolved;
 
-use super::http::redact;
+use super::redact;
 use super::{Error, Remote};
 use crate::fs::At;
 use crate::dockerfile::GitReference;

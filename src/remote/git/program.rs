@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 
-use super::super::http::redact;
+use super::super::redact;
 use super::super::{Error, Remote};
 use crate::sys::command::{self, CommandError, Limits, Output, Supervised};
 
@@ -130,9 +130,10 @@ impl Remote<'_> {
     fn git_environment(&self, job: &Job<'_>) -> Result<Vec<(String, OsString)>, Error> {
         let mut pairs: Vec<(String, OsString)> = Vec::new();
         let mut set = |name: &str, value: OsString| pairs.push((name.to_owned(), value));
-        if let Some(path) = self.variable("PATH") {
-            set("PATH", path.into());
-        }
+        // Git's own parts and `ssh` are where the system has them.
+        let path = self.variable("PATH").unwrap_or(command::SYSTEM_PATH);
+        set("PATH", path.into());
+        set("LC_ALL", "C".into());
         set("HOME", "/dev/null".into());
         set("GIT_CONFIG_NOSYSTEM", "1".into());
         set("GIT_CONFIG_GLOBAL", "/dev/null".into());
@@ -155,8 +156,10 @@ impl Remote<'_> {
                     set(name, value.into());
                 }
             }
-            if let Some(roots) = self.roots_file() {
-                set("GIT_SSL_CAINFO", roots.into());
+            let system = || crate::http::system_bundle().map(OsString::from);
+            let own = self.variable("SSL_CERT_FILE").map(OsString::from);
+            if let Some(roots) = own.or_else(system) {
+                set("GIT_SSL_CAINFO", roots);
             }
             if let Some(socket) = self.ssh_agent {
                 set("SSH_AUTH_SOCK", socket.into());

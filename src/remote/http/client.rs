@@ -1,19 +1,14 @@
 //! One GET, with redirects and credentials.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::io::Read;
 
-use ureq::http::{HeaderMap, Response, header};
-use ureq::tls::{RootCerts, TlsConfig};
-use ureq::{Agent, Body};
+use base64::Engine as _;
 
 use super::super::{Error, Remote};
-use super::url::{Url, safe_name};
+use crate::http::{Http, Options, Request, Response, Url};
 
 /// Most redirects that are followed, as Go's client has it.
 const REDIRECT_LIMIT: usize = 10;
-/// How long a connection may take to be made.
-const CONNECT: Duration = Duration::from_secs(30);
 /// Age from which on `Last-Modified` tells versions apart: a younger file may
 /// change once more within the second (RFC 9110, 8.8.2.2).
 const SETTLED_SECONDS: i64 = 60;
@@ -44,7 +39,6 @@ pub enum Answer {
 }
 
 /// A file whose bytes are still to come.
-#[derive(Debug)]
 pub struct Incoming {
     /// Where from.
     pub(super) url: Url,
@@ -52,13 +46,17 @@ pub struct Incoming {
     pub validators: Validators,
     /// `Last-Modified`, in seconds since 1970.
     pub modified: Option<i64>,
-    /// The name in `Content-Disposition`.
-    pub name: Option<String>,
     /// How many bytes were promised.
     pub(super) length: Option<u64>,
-    pub(super) body: Body,
+    pub(super) body: Box<dyn Read + Send>,
     /// Ends the connection.
-    pub(super) agent: Agent,
+    pub(super) http: Http,
+}
+
+impl std::fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Incoming({})", self.url)
+    }
 }
 
 impl Remote<'_> {
@@ -67,32 +65,30 @@ impl Remote<'_> {
     /// # Errors
     /// Anything but success and "not modified" is an error.
     pub fn get(&self, url: &Url, known: Option<&Validators>) -> Result<Answer, Error> {
-        let mut place = url.clone();
         let own = self.authorization(url)?;
+        // One client for each file: it is closed when the file does not come.
+        let http = self.supervised_client(url)?;
+        let mut place = url.clone();
         for _ in 0..=REDIRECT_LIMIT {
-            let agent = self.agent(&place)?;
-            let authorization = if place.is_same_server(url) {
+            let authorization = if place.same_origin(url) {
                 own.clone()
             } else {
-                place.authorization()
+                basic(&place)
             };
-            let response = self.supervise(url, &agent, || {
-                ask(&agent, &place, authorization.as_deref(), known)
-            })?;
-            let status = response.status().as_u16();
-            match status {
-                301 | 302 | 303 | 307 | 308 => place = follow(url, &place, response.headers())?,
-                304 if known.is_some_and(|known| !known.is_empty()) => {
-                    return Ok(Answer::NotModified);
-                }
-                200..=299 => {
-                    return Ok(Answer::File(Box::new(incoming(place, response, agent))));
-                }
-                status => {
-                    let url = url.to_string();
-                    return Err(Error::Status { url, status });
-                }
+            let request = request(&place, authorization, known);
+            let response = self.supervise(url, &http, || http.send(request))?;
+            if let Some(location) = response.redirect() {
+                place = follow(url, &place, location)?;
+                continue;
             }
+            return match response.status {
+                304 if known.is_some_and(|known| !known.is_empty()) => Ok(Answer::NotModified),
+                200..=299 => Ok(Answer::File(Box::new(incoming(place, response, http)))),
+                status => Err(Error::Status {
+                    url: url.to_string(),
+                    status,
+                }),
+            };
         }
         Err(Error::Redirects {
             url: url.to_string(),
@@ -100,47 +96,28 @@ impl Remote<'_> {
         })
     }
 
-    /// An agent for one server, with the system's certificates where they are needed.
-    fn agent(&self, url: &Url) -> Result<Agent, Error> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let proxy = self.proxy(url)?;
-        let roots = if url.is_secure() {
-            self.roots()?
-        } else {
-            RootCerts::from([])
+    fn supervised_client(&self, url: &Url) -> Result<Http, Error> {
+        let options = Options {
+            environment: self.settings.environment.clone(),
+            ..Options::default()
         };
-        let tls = TlsConfig::builder()
-            .root_certs(roots)
-            .unversioned_rustls_crypto_provider(provider)
-            .build();
-        let idle = self.settings.idle;
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .tls_config(tls)
-            .proxy(proxy)
-            .user_agent(concat!("rbuild/", env!("CARGO_PKG_VERSION")))
-            .accept_encoding("identity")
-            .timeout_resolve(Some(CONNECT))
-            .timeout_connect(Some(CONNECT))
-            .timeout_recv_response(Some(idle))
-            .timeout_per_read(Some(idle))
-            .timeout_per_write(Some(idle))
-            .build();
-        Ok(Agent::new_with_config(config))
+        Http::new(&options).map_err(|source| Error::Unreachable {
+            url: url.to_string(),
+            source: Box::new(source),
+        })
     }
 
     /// `Authorization` for `url`: a header or token among the secrets, else what stands in it.
     fn authorization(&self, url: &Url) -> Result<Option<String>, Error> {
+        let host = url.host().trim_start_matches('[').trim_end_matches(']');
         let secret = |name: &str| {
-            let value = (self.secret)(&format!("{name}_{}", url.host()))?;
+            let value = (self.secret)(&format!("{name}_{host}"))?;
             Some(String::from_utf8(value))
         };
-        let token =
-            secret("HTTP_AUTH_TOKEN").map(|token| token.map(|token| format!("Bearer {token}")));
+        let token = secret("HTTP_AUTH_TOKEN");
+        let token = token.map(|token| token.map(|token| format!("Bearer {token}")));
         let Some(value) = token.or_else(|| secret("HTTP_AUTH_HEADER")) else {
-            return Ok(url.authorization());
+            return Ok(basic(url));
         };
         let value = value
             .ok()
@@ -154,77 +131,70 @@ impl Remote<'_> {
     }
 }
 
-fn ask(
-    agent: &Agent,
-    place: &Url,
-    authorization: Option<&str>,
+/// `Authorization` of the credentials in an address.
+fn basic(url: &Url) -> Option<String> {
+    let (user, password) = url.userinfo()?;
+    let pair = format!("{user}:{password}");
+    let encoded = base64::engine::general_purpose::STANDARD.encode(pair);
+    Some(format!("Basic {encoded}"))
+}
+
+fn request<'a>(
+    place: &'a Url,
+    authorization: Option<String>,
     known: Option<&Validators>,
-) -> Result<Response<Body>, ureq::Error> {
-    let mut request = agent.get(place.request());
+) -> Request<'a> {
+    let mut request = Request::get(place);
     if let Some(authorization) = authorization {
-        request = request.header(header::AUTHORIZATION, authorization);
+        request = request.with("authorization", authorization);
     }
     if let Some(known) = known {
         // Where both are there, a server looks at the first only (RFC 9110, 13.1.3).
         if let Some(etag) = &known.etag {
-            request = request.header(header::IF_NONE_MATCH, etag);
+            request = request.with("if-none-match", etag);
         }
         if let Some(modified) = &known.last_modified {
-            request = request.header(header::IF_MODIFIED_SINCE, modified);
+            request = request.with("if-modified-since", modified);
         }
     }
-    request.call()
+    request
 }
 
 /// Where an answer sends to.
-fn follow(url: &Url, place: &Url, headers: &HeaderMap) -> Result<Url, Error> {
-    let location = headers
-        .get(header::LOCATION)
-        .and_then(|value| value.to_str().ok());
-    let refuse = |to: &str, why| Error::Redirect {
+fn follow(url: &Url, place: &Url, location: &str) -> Result<Url, Error> {
+    let refuse = |why| Error::Redirect {
         url: url.to_string(),
-        to: super::redact(to),
+        to: super::super::redact(location),
         why,
-    };
-    let Some(location) = location else {
-        return Err(refuse("", "which is nowhere"));
     };
     let next = place
         .join(location)
-        .map_err(|_| refuse(location, "which is no address of a web server"))?;
-    if place.is_secure() && !next.is_secure() {
-        return Err(refuse(
-            location,
-            "which is not encrypted as the first address is",
-        ));
+        .map_err(|_| refuse("which is no address of a web server"))?;
+    if place.is_tls() && !next.is_tls() {
+        return Err(refuse("which is not encrypted as the first address is"));
     }
     Ok(next)
 }
 
-fn incoming(url: Url, response: Response<Body>, agent: Agent) -> Incoming {
-    let (parts, body) = response.into_parts();
-    let text = |name| {
-        let value = parts.headers.get(name)?.to_str().ok()?;
-        Some(value.to_owned())
-    };
-    let last_modified = text(header::LAST_MODIFIED);
+fn incoming(url: Url, response: Response, http: Http) -> Incoming {
+    let text = |name| response.header(name).map(str::to_owned);
+    let last_modified = text("last-modified");
     let modified = last_modified.as_deref().and_then(seconds);
-    let now = text(header::DATE).as_deref().and_then(seconds);
-    let settled =
-        matches!((modified, now), (Some(modified), Some(now)) if now - modified >= SETTLED_SECONDS);
+    let now = response.header("date").and_then(seconds);
+    let is_settled = match (modified, now) {
+        (Some(modified), Some(now)) => now - modified >= SETTLED_SECONDS,
+        _ => false,
+    };
     Incoming {
         url,
         validators: Validators {
-            etag: text(header::ETAG),
-            last_modified: last_modified.filter(|_| settled),
+            etag: text("etag"),
+            last_modified: last_modified.filter(|_| is_settled),
         },
         modified,
-        name: text(header::CONTENT_DISPOSITION)
-            .as_deref()
-            .and_then(attached_name),
-        length: text(header::CONTENT_LENGTH).and_then(|length| length.parse().ok()),
-        body,
-        agent,
+        length: response.length(),
+        body: response.body,
+        http,
     }
 }
 
@@ -236,42 +206,17 @@ fn seconds(date: &str) -> Option<i64> {
     Some(date.timestamp().as_second().clamp(0, LATEST))
 }
 
-/// `filename` of a `Content-Disposition`.
-fn attached_name(header: &str) -> Option<String> {
-    let value = header.split(';').skip(1).find_map(|part| {
-        let (name, value) = part.split_once('=')?;
-        name.trim()
-            .eq_ignore_ascii_case("filename")
-            .then(|| value.trim())
-    })?;
-    let value = value.trim_matches('"');
-    safe_name(value.rsplit('/').next()?)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::seconds;
 
     #[test]
-    fn dates_and_names_of_headers() {
+    fn dates_of_headers() {
         assert_eq!(
             seconds("Sun, 13 Sep 2020 12:26:40 GMT"),
             Some(1_600_000_000)
         );
         assert_eq!(seconds("Fri, 01 Jan 1960 00:00:00 GMT"), Some(0));
         assert_eq!(seconds("yesterday"), None);
-        assert_eq!(
-            attached_name("attachment; filename=\"a b.txt\"").as_deref(),
-            Some("a b.txt")
-        );
-        assert_eq!(attached_name("inline; FileName=../x").as_deref(), Some("x"));
-        for none in [
-            "attachment",
-            "attachment; filename=",
-            "attachment; filename=a/",
-            "a; filename=..",
-        ] {
-            assert_eq!(attached_name(none), None, "{none}");
-        }
     }
 }

@@ -5,13 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use ureq::Agent;
-
 use super::super::checksum::Verifier;
 use super::super::{Checksum, Error, Remote};
-use super::Url;
 use super::client::Incoming;
 use crate::fs::PathError;
+use crate::http::{Http, HttpError, Url};
 use crate::oci::Digest;
 
 /// Bytes that must come within the time a server may stay silent: a server that
@@ -44,7 +42,7 @@ impl Remote<'_> {
             url,
             length,
             mut body,
-            agent,
+            http,
             ..
         } = incoming;
         let limit_bytes = self.settings.limit_bytes;
@@ -58,15 +56,17 @@ impl Remote<'_> {
         let (target, path) = target;
         let received = AtomicU64::new(0);
         let mut verifier = Verifier::new(expected);
-        let bytes = self.supervise_body(&url, &agent, &received, || {
-            let mut reader = body.as_reader();
+        let bytes = self.supervise_body(&url, &http, &received, || {
             let mut buffer = vec![0; 1 << 16];
             let mut bytes = 0;
             loop {
-                let count = match reader.read(&mut buffer) {
+                let count = match body.read(&mut buffer) {
                     Ok(0) => return Ok(bytes),
                     Ok(count) => count,
-                    Err(err) => return Err(unreachable(&url, ureq::Error::from(err))),
+                    Err(source) => {
+                        let url = url.to_string();
+                        return Err(Error::Broken { url, source });
+                    }
                 };
                 bytes += count as u64;
                 if bytes > limit_bytes {
@@ -106,13 +106,14 @@ impl Remote<'_> {
     pub(super) fn supervise<T>(
         &self,
         url: &Url,
-        agent: &Agent,
-        work: impl FnOnce() -> Result<T, ureq::Error>,
+        http: &Http,
+        work: impl FnOnce() -> Result<T, HttpError>,
     ) -> Result<T, Error> {
-        // The agent's own timeouts bound this; nothing is counted.
-        let counted = AtomicU64::new(u64::MAX);
-        self.supervise_body(url, agent, &counted, || {
-            work().map_err(|err| unreachable(url, err))
+        self.supervise_body(url, http, &AtomicU64::new(0), || {
+            work().map_err(|source| Error::Unreachable {
+                url: url.to_string(),
+                source: Box::new(source),
+            })
         })
     }
 
@@ -121,40 +122,34 @@ impl Remote<'_> {
     fn supervise_body<T>(
         &self,
         url: &Url,
-        agent: &Agent,
+        http: &Http,
         received: &AtomicU64,
         work: impl FnOnce() -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let time = self.settings.idle;
         if (self.canceled)() {
             return Err(Error::Canceled);
         }
         let (result, cut) = std::thread::scope(|scope| {
             let (done, ended) = mpsc::channel::<()>();
-            let watcher = scope.spawn(move || self.watch(agent, received, &ended));
+            let watcher = scope.spawn(move || self.watch(http, received, &ended));
             let result = work();
             drop(done);
-            let cut = watcher.join().unwrap_or(None);
-            (result, cut)
+            (result, watcher.join().unwrap_or(None))
         });
         match (result, cut) {
             (Ok(value), _) => Ok(value),
             (Err(_), Some(Cut::Canceled)) => Err(Error::Canceled),
-            (Err(err), cut) => {
-                let timeout =
-                    matches!(&err, Error::Unreachable { source, .. } if is_timeout(source));
-                if cut.is_some() || timeout {
-                    let url = url.to_string();
-                    return Err(Error::Stalled { url, time });
-                }
-                Err(err)
-            }
+            (Err(_), Some(Cut::Slow)) => Err(Error::Stalled {
+                url: url.to_string(),
+                time: self.settings.idle,
+            }),
+            (Err(err), None) => Err(err),
         }
     }
 
     fn watch(
         &self,
-        agent: &Agent,
+        http: &Http,
         received: &AtomicU64,
         ended: &mpsc::Receiver<()>,
     ) -> Option<Cut> {
@@ -166,14 +161,14 @@ impl Remote<'_> {
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => return None,
             }
             if (self.canceled)() {
-                agent.clone().shutdown();
+                http.close();
                 return Some(Cut::Canceled);
             }
             let now = received.load(Ordering::Relaxed);
-            if now == u64::MAX || now - before >= FLOOR_BYTES {
+            if now - before >= FLOOR_BYTES {
                 (since, before) = (Instant::now(), now);
             } else if since.elapsed() > self.settings.idle {
-                agent.clone().shutdown();
+                http.close();
                 return Some(Cut::Slow);
             }
         }
@@ -185,20 +180,4 @@ impl Remote<'_> {
 enum Cut {
     Canceled,
     Slow,
-}
-
-fn is_timeout(err: &ureq::Error) -> bool {
-    match err {
-        ureq::Error::Timeout(ureq::Timeout::Resolve | ureq::Timeout::Connect) => false,
-        ureq::Error::Timeout(_) => true,
-        ureq::Error::Io(err) => err.kind() == std::io::ErrorKind::TimedOut,
-        _ => false,
-    }
-}
-
-fn unreachable(url: &Url, source: ureq::Error) -> Error {
-    Error::Unreachable {
-        url: url.to_string(),
-        source: Box::new(source),
-    }
 }

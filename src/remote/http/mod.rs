@@ -1,17 +1,15 @@
 //! Files from web servers.
 //!
-//! A request is one GET, with what is known of the file from the last time. Redirects are
-//! followed here, so that none leads to an unencrypted place, and credentials stay
-//! with their server.
+//! One GET with what is known of the file from the last time, redirects followed;
+//! then its bytes, watched for silence and counted. Credentials stay with the
+//! server that they are for.
 
 mod client;
 mod download;
-mod proxy;
-mod roots;
+mod name;
 #[cfg(test)]
 mod tests;
-mod url;
 
 pub use client::{Answer, Incoming, Validators};
 pub use download::Downloaded;
-pub use url::{UNNAMED, Url, redact};
+pub use name::{UNNAMED, address, file_name};

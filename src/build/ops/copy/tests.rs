@@ -15,6 +15,7 @@ use crate::store::Paths;
 fn op(patterns: &[&str], destination: &str) -> CopyOp {
     let pattern = |text: &&str| CopyPattern {
         text: (*text).to_owned(),
+        literal: false,
         source: CopySource::Context(ContextId::MAIN),
         span: None,
     };
@@ -28,6 +29,7 @@ fn op(patterns: &[&str], destination: &str) -> CopyOp {
         chown: None,
         chmod: None,
         unpack: false,
+        unpack_remote: false,
         instruction: "COPY",
     }
 }
@@ -65,8 +67,17 @@ fn recorded_digests_are_those_of_the_layer() {
     let contexts = [Context::open(&dir, Patterns::default(), home.path().join("memory")).unwrap()];
     let request = BuildRequest::new(ContextSource::Directory(dir.clone()));
     let cancel = Cancel::new();
+    let settings = crate::remote::Settings::default();
+    let remote = crate::remote::Remote {
+        settings: &settings,
+        secret: &|_| None,
+        ssh_agent: None,
+        canceled: &|| false,
+    };
+    let fetcher = crate::build::fetch::Fetcher::new(&store, &remote);
     let tools = Tools {
         store: &store,
+        fetcher: &fetcher,
         contexts: &contexts,
         request: &request,
         sink: &Silent,

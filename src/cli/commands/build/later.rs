@@ -11,12 +11,6 @@ pub(crate) struct Later {
     /// An SSH agent for `RUN --mount=type=ssh`
     #[arg(long, hide = true, value_name = "ID")]
     ssh: Vec<String>,
-    /// A further context by name
-    #[arg(long, hide = true, value_name = "NAME=VALUE")]
-    build_context: Vec<String>,
-    /// Stages that may not come from the cache
-    #[arg(long, hide = true, value_name = "STAGES")]
-    no_cache_filter: Vec<String>,
     /// Where to take cache from
     #[arg(long, hide = true, value_name = "SOURCE")]
     cache_from: Vec<String>,
@@ -83,8 +77,6 @@ impl Later {
         let set = [
             ("secret", !self.secret.is_empty()),
             ("ssh", !self.ssh.is_empty()),
-            ("build-context", !self.build_context.is_empty()),
-            ("no-cache-filter", !self.no_cache_filter.is_empty()),
             ("cache-from", !self.cache_from.is_empty()),
             ("cache-to", !self.cache_to.is_empty()),
             ("output", !self.output.is_empty()),
