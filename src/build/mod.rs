@@ -66,10 +66,8 @@ fn with_fetcher<T>(
     work: &dyn Fn(&Fetcher<'_>) -> Result<T, Error>,
 ) -> Result<T, Error> {
     let remote = Remote {
-        settings: &request.remote,
-        secret: &|_| None,
-        ssh_agent: None,
         canceled: &|| cancel.is_stopped(),
+        ..Remote::new(&request.remote)
     };
     work(&Fetcher::new(store, &remote))
 }

@@ -52,6 +52,8 @@ pub(super) struct Solver<'a> {
     extra_hosts: Vec<String>,
     first_step: u32,
     states: Mutex<Vec<State>>,
+    /// Steps that stand on one that may not come from the cache.
+    stale: BTreeSet<usize>,
     /// Definitions of steps from servers, once they are known.
     fetched: Mutex<BTreeMap<usize, Definition>>,
 }
@@ -66,6 +68,7 @@ impl<'a> Solver<'a> {
             extra_hosts: extra_hosts.map(|(name, _)| name.clone()).collect(),
             first_step,
             states: Mutex::new(vec![State::default(); graph.vertices.len()]),
+            stale: stale(graph),
             fetched: Mutex::default(),
         }
     }
@@ -154,6 +157,13 @@ impl<'a> Solver<'a> {
         self.tools.request.no_cache || self.graph.uncached.contains(&id.0)
     }
 
+    /// Whether the result under a step's key may be another than it would be now:
+    /// the step must run, or it stands on one that must. In the second case a result on
+    /// the same content still counts.
+    fn ignores_key(&self, id: VertexId) -> bool {
+        self.ignores_cache(id) || self.stale.contains(&id.0)
+    }
+
     /// Looks a step up by definition, without running anything.
     fn look_up(&self, id: VertexId) -> Result<(), StepError> {
         let vertex = self.vertex(id);
@@ -173,7 +183,7 @@ impl<'a> Solver<'a> {
         };
         let key = definition.key(&vertex.op);
         self.states()[id.0].key = Some(key);
-        if !self.ignores_cache(id)
+        if !self.ignores_key(id)
             && let Some(record) = self.tools.store.cache_get(key)?
         {
             self.states()[id.0].result = record.result;
@@ -403,13 +413,21 @@ impl<'a> Solver<'a> {
             self.states()[id.0].key = Some(key);
             if !self.ignores_cache(id) {
                 let found = store.cache_get(key)?.and_then(|record| record.result);
-                if let Some(result) = found {
+                if let Some(result) = found.filter(|_| !self.ignores_key(id)) {
                     return Ok((result, true));
                 }
                 if let Some(result) =
                     self.same_by_content(vertex, definition, earlier.as_ref(), parent)?
                 {
-                    self.remember(id, definition.clone(), result, parent)?;
+                    let files = earlier
+                        .as_ref()
+                        .and_then(|earlier| key::value(&earlier.parts, "@files"));
+                    let mut definition = definition.clone();
+                    if let Some(files) = files {
+                        // They are the same, as was just found out.
+                        definition = definition.with("@files", &files);
+                    }
+                    self.remember(id, definition, result, parent)?;
                     return Ok((result, true));
                 }
             }
@@ -543,7 +561,7 @@ impl<'a> Solver<'a> {
             result: Some(result),
             parts: definition.parts,
         };
-        if self.ignores_cache(id) {
+        if self.ignores_key(id) {
             self.tools.store.cache_replace(&record)?;
         } else {
             self.tools.store.cache_put(&record)?;
@@ -576,4 +594,19 @@ impl<'a> Solver<'a> {
             }
         }
     }
+}
+
+/// The steps that stand on one that may not come from the cache.
+fn stale(graph: &Graph) -> BTreeSet<usize> {
+    let mut stale = BTreeSet::new();
+    if graph.uncached.is_empty() {
+        return stale;
+    }
+    for (index, vertex) in graph.vertices.iter().enumerate() {
+        let is_new = |input: VertexId| graph.uncached.contains(&input.0) || stale.contains(&input.0);
+        if vertex.inputs().any(is_new) {
+            stale.insert(index);
+        }
+    }
+    stale
 }

@@ -63,7 +63,17 @@ pub struct Remote<'a> {
     pub canceled: &'a (dyn Fn() -> bool + Sync),
 }
 
-impl Remote<'_> {
+impl<'a> Remote<'a> {
+    /// With these settings, without credentials, until the end.
+    pub fn new(settings: &'a Settings) -> Self {
+        Self {
+            settings,
+            secret: &|_| None,
+            ssh_agent: None,
+            canceled: &|| false,
+        }
+    }
+
     /// A variable of the user's environment, in lower or upper case.
     fn variable(&self, name: &str) -> Option<&str> {
         let environment = &self.settings.environment;

@@ -75,7 +75,7 @@ impl Planner<'_, '_> {
         label: String,
         span: Span,
     ) -> Result<Found, PlanError> {
-        let mut state = self.scratch(label, platform);
+        let mut state = Self::scratch(label, platform);
         match named {
             Named::Empty => {}
             Named::Stage(stage) => {

@@ -159,7 +159,7 @@ impl Planner<'_, '_> {
         let platform = own.unwrap_or_else(|| self.request.platform.clone());
         let label = self.stage_label(index);
         if base == "scratch" {
-            return Ok(self.scratch(label, &platform));
+            return Ok(Self::scratch(label, &platform));
         }
         if let Some(other) = self.stage_by_name(&base, index) {
             self.plan_stage(other)?;
@@ -179,7 +179,7 @@ impl Planner<'_, '_> {
             .count();
         let title = |image: &BaseImage| format!("[{label}1/{count}] FROM {}", image.reference);
         let (image, top) = self.image(&base, &platform, Some(span), title)?;
-        let mut stage = self.scratch(label, &platform);
+        let mut stage = Self::scratch(label, &platform);
         stage.steps = (1, 1);
         stage.take_image(image, top);
         Ok(stage)
@@ -249,7 +249,7 @@ impl Planner<'_, '_> {
         Ok(())
     }
 
-    pub(super) fn scratch(&self, label: String, platform: &Platform) -> StageState {
+    pub(super) fn scratch(label: String, platform: &Platform) -> StageState {
         let mut stage = StageState {
             top: None,
             base: None,

@@ -124,7 +124,7 @@ impl Remote<'_> {
             &["ls-tree", "-r", "-l", "-z", "--full-tree", &commit],
             LIST_LIMIT,
         )?;
-        let links = self.look_over(remote, &list, budget)?;
+        let links = look_over(remote, &list, budget)?;
         let index = inside.join("index");
         let job = Job {
             repository: Some(dir),
@@ -155,38 +155,6 @@ impl Remote<'_> {
             Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.min(253_402_300_799)))
         };
         Ok((links, time))
-    }
-
-    /// Adds up the files of a list by `ls-tree -r -l -z`; returns the submodules.
-    fn look_over(&self, remote: &str, list: &[u8], budget: &Budget) -> Result<Vec<Link>, Error> {
-        let mut links = Vec::new();
-        for line in list
-            .split(|byte| *byte == 0)
-            .filter(|line| !line.is_empty())
-        {
-            let text = String::from_utf8_lossy(line);
-            let Some((facts, path)) = text.split_once('\t') else {
-                continue;
-            };
-            let mut facts = facts.split_whitespace();
-            let (mode, _, object, size) = (facts.next(), facts.next(), facts.next(), facts.next());
-            if mode == Some("160000") {
-                links.push(Link {
-                    path: PathBuf::from(path),
-                    commit: object.unwrap_or_default().to_owned(),
-                });
-            }
-            let size: u64 = size.and_then(|size| size.parse().ok()).unwrap_or(0);
-            let bytes = budget.bytes.get().saturating_add(size);
-            if bytes > budget.limit_bytes {
-                return Err(Error::TooLarge {
-                    what: redact(remote),
-                    limit_bytes: budget.limit_bytes,
-                });
-            }
-            budget.bytes.set(bytes);
-        }
-        Ok(links)
     }
 
     /// Makes `.git`: a repository with this one commit, its head detached.
@@ -270,6 +238,38 @@ impl Remote<'_> {
         }
         Ok(())
     }
+}
+
+/// Adds up the files of a list by `ls-tree -r -l -z`; returns the submodules.
+fn look_over(remote: &str, list: &[u8], budget: &Budget) -> Result<Vec<Link>, Error> {
+    let mut links = Vec::new();
+    for line in list
+        .split(|byte| *byte == 0)
+        .filter(|line| !line.is_empty())
+    {
+        let text = String::from_utf8_lossy(line);
+        let Some((facts, path)) = text.split_once('\t') else {
+            continue;
+        };
+        let mut facts = facts.split_whitespace();
+        let (mode, _, object, size) = (facts.next(), facts.next(), facts.next(), facts.next());
+        if mode == Some("160000") {
+            links.push(Link {
+                path: PathBuf::from(path),
+                commit: object.unwrap_or_default().to_owned(),
+            });
+        }
+        let size: u64 = size.and_then(|size| size.parse().ok()).unwrap_or(0);
+        let bytes = budget.bytes.get().saturating_add(size);
+        if bytes > budget.limit_bytes {
+            return Err(Error::TooLarge {
+                what: redact(remote),
+                limit_bytes: budget.limit_bytes,
+            });
+        }
+        budget.bytes.set(bytes);
+    }
+    Ok(links)
 }
 
 /// The directory `part` of a tree, every component of it a real directory.

@@ -106,7 +106,7 @@ impl Remote<'_> {
 
     /// Fetches one reference or commit without its history, where the server can do that.
     fn fetch_shallow(&self, remote: &str, dir: &Path, wanted: &str) -> Result<(), Error> {
-        let job = self.job(remote, dir);
+        let job = job(remote, dir);
         let shallow = [
             "fetch",
             "--quiet",
@@ -141,17 +141,8 @@ impl Remote<'_> {
             "+refs/heads/*:refs/rbuild/heads/*",
             "+refs/tags/*:refs/rbuild/tags/*",
         ]);
-        self.git_done(&self.job(remote, dir), "fetch remote", remote, &args)?;
+        self.git_done(&job(remote, dir), "fetch remote", remote, &args)?;
         Ok(())
-    }
-
-    fn job<'a>(&self, remote: &'a str, dir: &'a Path) -> Job<'a> {
-        Job {
-            repository: Some(dir),
-            remote: Some(remote),
-            grows: Some(dir),
-            ..Job::default()
-        }
     }
 
     /// Whether an object is there, with the commit that it leads to.
@@ -162,5 +153,15 @@ impl Remote<'_> {
         };
         let output = self.git(&job, &["cat-file", "-e", &format!("{object}^{{commit}}")])?;
         Ok(output.code == 0)
+    }
+}
+
+/// Fetching into a repository.
+fn job<'a>(remote: &'a str, dir: &'a Path) -> Job<'a> {
+    Job {
+        repository: Some(dir),
+        remote: Some(remote),
+        grows: Some(dir),
+        ..Job::default()
     }
 }

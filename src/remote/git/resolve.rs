@@ -77,12 +77,11 @@ impl Remote<'_> {
         let mut reference = "HEAD";
         let mut object = None;
         for line in text.lines() {
-            match line.split_once('\t') {
-                Some((target, "HEAD")) => match target.strip_prefix("ref: ") {
+            if let Some((target, "HEAD")) = line.split_once('\t') {
+                match target.strip_prefix("ref: ") {
                     Some(target) => reference = target,
                     None => object = Some(target),
-                },
-                _ => {}
+                }
             }
         }
         let object = object.filter(|object| is_object_name(object));

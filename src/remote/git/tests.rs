@@ -164,12 +164,7 @@ impl Place {
         source: &Source,
         settings: &Settings,
     ) -> Result<(Resolved, tempfile::TempDir), Error> {
-        let remote = Remote {
-            settings,
-            secret: &|_| None,
-            ssh_agent: None,
-            canceled: &|| false,
-        };
+        let remote = Remote::new(settings);
         let resolved = remote.git_resolve(source)?;
         let target = tempfile::tempdir_in(self.home.path()).unwrap();
         let repositories = self.home.path().join("repositories");

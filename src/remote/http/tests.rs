@@ -41,9 +41,9 @@ impl Server {
                 let handler = handler.clone();
                 workers.push(std::thread::spawn(move || handler(&head, &mut stream)));
             }
-            workers
-                .into_iter()
-                .for_each(|worker| worker.join().unwrap());
+            for worker in workers {
+                worker.join().unwrap();
+            }
         });
         Self {
             address,
@@ -91,6 +91,9 @@ fn answer(stream: &mut TcpStream, status: &str, headers: &[&str], body: &[u8]) {
     drop(stream.write_all(body));
 }
 
+/// Bytes, how to recognise them, and their date.
+type Got = (Vec<u8>, Validators, Option<i64>);
+
 fn settings() -> Settings {
     Settings {
         environment: BTreeMap::new(),
@@ -105,12 +108,10 @@ fn fetch_with(
     url: &Url,
     known: Option<&Validators>,
     expected: Option<&Checksum>,
-) -> Result<Option<(Vec<u8>, Validators, Option<i64>)>, Error> {
+) -> Result<Option<Got>, Error> {
     let remote = Remote {
-        settings,
         secret,
-        ssh_agent: None,
-        canceled: &|| false,
+        ..Remote::new(settings)
     };
     let incoming = match remote.get(url, known)? {
         Answer::NotModified => return Ok(None),
@@ -337,10 +338,8 @@ fn a_canceled_build_waits_for_nobody() {
     let asked = std::sync::atomic::AtomicUsize::new(0);
     let canceled = || asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 2;
     let remote = Remote {
-        settings: &settings,
-        secret: &|_| None,
-        ssh_agent: None,
         canceled: &canceled,
+        ..Remote::new(&settings)
     };
     assert!(matches!(
         remote.get(&server.url("/"), None),

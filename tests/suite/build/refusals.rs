@@ -68,10 +68,6 @@ fn mistakes_are_told_with_place_and_advice() {
             "not available in this version",
         ),
         (
-            "FROM scratch\nADD https://example.org/x /\n",
-            "not available in this version",
-        ),
-        (
             "FROM scratch\nCOPY https://example.org/x /\n",
             "source can't be a URL for COPY",
         ),

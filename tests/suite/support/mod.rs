@@ -3,9 +3,11 @@
 
 mod busybox;
 mod home;
+mod web;
 
 pub(crate) use busybox::archive as busybox_archive;
 pub(crate) use home::{Home, Outcome};
+pub(crate) use web::{Page, Repository, Web};
 
 /// Something of the machine that a test cannot do without.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +20,8 @@ pub(crate) enum Need {
     Overlay,
     /// skopeo, which reads and writes images, is installed.
     Skopeo,
+    /// git, which fetches repositories, is installed.
+    Git,
 }
 
 /// Whether the machine has all of `needs`. When it lacks one, the test says
@@ -52,6 +56,10 @@ fn lacking(need: Need) -> Option<String> {
     match need {
         Need::Root => (!rustix::process::geteuid().is_root()).then(|| "needs root".to_owned()),
         Need::Busybox => busybox::find().err(),
+        Need::Git => {
+            let found = rbuild::sys::command::find("git", None).is_some();
+            (!found).then(|| "needs git".to_owned())
+        }
         Need::Skopeo => {
             let places = ["/usr/bin/skopeo", "/usr/local/bin/skopeo"];
             let found = places

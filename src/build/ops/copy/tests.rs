@@ -68,12 +68,7 @@ fn recorded_digests_are_those_of_the_layer() {
     let request = BuildRequest::new(ContextSource::Directory(dir.clone()));
     let cancel = Cancel::new();
     let settings = crate::remote::Settings::default();
-    let remote = crate::remote::Remote {
-        settings: &settings,
-        secret: &|_| None,
-        ssh_agent: None,
-        canceled: &|| false,
-    };
+    let remote = crate::remote::Remote::new(&settings);
     let fetcher = crate::build::fetch::Fetcher::new(&store, &remote);
     let tools = Tools {
         store: &store,
