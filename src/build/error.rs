@@ -7,6 +7,7 @@ use super::graph::Vertex;
 use super::ops::copy::CopyError;
 use super::ops::run::RunError;
 use super::plan::PlanError;
+use super::redact::Redactor;
 use crate::dockerfile::{Diagnostic, Span};
 use crate::fs::PathError;
 use crate::{context, image, remote, snapshot, store};
@@ -53,6 +54,12 @@ pub enum Error {
         /// What to do.
         hint: Option<String>,
     },
+    /// The options of the build checks cannot be read.
+    #[error("failed to solve: {0}")]
+    CheckOptions(String),
+    /// The build checks found something, and are to fail the build then.
+    #[error("failed to solve: lint violation found for rules: {0}")]
+    Lint(String),
     /// A step failed.
     #[error("failed to solve: {message}")]
     Step {
@@ -147,8 +154,8 @@ impl Error {
         }
     }
 
-    /// An error of a step, with its file.
-    pub(super) fn step(source_file: &Source, err: &StepError) -> Self {
+    /// An error of a step, with its file and without secrets.
+    pub(super) fn step(source_file: &Source, err: &StepError, redactor: &Redactor) -> Self {
         if err.is_canceled() {
             return Self::Canceled;
         }
@@ -156,7 +163,7 @@ impl Error {
             source_file: source_file.clone(),
             span: err.span,
             hint: err.hint(),
-            message: err.to_string(),
+            message: redactor.text(&err.to_string()).into_owned(),
         }
     }
 
@@ -251,6 +258,7 @@ impl StepError {
             Cause::Copy(CopyError::NotFound { span, .. } | CopyError::BadPattern { span, .. }) => {
                 *span
             }
+            Cause::Run(err) => err.span(),
             _ => None,
         };
         self.span = self.span.or(own).or(vertex.span);
@@ -264,6 +272,7 @@ impl StepError {
             }
             Cause::Fetch(err) => return err.hint().map(str::to_owned),
             Cause::Copy(CopyError::SeveralSources(_)) => "write a / at the end of the destination",
+            Cause::Run(err) => return err.hint(),
             _ => return None,
         };
         Some(hint.to_owned())

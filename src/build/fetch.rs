@@ -76,9 +76,18 @@ impl<'a> Fetcher<'a> {
         }
     }
 
+    /// Where everything is kept.
+    pub(super) fn store(&self) -> &'a Store {
+        self.store
+    }
+
     /// The definition of a step from a server, where it can be known without its
     /// bytes. With `fresh`, what is remembered does not count.
-    pub(super) fn look_up(&self, vertex: &Vertex, fresh: bool) -> Result<Option<Definition>, FetchError> {
+    pub(super) fn look_up(
+        &self,
+        vertex: &Vertex,
+        fresh: bool,
+    ) -> Result<Option<Definition>, FetchError> {
         let definition = Definition::of(vertex, &[]);
         match &vertex.op {
             Op::Http(op) if op.checksum.is_some() => Ok(Some(definition)),
@@ -159,9 +168,9 @@ impl<'a> Fetcher<'a> {
         let scratch = self.store.temp_dir()?;
         let repositories = self.store.paths().repositories();
         let target = active.fs();
-        let bytes = self
-            .remote
-            .git_tree(source, resolved, &repositories, scratch.path(), &target)?;
+        let bytes =
+            self.remote
+                .git_tree(source, resolved, &repositories, scratch.path(), &target)?;
         Ok(active.commit(bytes, None, None)?.id)
     }
 
@@ -215,9 +224,9 @@ impl<'a> Fetcher<'a> {
             }
         };
         let (validators, modified) = (incoming.validators.clone(), incoming.modified);
-        let downloaded = self
-            .remote
-            .download(incoming, op.checksum.as_ref(), (&mut file, &path))?;
+        let downloaded =
+            self.remote
+                .download(incoming, op.checksum.as_ref(), (&mut file, &path))?;
         // The umask may have taken something away, and a date is part of the file.
         file.set_permissions(std::fs::Permissions::from_mode(0o600))
             .at("change the mode of", &path)?;
@@ -284,7 +293,9 @@ fn git_definition(definition: Definition, source: &Source, resolved: &Resolved) 
     let parts = source.parts(resolved);
     parts
         .into_iter()
-        .fold(definition, |definition, (name, value)| definition.with(name, &value))
+        .fold(definition, |definition, (name, value)| {
+            definition.with(name, &value)
+        })
 }
 
 /// Where it is kept what a server said about a file.

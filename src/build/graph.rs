@@ -9,10 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::dockerfile::Span;
 use crate::http::Url;
-use crate::oci::{DiffId, History, ImageConfig, ImageId, Platform};
+use crate::oci::{DiffId, Digest, History, ImageConfig, ImageId, Platform};
 use crate::remote::{Checksum, git};
 
 use super::RunNetwork;
+use super::mount::RunMount;
 
 /// Names a vertex: its place in [`Graph::vertices`], where inputs come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,6 +74,23 @@ pub(super) struct BaseImage {
     pub(super) diff_ids: Vec<DiffId>,
 }
 
+impl BaseImage {
+    /// Stands for an image of which nothing but its name is known.
+    pub(super) fn unknown(reference: &str) -> Self {
+        Self {
+            reference: reference.to_owned(),
+            id: ImageId(Digest::of(b"")),
+            config: ImageConfig::default(),
+            diff_ids: Vec::new(),
+        }
+    }
+
+    /// Whether this stands for an image that is not there.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.id == ImageId(Digest::of(b""))
+    }
+}
+
 /// One step that yields a tree.
 #[derive(Debug)]
 pub(super) struct Vertex {
@@ -93,6 +111,7 @@ impl Vertex {
     pub(super) fn inputs(&self) -> impl Iterator<Item = VertexId> + use<> {
         let from = match &self.op {
             Op::Copy(op) => op.from().into_iter().flatten().collect(),
+            Op::Run(op) => op.mounts.iter().filter_map(RunMount::from).collect(),
             _ => Vec::new(),
         };
         self.parent.into_iter().chain(from)
@@ -151,6 +170,10 @@ pub(super) struct RunOp {
     pub(super) user: String,
     /// The network.
     pub(super) network: RunNetwork,
+    /// What is mounted, as it is written.
+    pub(super) mounts: Vec<RunMount>,
+    /// Whether nothing of the usual confinement holds: `--security=insecure`.
+    pub(super) insecure: bool,
     /// What its program is made for.
     pub(super) platform: Platform,
 }

@@ -36,6 +36,8 @@ pub(super) struct Input {
     pub(super) contexts: Vec<Context>,
     /// Contexts by name.
     pub(super) named: BTreeMap<String, Named>,
+    /// What the ignore file leaves out of the context.
+    pub(super) ignored: Patterns,
     /// The ignore file that was used, for progress.
     pub(super) ignore_file: Option<String>,
 }
@@ -56,7 +58,11 @@ pub(super) fn open(
     request: &BuildRequest,
     scratch: &Path,
 ) -> Result<Input, Error> {
-    let Root { dir, text, is_local } = root(fetcher, request, scratch)?;
+    let Root {
+        dir,
+        text,
+        is_local,
+    } = root(fetcher, request, scratch)?;
     let bare = Context::open(&dir, Patterns::default(), PathBuf::new())?;
     let (source, beside) = dockerfile_of(fetcher, request, &bare, text, is_local)?;
     // BuildKit applies ignore files to what the client sends; a repository or a
@@ -67,11 +73,13 @@ pub(super) fn open(
         (Vec::new(), None)
     };
     let mut contexts = vec![context_of(store, &dir, &lines, ignore_file.as_deref())?];
+    let ignored = contexts[0].patterns().clone();
     let named = named(store, request, &mut contexts)?;
     Ok(Input {
         source,
         contexts,
         named,
+        ignored,
         ignore_file,
     })
 }
@@ -117,7 +125,9 @@ fn remote_root(
     if let Some(reference) = dockerfile::git_reference(address).map_err(refuse)? {
         let mut source = git::Source::new(&reference);
         let keep = request.build_args.get(KEEP_GIT_DIR);
-        if keep.is_some_and(|value| matches!(value.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True")) {
+        if keep.is_some_and(|value| {
+            matches!(value.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True")
+        }) {
             source.keep_git_dir = true;
         }
         let text = format!("fetch {}", source.shown());
@@ -131,7 +141,8 @@ fn remote_root(
     let path = dir.join(CONTEXT_FILE);
     let file = std::fs::File::open(&path).at("open", &path)?;
     let mut head = Vec::new();
-    std::io::Read::read_to_end(&mut std::io::Read::take(&file, HEAD as u64), &mut head).at("read", &path)?;
+    std::io::Read::read_to_end(&mut std::io::Read::take(&file, HEAD as u64), &mut head)
+        .at("read", &path)?;
     if context::is_archive(&head) {
         drop(file);
         let file = std::fs::File::open(&path).at("open", &path)?;

@@ -13,6 +13,9 @@ use crate::store::KeyPart;
 /// Version of the scheme; changing what enters a key changes it.
 const VERSION: &[u8] = b"rbuild cache key 1";
 
+/// How the names of parts begin that have the tree of a mount.
+const MOUNT_TREE: &str = "tree of mount ";
+
 /// A key in the making.
 #[derive(Debug, Clone)]
 pub(super) struct Definition {
@@ -93,7 +96,7 @@ pub(super) fn same_operation(a: &[KeyPart], b: &[KeyPart]) -> bool {
     fn own(parts: &[KeyPart]) -> impl Iterator<Item = &KeyPart> {
         let input = |part: &&KeyPart| {
             let name = part.name.as_str();
-            !name.starts_with('@') && name != "parent" && !is_from(name)
+            !name.starts_with('@') && name != "parent" && !is_from(name) && !is_mount_tree(name)
         };
         parts.iter().filter(input)
     }
@@ -112,6 +115,9 @@ pub(super) fn explain(old: &[KeyPart], new: &[KeyPart]) -> Vec<String> {
                 lines.push("the stage it copies from has another result".to_owned());
             }
             ("files", _) => lines.push("files changed".to_owned()),
+            (name, Some(_)) if is_mount_tree(name) => {
+                lines.push("a tree that it mounts has changed".to_owned());
+            }
             (name, Some(before)) => lines.push(format!(
                 "{name} changed from {before:?} to {:?}",
                 part.value
@@ -125,6 +131,20 @@ pub(super) fn explain(old: &[KeyPart], new: &[KeyPart]) -> Vec<String> {
         .filter(|part| value(new, &part.name).is_none());
     lines.extend(gone.map(|part| format!("{} is gone", part.name)));
     lines
+}
+
+/// The part with the key of the tree that a mount takes.
+pub(super) fn mount_tree(number: usize) -> String {
+    format!("{MOUNT_TREE}{number}")
+}
+
+/// The note with the tree itself.
+pub(super) fn mounted(number: usize) -> String {
+    format!("@mounted {number}")
+}
+
+fn is_mount_tree(name: &str) -> bool {
+    name.starts_with(MOUNT_TREE)
 }
 
 fn kind(op: &Op) -> &'static str {
@@ -155,6 +175,12 @@ fn run_parts(op: &RunOp, extra_hosts: &[String], parts: &mut Vec<KeyPart>) {
     parts.push(part("network", network));
     if let Some(script) = &op.script {
         parts.push(part("script", &script.content));
+    }
+    if op.insecure {
+        parts.push(part("security", "insecure"));
+    }
+    for (number, mount) in op.mounts.iter().enumerate() {
+        parts.push(part(&format!("mount {number}"), &mount.key_text()));
     }
     // What runs natively everywhere is what its image is for.
     if op.platform != Platform::host() {
@@ -243,14 +269,16 @@ mod tests {
             cwd: "/".to_owned(),
             user: String::new(),
             network: RunNetwork::Default,
+            mounts: Vec::new(),
+            insecure: false,
             platform: Platform::host(),
         }
     }
 
     fn copy(source: CopySource) -> CopyOp {
         let pattern = |text: &str| CopyPattern {
-            text: text.to_owned(),
             literal: false,
+            text: text.to_owned(),
             source,
             span: None,
         };
@@ -356,6 +384,68 @@ mod tests {
         keys.dedup();
         // Two different steps are told apart by their own keys, which are no part yet.
         assert_eq!(keys.len(), 5);
+    }
+
+    #[test]
+    fn of_mounts_what_they_mean_counts_and_not_who_shares_them() {
+        use crate::build::mount::{CacheSpec, FileSpec, RunMount, RunMountKind};
+        use crate::dockerfile::Sharing;
+        let file = FileSpec {
+            mode: 0o400,
+            uid: 0,
+            gid: 0,
+        };
+        let cache = CacheSpec {
+            id: "a".to_owned(),
+            namespace: String::new(),
+            sharing: Sharing::Shared,
+            from: None,
+            source: String::new(),
+            directory: None,
+        };
+        let secret = |id: &str, required| RunMountKind::Secret {
+            id: id.to_owned(),
+            env: None,
+            required,
+            file,
+        };
+        let of = |kind: RunMountKind, target: &str| {
+            let mut op = run();
+            op.mounts.push(RunMount {
+                target: target.to_owned(),
+                read_only: false,
+                kind,
+                span: None,
+            });
+            key(Op::Run(op))
+        };
+        let other = CacheSpec {
+            id: "b".to_owned(),
+            namespace: "n".to_owned(),
+            sharing: Sharing::Locked,
+            ..cache.clone()
+        };
+        let owned = CacheSpec {
+            directory: Some(file),
+            ..cache.clone()
+        };
+        let plain = of(RunMountKind::Cache(cache.clone()), "/c");
+        assert_eq!(of(RunMountKind::Cache(other), "/c"), plain);
+        assert_eq!(of(secret("s", true), "/c"), of(secret("s", false), "/c"));
+        let size_bytes = Some(1);
+        let different = [
+            key(Op::Run(run())),
+            plain,
+            of(RunMountKind::Cache(cache), "/d"),
+            of(RunMountKind::Cache(owned), "/c"),
+            of(secret("s", false), "/c"),
+            of(secret("t", false), "/c"),
+            of(RunMountKind::Tmpfs { size_bytes: None }, "/c"),
+            of(RunMountKind::Tmpfs { size_bytes }, "/c"),
+        ];
+        for (number, one) in different.iter().enumerate() {
+            assert!(!different[..number].contains(one), "{number}");
+        }
     }
 
     #[test]

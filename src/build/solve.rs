@@ -13,13 +13,13 @@ use std::time::Instant;
 
 use super::ahead;
 use super::error::StepError;
-use super::graph::{BaseImage, CopyOp, Graph, Op, Vertex, VertexId};
+use super::graph::{BaseImage, CopyOp, Graph, Op, RunOp, Vertex, VertexId};
 use super::key::{self, Definition};
 use super::ops::{Tools, copy, run, workdir};
 use crate::fs::Lock;
 use crate::image;
 use crate::oci::{CacheKey, ChainId, Digest};
-use crate::progress::{Event, Outcome, StepId};
+use crate::progress::{Event, Layer, Outcome, StepId, Usage};
 use crate::snapshot;
 use crate::store::{CacheRecord, SnapshotId};
 
@@ -30,15 +30,23 @@ struct State {
     key: Option<CacheKey>,
     /// Its result.
     result: Option<SnapshotId>,
+    /// What its program used.
+    usage: Option<Usage>,
 }
 
 /// The results of a solved graph.
 #[derive(Debug)]
 pub(super) struct Solved {
     results: Vec<Option<SnapshotId>>,
+    unpacked: Vec<(StepId, Layer)>,
 }
 
 impl Solved {
+    /// The layers whose diff ID was not known when their steps ended.
+    pub(super) fn unpacked(&self) -> &[(StepId, Layer)] {
+        &self.unpacked
+    }
+
     /// The tree of a step.
     pub(super) fn result(&self, id: VertexId) -> Option<SnapshotId> {
         self.results[id.0]
@@ -51,25 +59,34 @@ pub(super) struct Solver<'a> {
     tools: &'a Tools<'a>,
     extra_hosts: Vec<String>,
     first_step: u32,
+    source: &'a str,
     states: Mutex<Vec<State>>,
     /// Steps that stand on one that may not come from the cache.
     stale: BTreeSet<usize>,
     /// Definitions of steps from servers, once they are known.
     fetched: Mutex<BTreeMap<usize, Definition>>,
+    unpacked: Mutex<Vec<(StepId, Layer)>>,
 }
 
 impl<'a> Solver<'a> {
-    /// Steps are numbered from `first_step` on for progress.
-    pub(super) fn new(graph: &'a Graph, tools: &'a Tools<'a>, first_step: u32) -> Self {
+    /// For progress, steps are numbered from `first_step` on and have lines in `source`.
+    pub(super) fn new(
+        graph: &'a Graph,
+        tools: &'a Tools<'a>,
+        first_step: u32,
+        source: &'a str,
+    ) -> Self {
         let extra_hosts = tools.request.extra_hosts.iter();
         Self {
             graph,
             tools,
             extra_hosts: extra_hosts.map(|(name, _)| name.clone()).collect(),
             first_step,
+            source,
             states: Mutex::new(vec![State::default(); graph.vertices.len()]),
             stale: stale(graph),
             fetched: Mutex::default(),
+            unpacked: Mutex::default(),
         }
     }
 
@@ -81,14 +98,25 @@ impl<'a> Solver<'a> {
             self.look_up(id).map_err(|err| err.at(self.vertex(id)))?;
         }
         let needed = self.needed();
-        for index in 0..self.graph.vertices.len() {
-            if self.state(VertexId(index)).result.is_some() && !needed.contains(&index) {
-                self.report(VertexId(index), Outcome::Cached, Instant::now(), None, true);
-            }
+        let cached = (0..self.graph.vertices.len())
+            .filter(|index| self.state(VertexId(*index)).result.is_some())
+            .filter(|index| !needed.contains(index))
+            .collect::<Vec<_>>();
+        // The step that makes the image follows.
+        let steps = cached.len() + needed.len() + 1;
+        self.tools.sink.event(Event::Planned { steps });
+        for id in cached.into_iter().map(VertexId) {
+            let began = Instant::now();
+            self.announce(id);
+            self.report(id, Outcome::Cached, began, self.layer(id));
         }
         self.run_needed(&needed)?;
         let results = self.states().iter().map(|state| state.result).collect();
-        Ok(Solved { results })
+        let mut unpacked = self.unpacked.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Solved {
+            results,
+            unpacked: std::mem::take(&mut unpacked),
+        })
     }
 
     fn vertex(&self, id: VertexId) -> &'a Vertex {
@@ -125,7 +153,9 @@ impl<'a> Solver<'a> {
         /// How many are asked at once.
         const AT_ONCE: usize = 8;
         let vertices = self.graph.vertices.iter().enumerate();
-        let remote: Vec<_> = vertices.filter(|(_, vertex)| vertex.op.is_remote()).collect();
+        let remote: Vec<_> = vertices
+            .filter(|(_, vertex)| vertex.op.is_remote())
+            .collect();
         let ask = |index: usize, vertex: &Vertex| {
             let fresh = self.ignores_cache(VertexId(index));
             let found = self.tools.fetcher.look_up(vertex, fresh);
@@ -133,7 +163,9 @@ impl<'a> Solver<'a> {
         };
         for part in remote.chunks(AT_ONCE) {
             std::thread::scope(|scope| {
-                let start = |&(index, vertex): &(usize, &'a Vertex)| (index, scope.spawn(move || ask(index, vertex)));
+                let start = |&(index, vertex): &(usize, &'a Vertex)| {
+                    (index, scope.spawn(move || ask(index, vertex)))
+                };
                 let threads: Vec<_> = part.iter().map(start).collect();
                 for (index, thread) in threads {
                     let found = match thread.join() {
@@ -175,6 +207,7 @@ impl<'a> Solver<'a> {
             self.states()[id.0] = State {
                 key: Some(key),
                 result: row.map(|row| row.id),
+                usage: None,
             };
             return Ok(());
         }
@@ -206,6 +239,9 @@ impl<'a> Solver<'a> {
                 Some(key) => definition = definition.with("parent", &key),
             },
         }
+        if let Op::Run(op) = &vertex.op {
+            return Ok(self.with_mounts(definition, op));
+        }
         let Op::Copy(op) = &vertex.op else {
             return Ok(Some(definition));
         };
@@ -215,8 +251,8 @@ impl<'a> Solver<'a> {
         if !op.reads_context() {
             return Ok(Some(definition));
         }
-        let known = !self.ignores_cache(id)
-            && self.tools.store.cache_nearest(definition.line)?.is_some();
+        let known =
+            !self.ignores_cache(id) && self.tools.store.cache_nearest(definition.line)?.is_some();
         if !known {
             return Ok(None);
         }
@@ -229,6 +265,21 @@ impl<'a> Solver<'a> {
         for (number, from) in op.from().into_iter().enumerate() {
             let name = key::from_part(number);
             definition = match from {
+                None => definition.with(&name, &"nothing"),
+                Some(from) => definition.with(&name, &self.state(from).key?),
+            };
+        }
+        Some(definition)
+    }
+
+    /// Adds the trees that a step mounts; nothing while one of them is not known.
+    fn with_mounts(&self, mut definition: Definition, op: &RunOp) -> Option<Definition> {
+        for (number, mount) in op.mounts.iter().enumerate() {
+            if !mount.takes_tree() {
+                continue;
+            }
+            let name = key::mount_tree(number);
+            definition = match mount.from() {
                 None => definition.with(&name, &"nothing"),
                 Some(from) => definition.with(&name, &self.state(from).key?),
             };
@@ -334,11 +385,7 @@ impl<'a> Solver<'a> {
     fn perform(&self, id: VertexId) -> Result<(), StepError> {
         let began = Instant::now();
         let vertex = self.vertex(id);
-        self.tools.sink.event(Event::Started {
-            step: self.step(id),
-            name: vertex.name.clone(),
-            inputs: self.input_steps(id),
-        });
+        self.announce(id);
         match self.obtain(id) {
             Ok((result, cached)) => {
                 self.states()[id.0].result = Some(result);
@@ -347,10 +394,7 @@ impl<'a> Solver<'a> {
                 } else {
                     Outcome::Done
                 };
-                let grew = Some(result).filter(|_| Some(result) != self.input(vertex.parent));
-                let row = grew.map(|id| self.tools.store.snapshot_get(id)).transpose();
-                let bytes = row.ok().flatten().flatten().map(|row| row.bytes);
-                self.report(id, outcome, began, bytes, false);
+                self.report(id, outcome, began, self.layer(id));
                 Ok(())
             }
             Err(err) => {
@@ -359,33 +403,60 @@ impl<'a> Solver<'a> {
                 } else {
                     Outcome::Failed(err.to_string())
                 };
-                self.report(id, outcome, began, None, false);
+                self.report(id, outcome, began, None);
                 Err(err.at(vertex))
             }
         }
     }
 
-    fn report(
-        &self,
-        id: VertexId,
-        outcome: Outcome,
-        began: Instant,
-        layer_bytes: Option<u64>,
-        start: bool,
-    ) {
-        let step = self.step(id);
-        if start {
-            let name = self.vertex(id).name.clone();
-            let inputs = self.input_steps(id);
-            self.tools.sink.event(Event::Started { step, name, inputs });
+    /// Tells that a step begins.
+    fn announce(&self, id: VertexId) {
+        let vertex = self.vertex(id);
+        self.tools.sink.event(Event::Started {
+            step: self.step(id),
+            name: vertex.name.clone(),
+            inputs: self.input_steps(id),
+            line: vertex.span.map(|span| span.line(self.source)),
+        });
+    }
+
+    /// Tells how a step ended.
+    fn report(&self, id: VertexId, outcome: Outcome, began: Instant, layer: Option<Layer>) {
+        if let Some(layer) = layer.as_ref().filter(|layer| layer.diff_id.is_none()) {
+            let mut unpacked = self.unpacked.lock().unwrap_or_else(PoisonError::into_inner);
+            unpacked.push((self.step(id), layer.clone()));
         }
         self.tools.sink.event(Event::Finished {
-            step,
+            step: self.step(id),
             outcome,
             took: began.elapsed(),
-            layer_bytes,
-            usage: None,
+            layer,
+            usage: self.state(id).usage,
         });
+    }
+
+    /// What a step's result adds to its parent; of an image, all of it. `None`
+    /// where it adds nothing, or the register does not say.
+    fn layer(&self, id: VertexId) -> Option<Layer> {
+        let vertex = self.vertex(id);
+        let parent = self.input(vertex.parent);
+        let top = self.state(id).result.filter(|top| Some(*top) != parent)?;
+        let (rows, bytes) = if let Op::Image(_) = vertex.op {
+            let rows = self.tools.store.snapshot_stack(top).ok()?;
+            let bytes = rows.iter().map(|row| row.bytes).sum();
+            (rows, bytes)
+        } else {
+            let row = self.tools.store.snapshot_get(top).ok()??;
+            let bytes = row.bytes;
+            (vec![row], bytes)
+        };
+        let diff_id = rows.first().and_then(|row| row.diff_id);
+        Some(Layer {
+            snapshot: top.0,
+            parent: rows.last()?.parent.map(|parent| parent.0),
+            bytes,
+            diff_id: diff_id.map(|diff_id| diff_id.to_string()),
+        })
     }
 
     /// The result of a step, and whether it was there already.
@@ -509,7 +580,30 @@ impl<'a> Solver<'a> {
                 return Ok(None);
             }
         }
+        if let Op::Run(op) = &vertex.op
+            && !self.mounts_same(op, earlier)?
+        {
+            return Ok(None);
+        }
         Ok(earlier.result)
+    }
+
+    /// Whether what a step mounts is the same as it was the last time.
+    fn mounts_same(&self, op: &RunOp, earlier: &CacheRecord) -> Result<bool, StepError> {
+        for (number, mount) in op.mounts.iter().enumerate() {
+            if !mount.takes_tree() {
+                continue;
+            }
+            let Some(old) = key::value(&earlier.parts, &key::mounted(number)) else {
+                return Ok(false);
+            };
+            let old = old.parse().ok().map(SnapshotId);
+            let now = self.input(mount.from());
+            if !copy::same_beneath(self.tools.store, old, now, mount.source())? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn execute(
@@ -528,7 +622,16 @@ impl<'a> Solver<'a> {
                 Ok((fetched.result, None))
             }
             Op::Workdir(op) => Ok((workdir::run(store, op, parent)?, None)),
-            Op::Run(op) => Ok((run::run(self.tools, op, parent, self.step(id))?, None)),
+            Op::Run(op) => {
+                let mounts = op.mounts.iter().map(|mount| self.input(mount.from()));
+                let inputs = run::Inputs {
+                    parent,
+                    mounts: mounts.collect(),
+                };
+                let ran = run::run(self.tools, self.vertex(id), op, &inputs, self.step(id));
+                self.states()[id.0].usage = ran.usage;
+                Ok((ran.result?, None))
+            }
             Op::Copy(op) => {
                 let before = earlier.and_then(|record| record.result);
                 let copied = self.prepared(op)?.run(store, parent, before)?;
@@ -552,7 +655,19 @@ impl<'a> Solver<'a> {
     ) -> Result<(), StepError> {
         let vertex = self.vertex(id);
         let parent = parent.map_or_else(|| "nothing".to_owned(), |parent| parent.to_string());
-        let definition = definition.with("@parent", &parent);
+        let mut definition = definition.with("@parent", &parent);
+        if let Op::Run(op) = &vertex.op {
+            for (number, mount) in op
+                .mounts
+                .iter()
+                .enumerate()
+                .filter(|(_, one)| one.takes_tree())
+            {
+                let tree = self.input(mount.from());
+                let tree = tree.map_or_else(|| "nothing".to_owned(), |tree| tree.to_string());
+                definition = definition.with(&key::mounted(number), &tree);
+            }
+        }
         let key = definition.key(&vertex.op);
         self.states()[id.0].key = Some(key);
         let record = CacheRecord {
@@ -603,7 +718,8 @@ fn stale(graph: &Graph) -> BTreeSet<usize> {
         return stale;
     }
     for (index, vertex) in graph.vertices.iter().enumerate() {
-        let is_new = |input: VertexId| graph.uncached.contains(&input.0) || stale.contains(&input.0);
+        let is_new =
+            |input: VertexId| graph.uncached.contains(&input.0) || stale.contains(&input.0);
         if vertex.inputs().any(is_new) {
             stale.insert(index);
         }

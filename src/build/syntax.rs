@@ -63,7 +63,9 @@ mod tests {
         let argument = argument.map(str::to_owned);
         let found = warning(&parse(text).dockerfile, argument.as_ref());
         let found = found.map(|(_, message)| message);
-        let found = found.as_ref().map(|message| message.split(" is not").next().unwrap());
+        let found = found
+            .as_ref()
+            .map(|message| message.split(" is not").next().unwrap());
         assert_eq!(found, want, "{text} {argument:?}");
     }
 
@@ -86,14 +88,26 @@ mod tests {
     #[test]
     fn others_are_warned_about() {
         check("FROM a\n", None, None);
-        check("#syntax=some/frontend:1 x\nFROM a\n", None, Some("the syntax `some/frontend:1`"));
+        check(
+            "#syntax=some/frontend:1 x\nFROM a\n",
+            None,
+            Some("the syntax `some/frontend:1`"),
+        );
         check("// syntax=a/b\nFROM a\n", None, Some("the syntax `a/b`"));
-        check("# syntax=docker/dockerfileX\nFROM a\n", None, Some("the syntax `docker/dockerfileX`"));
+        check(
+            "# syntax=docker/dockerfileX\nFROM a\n",
+            None,
+            Some("the syntax `docker/dockerfileX`"),
+        );
         check(
             "# syntax=docker/dockerfile\nFROM a\n",
             Some("ghcr.io/x/y -z"),
             Some("BUILDKIT_SYNTAX=`ghcr.io/x/y`"),
         );
-        check("# syntax=ghcr.io/x/y\nFROM a\n", Some("docker/dockerfile"), None);
+        check(
+            "# syntax=ghcr.io/x/y\nFROM a\n",
+            Some("docker/dockerfile"),
+            None,
+        );
     }
 }

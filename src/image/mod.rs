@@ -16,9 +16,7 @@ mod fixture;
 #[cfg(test)]
 mod tests;
 
-pub use archive::{
-    ImportOptions, Loaded, choose_platform, import, load, load_layout, save,
-};
+pub use archive::{ImportOptions, Loaded, choose_platform, import, load, load_layout, save};
 pub use assemble::{NewImage, assemble};
 pub use error::Error;
 pub use layers::open_layer;

@@ -11,7 +11,8 @@ use crate::fs::{At, PathError, spread_children};
 ///
 /// ```text
 /// <data>/index.sqlite   lock   blobs/sha256/<hex>   snapshots/<id>/{fs,work}
-///        containers/<id>/{request,state}.json, log, fs, work    contexts/<hash>    repositories/<hash>    tmp/    mnt/    stubs/
+///        containers/<id>/{request,state}.json, log, fs, work    contexts/<hash>    tmp/    mnt/    stubs/
+///        caches/<id>/{lock,fs}    repositories/<hash>
 /// <run>/ containers/<id>/socket   locks/<name>
 /// ```
 #[derive(Debug, Clone)]
@@ -61,6 +62,11 @@ impl Paths {
         self.data.join("repositories")
     }
 
+    /// `<data>/caches`, the directories of `RUN --mount=type=cache`.
+    pub fn caches(&self) -> PathBuf {
+        self.data.join("caches")
+    }
+
     /// `<data>/tmp`, on the same file system as everything else; emptied when it is safe.
     pub fn tmp(&self) -> PathBuf {
         self.data.join("tmp")
@@ -107,6 +113,7 @@ impl Paths {
             self.snapshots(),
             self.containers(),
             self.contexts(),
+            self.caches(),
             self.tmp(),
         ] {
             create_private(&dir)?;

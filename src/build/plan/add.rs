@@ -36,7 +36,9 @@ impl Planner<'_, '_> {
         if let Some((checksum, span)) = checksum.as_ref().filter(|(text, _)| !text.is_empty()) {
             check_checksum(checksum, *span, &kinds, add)?;
         }
-        let checksum = checksum.map(|(text, _)| text).filter(|text| !text.is_empty());
+        let checksum = checksum
+            .map(|(text, _)| text)
+            .filter(|text| !text.is_empty());
         let title = stage.next_step_name(text);
         let mut places = Vec::new();
         for ((source, kind), word) in kinds.iter().zip(&add.sources) {
@@ -61,7 +63,8 @@ impl Planner<'_, '_> {
             heredocs: &add.heredocs,
             destination: &add.destination,
             unpack: explicit.unwrap_or(true),
-            unpack_remote: explicit.unwrap_or(false) && kinds.iter().any(|(_, kind)| matches!(kind, Kind::Url)),
+            unpack_remote: explicit.unwrap_or(false)
+                && kinds.iter().any(|(_, kind)| matches!(kind, Kind::Url)),
         };
         self.copy_parts(stage, &parts, &|number| places[number].clone(), text, span)
     }
@@ -85,10 +88,9 @@ impl Planner<'_, '_> {
         span: Span,
     ) -> Result<Place, PlanError> {
         let url = address(source).map_err(|err| PlanError::new(span, err.to_string()))?;
-        let checksum: Option<Checksum> = checksum
-            .map(str::parse)
-            .transpose()
-            .map_err(|err: crate::remote::ParseChecksumError| PlanError::new(span, err.to_string()))?;
+        let checksum: Option<Checksum> = checksum.map(str::parse).transpose().map_err(
+            |err: crate::remote::ParseChecksumError| PlanError::new(span, err.to_string()),
+        )?;
         let name = file_name(&url).unwrap_or_else(|| UNNAMED.to_owned());
         let op = HttpOp {
             url,
@@ -113,13 +115,21 @@ impl Planner<'_, '_> {
         let mut source = git::Source::new(reference);
         match (add.keep_git_dir, reference.keep_git_dir) {
             (Some((flag, _)), Some(query)) if flag != query => {
-                return Err(PlanError::new(span, "inconsistent keep-git-dir configuration"));
+                return Err(PlanError::new(
+                    span,
+                    "inconsistent keep-git-dir configuration",
+                ));
             }
-            (flag, query) => source.keep_git_dir = query.or(flag.map(|(flag, _)| flag)).unwrap_or(false),
+            (flag, query) => {
+                source.keep_git_dir = query.or(flag.map(|(flag, _)| flag)).unwrap_or(false)
+            }
         }
         match (checksum, &reference.checksum) {
             (Some(flag), Some(query)) if flag != query => {
-                return Err(PlanError::new(span, format!("checksum mismatch {flag:?} != {query:?}")));
+                return Err(PlanError::new(
+                    span,
+                    format!("checksum mismatch {flag:?} != {query:?}"),
+                ));
             }
             (flag, query) => source.checksum = query.clone().or(flag.map(str::to_owned)),
         }
@@ -138,10 +148,16 @@ fn check_checksum(
     add: &Add,
 ) -> Result<(), PlanError> {
     if kinds.len() != 1 || !add.heredocs.is_empty() && kinds.is_empty() {
-        return Err(PlanError::new(span, "checksum can't be specified for multiple sources"));
+        return Err(PlanError::new(
+            span,
+            "checksum can't be specified for multiple sources",
+        ));
     }
     match kinds[0].1 {
-        Kind::Local => Err(PlanError::new(span, "checksum requires HTTP(S) or Git sources")),
+        Kind::Local => Err(PlanError::new(
+            span,
+            "checksum requires HTTP(S) or Git sources",
+        )),
         Kind::Url => checksum
             .parse::<Checksum>()
             .map(drop)

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use super::stage::StageState;
 use super::{PlanError, Planner};
+use crate::build::BuildRequest;
 use crate::build::graph::{
     ContextId, CopyOp, CopyPattern, CopySource, HttpOp, Op, Vertex, VertexId,
 };
+use crate::build::input::Input;
 use crate::build::request::context_name;
 use crate::dockerfile::Span;
 use crate::oci::Platform;
@@ -38,6 +40,17 @@ pub(in crate::build) struct Choices {
     pub(in crate::build) uncached: Vec<String>,
     /// Stages that must succeed beside the target.
     pub(in crate::build) also: Vec<String>,
+}
+
+impl Choices {
+    /// What a request adds, with the contexts that were opened for it.
+    pub(in crate::build) fn of(request: &BuildRequest, input: &Input) -> Self {
+        Self {
+            contexts: input.named.clone(),
+            uncached: request.no_cache_filter.clone(),
+            also: request.also_targets.clone(),
+        }
+    }
 }
 
 /// What a name stands for.
@@ -97,7 +110,11 @@ impl Planner<'_, '_> {
                 state.record(String::new(), Some(top));
             }
             Named::Http(op) => {
-                let top = self.remote(Op::Http(op.clone()), format!("[context {name}] {}", op.url), span);
+                let top = self.remote(
+                    Op::Http(op.clone()),
+                    format!("[context {name}] {}", op.url),
+                    span,
+                );
                 state.top = Some(top);
                 state.record(String::new(), Some(top));
             }
@@ -115,16 +132,16 @@ impl Planner<'_, '_> {
     pub(super) fn context_source(
         &mut self,
         name: &str,
-        platform: &Platform,
         span: Span,
     ) -> Result<Option<CopySource>, PlanError> {
-        let Some(named) = self.context(name, platform) else {
+        let platform = self.platform.clone();
+        let Some(named) = self.context(name, &platform) else {
             return Ok(None);
         };
         if let Named::Local(id) = named {
             return Ok(Some(CopySource::Context(id)));
         }
-        let top = match self.context_state(name, &named, platform, String::new(), span)? {
+        let top = match self.context_state(name, &named, &platform, String::new(), span)? {
             Found::Stage(index) => self.planned(index).top,
             Found::State(state) => state.top,
         };

@@ -62,7 +62,7 @@ impl Planner<'_, '_> {
         }
         let source = match &copy.from {
             None => CopySource::Context(ContextId::MAIN),
-            Some(from) => self.copy_from(index, stage, from)?,
+            Some(from) => self.copy_from(index, from)?,
         };
         let parts = Parts {
             instruction: "COPY",
@@ -77,12 +77,7 @@ impl Planner<'_, '_> {
     }
 
     /// The tree that `--from` names: an earlier stage, a context, or else an image.
-    pub(super) fn copy_from(
-        &mut self,
-        index: usize,
-        stage: &StageState,
-        from: &Word,
-    ) -> Result<CopySource, PlanError> {
+    pub(super) fn copy_from(&mut self, index: usize, from: &Word) -> Result<CopySource, PlanError> {
         if from.text.contains('$') {
             return Err(PlanError::new(
                 from.span,
@@ -93,7 +88,7 @@ impl Planner<'_, '_> {
         if let Some(stage) = self.stage_named(index, from)? {
             return Ok(CopySource::Vertex(self.planned(stage).top));
         }
-        if let Some(source) = self.context_source(&from.text, &stage.platform, from.span)? {
+        if let Some(source) = self.context_source(&from.text, from.span)? {
             return Ok(source);
         }
         if from.text == "scratch" {
@@ -101,8 +96,9 @@ impl Planner<'_, '_> {
         }
         let hint = self.suggest_stage(&from.text, index);
         let title = |image: &super::BaseImage| format!("FROM {}", image.reference);
-        let (_, vertex) = self
-            .image(&from.text, &stage.platform, Some(from.span), title)
+        let platform = self.platform.clone();
+        let (image, vertex) = self
+            .image(&from.text, &platform, Some(from.span), title)
             .map_err(|err| {
                 if hint.is_some() {
                     err.with_hint(hint)
@@ -110,6 +106,7 @@ impl Planner<'_, '_> {
                     err
                 }
             })?;
+        self.check_image_platform(&from.text, &image, self.request.platform);
         Ok(CopySource::Vertex(vertex))
     }
 
@@ -146,9 +143,26 @@ impl Planner<'_, '_> {
             .map(|word| self.chmod(stage, word, parts))
             .transpose()?;
         let (written_sources, patterns) = self.patterns(stage, parts, tree)?;
-        let inline = Self::inline(stage, parts)?;
+        let verb = if parts.instruction == "ADD" {
+            "Add"
+        } else {
+            "Copy"
+        };
+        for pattern in &patterns {
+            if pattern.source == CopySource::Context(ContextId::MAIN) {
+                self.request.checks.source(verb, &pattern.text);
+            }
+        }
+        let inline = self.inline(stage, parts)?;
         let written = self.expand(parts.destination, &stage.scope)?;
-        let created_by = created_by(parts, chown.as_deref(), &written_sources, &written, stage, self)?;
+        let created_by = created_by(
+            parts,
+            chown.as_deref(),
+            &written_sources,
+            &written,
+            stage,
+            self,
+        )?;
         let name = stage.step_name(text);
         let op = CopyOp {
             patterns,
@@ -193,12 +207,14 @@ impl Planner<'_, '_> {
         Ok((written, patterns))
     }
 
-    fn inline(stage: &StageState, parts: &Parts<'_>) -> Result<Vec<InlineFile>, PlanError> {
+    fn inline(&self, stage: &StageState, parts: &Parts<'_>) -> Result<Vec<InlineFile>, PlanError> {
         let expand = |heredoc: &Heredoc| {
             let content = if heredoc.expand {
-                dockerfile::expand_heredoc(&heredoc.content, &stage.scope)
-                    .map_err(|err| PlanError::expand(heredoc.span, &err))?
-                    .text
+                let expanded = dockerfile::expand_heredoc(&heredoc.content, &stage.scope)
+                    .map_err(|err| PlanError::expand(heredoc.span, &err))?;
+                let checks = self.request.checks;
+                checks.unset(heredoc.span, &expanded.unmatched, || stage.scope.names());
+                expanded.text
             } else {
                 heredoc.content.clone()
             };

@@ -6,25 +6,32 @@
 
 mod add;
 mod args;
+mod checks;
 mod contexts;
 mod copy;
 mod error;
 mod history;
 mod instructions;
+mod outline;
 mod run;
 mod scope;
 mod stage;
+mod stages;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+pub(super) use checks::Checks;
 pub(super) use contexts::{Choices, Named};
 pub(super) use error::PlanError;
+use outline::Used;
+pub use outline::{Outline, OutlineArg, OutlineMount};
+use scope::Variables;
 use stage::StageState;
 
-use super::RunNetwork;
 use super::graph::{BaseImage, Graph, HistoryItem, Op, Vertex, VertexId};
+use super::{Entitlement, RunNetwork};
 use crate::dockerfile::{Dockerfile, Span};
 use crate::oci::Platform;
 
@@ -43,6 +50,13 @@ pub(super) struct Request<'a> {
     pub(in crate::build) network: RunNetwork,
     /// Contexts by name, and what is wanted of stages.
     pub(in crate::build) choices: &'a Choices,
+    /// `--allow`.
+    pub(in crate::build) allow: &'a BTreeSet<Entitlement>,
+    /// The build checks, which are made on the way.
+    pub(in crate::build) checks: &'a Checks<'a>,
+    /// Nothing will be built: an image that is not there is taken for one of
+    /// which nothing is known.
+    pub(in crate::build) is_check: bool,
 }
 
 /// Finds an image by reference, for a platform. The error is the message.
@@ -52,15 +66,40 @@ pub(super) type Images<'a> = dyn FnMut(&str, &Platform) -> Result<BaseImage, Str
 pub(super) fn plan(request: &Request<'_>, images: &mut Images<'_>) -> Result<Graph, PlanError> {
     let mut planner = Planner::new(request, images)?;
     let target = planner.target_stage()?;
-    planner.plan_stage(target)?;
-    for name in &request.choices.also {
-        let index = planner
-            .stage_or_number(name)
-            .ok_or_else(|| planner.no_such_stage(name))?;
+    let also: Vec<usize> = request
+        .choices
+        .also
+        .iter()
+        .map(|name| {
+            let found = planner.stage_or_number(name);
+            found.ok_or_else(|| planner.no_such_stage(name))
+        })
+        .collect::<Result<_, _>>()?;
+    // One after the other in their order, for a long chain of stages would be
+    // too deep a recursion.
+    for index in planner.needed(&[&[target], also.as_slice()].concat())? {
         planner.plan_stage(index)?;
+    }
+    for index in also {
         planner.require(index);
     }
     Ok(planner.finish(target))
+}
+
+/// Looks at the stages as a plan does, for the build checks, and tells what the
+/// target needs: at every stage of the file where no target is asked for.
+pub(super) fn check(request: &Request<'_>, images: &mut Images<'_>) -> Result<Outline, PlanError> {
+    let mut planner = Planner::new(request, images)?;
+    let target = planner.target_stage()?;
+    let all: Vec<usize> = match request.target {
+        Some(_) => vec![target],
+        None => (0..request.dockerfile.stages.len()).collect(),
+    };
+    for index in planner.needed(&all)? {
+        planner.plan_stage(index)?;
+    }
+    let needed = planner.needed(&[target])?;
+    Ok(planner.outline(target, &needed))
 }
 
 /// The plan in the making.
@@ -68,9 +107,13 @@ struct Planner<'a, 'i> {
     request: &'a Request<'a>,
     images: &'a mut Images<'i>,
     /// Global arguments: automatic ones and those before the first `FROM`.
-    globals: Vec<(String, String)>,
+    globals: Variables,
+    /// The stages of each name, in order.
+    names: HashMap<String, Vec<usize>>,
     /// Stages that are planned, by index.
     stages: Vec<Option<StageState>>,
+    /// The platform of the stage that is planned now.
+    platform: Platform,
     /// Stages being planned, to notice circles.
     open: Vec<usize>,
     vertices: Vec<Vertex>,
@@ -85,6 +128,8 @@ struct Planner<'a, 'i> {
     /// Steps that may not come from the cache.
     uncached: BTreeSet<usize>,
     warnings: Vec<(Span, String)>,
+    /// What each stage uses, for the outline.
+    used: BTreeMap<usize, Used>,
 }
 
 impl<'a, 'i> Planner<'a, 'i> {
@@ -93,8 +138,10 @@ impl<'a, 'i> Planner<'a, 'i> {
         let mut planner = Self {
             request,
             images,
-            globals: Vec::new(),
+            globals: Variables::new(),
+            names: HashMap::new(),
             stages: std::iter::repeat_with(|| None).take(stages).collect(),
+            platform: request.platform.clone(),
             open: Vec::new(),
             vertices: Vec::new(),
             sources: BTreeMap::new(),
@@ -103,8 +150,17 @@ impl<'a, 'i> Planner<'a, 'i> {
             after: BTreeMap::new(),
             uncached: BTreeSet::new(),
             warnings: Vec::new(),
+            used: BTreeMap::new(),
         };
+        for (index, stage) in request.dockerfile.stages.iter().enumerate() {
+            if let Some(name) = &stage.from.value.name {
+                let name = name.text.to_ascii_lowercase();
+                planner.names.entry(name).or_default().push(index);
+            }
+        }
+        planner.check_default_bases();
         planner.globals = args::globals(request)?;
+        planner.check_froms()?;
         Ok(planner)
     }
 
@@ -141,7 +197,11 @@ impl<'a, 'i> Planner<'a, 'i> {
 
     /// Whether a stage is among those that were named on the command line.
     fn is_listed(&self, index: usize, list: &[String]) -> bool {
-        let name = self.request.dockerfile.stages[index].from.value.name.as_ref();
+        let name = self.request.dockerfile.stages[index]
+            .from
+            .value
+            .name
+            .as_ref();
         let number = index.to_string();
         list.iter().any(|text| {
             let own = name.is_some_and(|own| own.text.eq_ignore_ascii_case(text));
@@ -157,11 +217,9 @@ impl<'a, 'i> Planner<'a, 'i> {
 
     /// The last stage before `before` with this name, letter case ignored.
     fn stage_by_name(&self, name: &str, before: usize) -> Option<usize> {
-        let stages = &self.request.dockerfile.stages[..before];
-        stages.iter().rposition(|stage| {
-            let own = stage.from.value.name.as_ref();
-            own.is_some_and(|own| own.text.eq_ignore_ascii_case(name))
-        })
+        let own = self.names.get(&name.to_ascii_lowercase())?;
+        let above = own.partition_point(|index| *index < before);
+        above.checked_sub(1).map(|last| own[last])
     }
 
     /// Adds a step and returns its name.
@@ -194,8 +252,11 @@ impl<'a, 'i> Planner<'a, 'i> {
         if let Some(known) = self.sources.get(&key) {
             return Ok(known.clone());
         }
-        let image = (self.images)(reference, platform)
-            .map_err(|message| PlanError::new(span.unwrap_or_default(), message))?;
+        let image = match (self.images)(reference, platform) {
+            Ok(image) => image,
+            Err(_) if self.request.is_check => BaseImage::unknown(reference),
+            Err(message) => return Err(PlanError::new(span.unwrap_or_default(), message)),
+        };
         let vertex = (!image.diff_ids.is_empty()).then(|| {
             self.push(Vertex {
                 parent: None,

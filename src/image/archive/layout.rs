@@ -38,7 +38,10 @@ pub fn load_layout(
     let index: Index = parse("image index", &document(&root, Path::new(INDEX_JSON))?)?;
     let mut descriptor = choose(&index, name, digest).ok_or_else(|| {
         let what = digest.or(name).unwrap_or(DEFAULT_NAME);
-        Error::Archive(format!("the layout `{}` has no image {what:?}", dir.display()))
+        Error::Archive(format!(
+            "the layout `{}` has no image {what:?}",
+            dir.display()
+        ))
     })?;
     // Its name there is nobody's business here.
     descriptor.annotations.clear();
@@ -55,21 +58,27 @@ pub fn load_layout(
     let loaded = load(store, &mut reader)?;
     match loaded.as_slice() {
         [one, ..] => Ok(find(store, &one.id.to_string())?.id),
-        [] => Err(Error::Archive("the layout has no image for this platform".into())),
+        [] => Err(Error::Archive(
+            "the layout has no image for this platform".into(),
+        )),
     }
 }
 
 fn choose(index: &Index, name: Option<&str>, digest: Option<&str>) -> Option<Descriptor> {
     let manifests = &index.manifests;
     if let Some(digest) = digest {
-        let found = manifests.iter().find(|one| one.digest.to_string() == digest);
+        let found = manifests
+            .iter()
+            .find(|one| one.digest.to_string() == digest);
         return found.cloned();
     }
     let wanted = name.unwrap_or(DEFAULT_NAME);
     let is_named = |one: &&Descriptor| {
         let own = one.annotations.get(NAME);
         // Some write the whole reference, and not only the tag.
-        own.is_some_and(|own| own == wanted || own.rsplit_once(':').is_some_and(|(_, tag)| tag == wanted))
+        own.is_some_and(|own| {
+            own == wanted || own.rsplit_once(':').is_some_and(|(_, tag)| tag == wanted)
+        })
     };
     match (manifests.iter().find(is_named), name, manifests.as_slice()) {
         (Some(found), ..) => Some(found.clone()),
@@ -94,7 +103,9 @@ fn collect(
         return Ok(());
     }
     if blobs.len() >= BLOB_LIMIT || depth > DEPTH_LIMIT {
-        return Err(Error::Archive("the layout's image has too many parts".into()));
+        return Err(Error::Archive(
+            "the layout's image has too many parts".into(),
+        ));
     }
     let path = blob_path(&descriptor.digest);
     match root.open_file(&path) {
@@ -109,7 +120,9 @@ fn collect(
     let Ok(value) = serde_json::from_slice::<serde_json::Value>(&document(root, &path)?) else {
         return Ok(());
     };
-    let children = ["manifests", "layers"].into_iter().filter_map(|key| value.get(key)?.as_array());
+    let children = ["manifests", "layers"]
+        .into_iter()
+        .filter_map(|key| value.get(key)?.as_array());
     let children = children.flatten().chain(value.get("config"));
     for child in children {
         if let Ok(child) = serde_json::from_value::<Descriptor>(child.clone()) {
@@ -137,18 +150,34 @@ fn write(root: &Root, index: &Index, blobs: &[Digest], target: &mut File) -> Res
         header.set_size(size);
         header.set_mode(0o644);
         header.set_cksum();
-        builder.append_data(&mut header, path, content).at("read", at())
+        builder
+            .append_data(&mut header, path, content)
+            .at("read", at())
     };
     let layout = br#"{"imageLayoutVersion":"1.0.0"}"#;
-    append(Path::new("oci-layout"), layout.len() as u64, &mut &layout[..])?;
+    append(
+        Path::new("oci-layout"),
+        layout.len() as u64,
+        &mut &layout[..],
+    )?;
     let index = serde_json::to_vec(index).map_err(|err| Error::Archive(err.to_string()))?;
-    append(Path::new(INDEX_JSON), index.len() as u64, &mut index.as_slice())?;
+    append(
+        Path::new(INDEX_JSON),
+        index.len() as u64,
+        &mut index.as_slice(),
+    )?;
     for digest in blobs {
         let path = blob_path(digest);
         let file = root.open_file(&path)?;
-        let size = file.metadata().at("look at", root.path().join(&path))?.len();
+        let size = file
+            .metadata()
+            .at("look at", root.path().join(&path))?
+            .len();
         append(&path, size, &mut file.take(size))?;
     }
-    builder.into_inner().and_then(|mut buffer| std::io::Write::flush(&mut buffer)).at("write", at())?;
+    builder
+        .into_inner()
+        .and_then(|mut buffer| std::io::Write::flush(&mut buffer))
+        .at("write", at())?;
     Ok(())
 }

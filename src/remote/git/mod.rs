@@ -20,8 +20,8 @@ pub use resolve::Resolved;
 
 use super::redact;
 use super::{Error, Remote};
-use crate::fs::At;
 use crate::dockerfile::GitReference;
+use crate::fs::At;
 
 /// What is wanted of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]

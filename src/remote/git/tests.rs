@@ -97,7 +97,10 @@ fn author(dir: &Path, args: &[&str]) -> String {
     );
     environment.insert("PATH".to_owned(), command::SYSTEM_PATH.to_owned());
     let dir = dir.to_str().unwrap();
-    let args: Vec<&str> = ["-C", dir].into_iter().chain(args.iter().copied()).collect();
+    let args: Vec<&str> = ["-C", dir]
+        .into_iter()
+        .chain(args.iter().copied())
+        .collect();
     let git = command::find("git", None).unwrap();
     let output = command::run_in(&git, &args, b"", LONG, &environment).unwrap();
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -202,14 +205,24 @@ fn branches_tags_commits_and_directories_are_found() {
         resolved
     };
     let default = check("r.git/.git", "sub/f", "one");
-    assert_eq!((default.reference.as_str(), default.commit()), ("refs/heads/main", first.as_str()));
+    assert_eq!(
+        (default.reference.as_str(), default.commit()),
+        ("refs/heads/main", first.as_str())
+    );
     assert_eq!(check("r.git/.git#other:sub", "f", "two").commit(), second);
-    assert_eq!(check("r.git/.git?branch=other", "sub/f", "two").commit(), second);
+    assert_eq!(
+        check("r.git/.git?branch=other", "sub/f", "two").commit(),
+        second
+    );
     let tag = check("r.git/.git#v1:/sub/", "f", "one");
     assert_eq!(tag.commit(), first);
     assert_ne!(tag.object, first);
     check(&format!("r.git/.git#{second}"), "sub/f", "two");
-    check(&format!("r.git/.git?ref=other&checksum={}", &second[..8]), "sub/f", "two");
+    check(
+        &format!("r.git/.git?ref=other&checksum={}", &second[..8]),
+        "sub/f",
+        "two",
+    );
     let fails = |text: &str, want: &str| {
         let err = place.fetch(&place.source(text)).unwrap_err().to_string();
         assert!(err.contains(want), "{text}: {err}");
@@ -217,9 +230,15 @@ fn branches_tags_commits_and_directories_are_found() {
     fails("r.git/.git#none", "repository does not contain ref none");
     fails("r.git/.git#main:none", "invalid subdir none");
     fails("r.git/.git#main:sub/f", "not a directory");
-    fails(&format!("r.git/.git?ref=main&checksum={second}"), "expected checksum to match");
+    fails(
+        &format!("r.git/.git?ref=main&checksum={second}"),
+        "expected checksum to match",
+    );
     fails("r.git/.git?checksum=foobar", "expected hex commit hash");
-    fails(&format!("r.git/.git#{}", "0".repeat(40)), "does not contain ref 000");
+    fails(
+        &format!("r.git/.git#{}", "0".repeat(40)),
+        "does not contain ref 000",
+    );
     fails("none.git", "failed to fetch remote http://127.0.0.1");
 }
 
@@ -263,7 +282,11 @@ fn modes_and_times_are_those_of_the_commit() {
     let (_, tree) = place.fetch(&place.source("r.git/.git")).unwrap();
     for (path, mode) in [("d", 0o755), ("d/program", 0o755), ("plain", 0o644)] {
         let metadata = fs::symlink_metadata(tree.path().join(path)).unwrap();
-        assert_eq!((metadata.mode() & 0o7777, metadata.mtime()), (mode, 1_600_000_000), "{path}");
+        assert_eq!(
+            (metadata.mode() & 0o7777, metadata.mtime()),
+            (mode, 1_600_000_000),
+            "{path}"
+        );
     }
     let link = tree.path().join("d/link");
     assert_eq!(fs::read_link(&link).unwrap(), Path::new("/etc/passwd"));
@@ -272,7 +295,9 @@ fn modes_and_times_are_those_of_the_commit() {
     // A directory that is a link leads nowhere.
     std::os::unix::fs::symlink("/etc", dir.join("away")).unwrap();
     commit(&dir);
-    let err = place.fetch(&place.source("r.git/.git#main:away")).unwrap_err();
+    let err = place
+        .fetch(&place.source("r.git/.git#main:away"))
+        .unwrap_err();
     assert!(matches!(err, Error::Subdir { .. }), "{err}");
 }
 
@@ -293,7 +318,10 @@ fn a_repository_can_be_kept() {
         let ask = |args: &[&str]| author(tree.path(), args);
         assert_eq!(ask(&["log", "--format=%s"]), "c");
         assert_eq!(ask(&["status", "--porcelain"]), "");
-        assert_eq!(ask(&["remote", "get-url", "origin"]), place.server.url("r.git/.git"));
+        assert_eq!(
+            ask(&["remote", "get-url", "origin"]),
+            place.server.url("r.git/.git")
+        );
         if reference == "v1" {
             assert_eq!(ask(&["describe", "--tags"]), "v1");
         }
@@ -312,21 +340,39 @@ fn submodules_come_along_from_the_network_only() {
     commit(&inner);
     let outer = place.repository("outer.git");
     let path = inner.to_str().unwrap();
-    author(&outer, &["-c", "protocol.file.allow=always", "submodule", "--quiet", "add", path, "lib/in"]);
+    author(
+        &outer,
+        &[
+            "-c",
+            "protocol.file.allow=always",
+            "submodule",
+            "--quiet",
+            "add",
+            path,
+            "lib/in",
+        ],
+    );
     let url = |url: &str| {
-        let text = format!("[submodule \"x\"]\n\tpath = lib/in\n\turl = {url}\n\tupdate = !touch /tmp/evil\n");
+        let text = format!(
+            "[submodule \"x\"]\n\tpath = lib/in\n\turl = {url}\n\tupdate = !touch /tmp/evil\n"
+        );
         fs::write(outer.join(".gitmodules"), text).unwrap();
         commit(&outer);
     };
     url("../../inner.git/.git");
     let (_, tree) = place.fetch(&place.source("outer.git/.git")).unwrap();
     assert_eq!(read(&tree, "lib/in/f").as_deref(), Some("inner"));
-    let (_, tree) = place.fetch(&place.source("outer.git/.git?submodules=false")).unwrap();
+    let (_, tree) = place
+        .fetch(&place.source("outer.git/.git?submodules=false"))
+        .unwrap();
     assert_eq!(read(&tree, "lib/in/f"), None);
     for evil in [path, &format!("file://{path}"), "ext::sh -c id", "-uid"] {
         url(evil);
         let err = place.fetch(&place.source("outer.git/.git")).unwrap_err();
-        assert!(matches!(err, Error::Remote { .. } | Error::Git { .. }), "{evil}: {err}");
+        assert!(
+            matches!(err, Error::Remote { .. } | Error::Git { .. }),
+            "{evil}: {err}"
+        );
     }
     // One that is its own submodule has no end.
     url("../../outer.git/.git");
@@ -359,8 +405,12 @@ fn what_a_repository_or_this_machine_configures_does_not_run() {
     let home = place.home.path().to_str().unwrap().to_owned();
     settings.environment.insert("HOME".to_owned(), home);
     let file = config.to_str().unwrap().to_owned();
-    settings.environment.insert("GIT_CONFIG_GLOBAL".to_owned(), file);
-    let (_, tree) = place.fetch_with(&place.source("r.git/.git"), &settings).unwrap();
+    settings
+        .environment
+        .insert("GIT_CONFIG_GLOBAL".to_owned(), file);
+    let (_, tree) = place
+        .fetch_with(&place.source("r.git/.git"), &settings)
+        .unwrap();
     assert_eq!(read(&tree, "f").as_deref(), Some("text"));
     assert!(!mark.exists());
 }
@@ -378,7 +428,9 @@ fn huge_trees_are_refused() {
         limit_bytes: 1 << 20,
         ..Settings::default()
     };
-    let err = place.fetch_with(&place.source("r.git/.git"), &settings).unwrap_err();
+    let err = place
+        .fetch_with(&place.source("r.git/.git"), &settings)
+        .unwrap_err();
     assert!(matches!(err, Error::TooLarge { .. }), "{err:?}");
 }
 
@@ -387,6 +439,9 @@ fn a_missing_program_is_named_with_a_remedy() {
     let err = Error::NoGit {
         remote: "https://h/r.git".to_owned(),
     };
-    assert_eq!(err.to_string(), "cannot fetch `https://h/r.git`: the program `git` was not found");
+    assert_eq!(
+        err.to_string(),
+        "cannot fetch `https://h/r.git`: the program `git` was not found"
+    );
     assert!(err.hint().unwrap().contains("install git"));
 }

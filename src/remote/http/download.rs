@@ -147,12 +147,7 @@ impl Remote<'_> {
         }
     }
 
-    fn watch(
-        &self,
-        http: &Http,
-        received: &AtomicU64,
-        ended: &mpsc::Receiver<()>,
-    ) -> Option<Cut> {
+    fn watch(&self, http: &Http, received: &AtomicU64, ended: &mpsc::Receiver<()>) -> Option<Cut> {
         let mut since = Instant::now();
         let mut before = 0;
         loop {

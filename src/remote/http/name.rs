@@ -33,9 +33,8 @@ pub fn file_name(url: &Url) -> Option<String> {
 
 /// A name that is one file's in any directory: no separators, not `.` or `..`.
 fn safe_name(name: &str) -> Option<String> {
-    let is_safe = !matches!(name, "" | "." | "..")
-        && name.len() <= NAME_LIMIT
-        && !name.contains(['/', '\0']);
+    let is_safe =
+        !matches!(name, "" | "." | "..") && name.len() <= NAME_LIMIT && !name.contains(['/', '\0']);
     is_safe.then(|| name.to_owned())
 }
 

@@ -355,6 +355,8 @@ fn a_server_without_a_trusted_certificate_is_refused() {
     let empty = tempfile::NamedTempFile::new().unwrap();
     let mut settings = settings();
     let path = empty.path().to_str().unwrap().to_owned();
-    settings.environment.insert("SSL_CERT_FILE".to_owned(), path);
+    settings
+        .environment
+        .insert("SSL_CERT_FILE".to_owned(), path);
     assert!(fetch_with(&settings, &|_| None, &url, None, None).is_err());
 }

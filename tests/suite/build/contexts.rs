@@ -167,7 +167,11 @@ fn stages_can_be_kept_from_the_cache() {
     assert_eq!(outcome.ended("DONE"), ["RUN echo 2 > /two"]);
     // What stands on them is the same, and so it stays.
     let copies = ["COPY --from=one /one /", "COPY --from=two /two /"];
-    assert!(copies.iter().all(|copy| outcome.ended("CACHED").contains(&(*copy).to_owned())));
+    assert!(
+        copies
+            .iter()
+            .all(|copy| outcome.ended("CACHED").contains(&(*copy).to_owned()))
+    );
     let outcome = project.build(&["--no-cache-filter", "one,two"]);
     let mut done = outcome.ended("DONE");
     done.sort();
@@ -229,7 +233,10 @@ fn further_stages_must_succeed() {
     let outcome = project.try_build(&[]);
     outcome.fails(1, "exit code: 1");
     let steps = outcome.steps();
-    assert!(steps.iter().all(|(name, _)| !name.contains("late")), "{steps:?}");
+    assert!(
+        steps.iter().all(|(name, _)| !name.contains("late")),
+        "{steps:?}"
+    );
     project.refuses(
         "FROM --after=none scratch\nLABEL a=b\n",
         "could not be found",

@@ -14,8 +14,8 @@ use crate::store::Paths;
 
 fn op(patterns: &[&str], destination: &str) -> CopyOp {
     let pattern = |text: &&str| CopyPattern {
-        text: (*text).to_owned(),
         literal: false,
+        text: (*text).to_owned(),
         source: CopySource::Context(ContextId::MAIN),
         span: None,
     };
@@ -67,9 +67,9 @@ fn recorded_digests_are_those_of_the_layer() {
     let contexts = [Context::open(&dir, Patterns::default(), home.path().join("memory")).unwrap()];
     let request = BuildRequest::new(ContextSource::Directory(dir.clone()));
     let cancel = Cancel::new();
-    let settings = crate::remote::Settings::default();
-    let remote = crate::remote::Remote::new(&settings);
+    let remote = crate::remote::Remote::new(&request.remote);
     let fetcher = crate::build::fetch::Fetcher::new(&store, &remote);
+    let redactor = crate::build::redact::Redactor::new(&request.steps.secrets);
     let tools = Tools {
         store: &store,
         fetcher: &fetcher,
@@ -79,6 +79,8 @@ fn recorded_digests_are_those_of_the_layer() {
         cancel: &cancel,
         scratch: home.path(),
         network: std::sync::OnceLock::new(),
+        redactor: &redactor,
+        renewed: std::sync::Mutex::default(),
     };
     let op = op(&["tree", "large"], "/to/");
     let check = |earlier| {

@@ -69,8 +69,12 @@ fn context(name: &str, value: &str, config: &Config) -> Result<NamedContext, Fai
     }
     let why = match value.split_once("://") {
         Some((scheme, _)) => format!("unsupported context source {scheme} for {name}"),
-        None if path.exists() => format!("failed to get build context {name}: `{value}` is not a directory"),
-        None => format!("failed to get build context {name}: stat {value}: no such file or directory"),
+        None if path.exists() => {
+            format!("failed to get build context {name}: `{value}` is not a directory")
+        }
+        None => {
+            format!("failed to get build context {name}: stat {value}: no such file or directory")
+        }
     };
     Err(Failure::new(1, why))
 }
@@ -106,11 +110,16 @@ mod tests {
     #[test]
     fn layouts_have_tags_and_digests() {
         let check = |text: &str, dir: &str, want_tag: Option<&str>, want_digest: Option<&str>| {
-            let NamedContext::Layout { path, tag, digest } = oci_layout(text, Path::new("/w")) else {
+            let NamedContext::Layout { path, tag, digest } = oci_layout(text, Path::new("/w"))
+            else {
                 unreachable!()
             };
             assert_eq!(path, Path::new(dir), "{text}");
-            assert_eq!((tag.as_deref(), digest.as_deref()), (want_tag, want_digest), "{text}");
+            assert_eq!(
+                (tag.as_deref(), digest.as_deref()),
+                (want_tag, want_digest),
+                "{text}"
+            );
         };
         check("a", "/w/a", None, None);
         check("/a:b/c", "/a:b/c", None, None);

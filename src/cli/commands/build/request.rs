@@ -12,8 +12,8 @@ use rbuild::fs::At;
 use rbuild::oci::{Platform, Reference};
 use rbuild::sandbox::ResourceLimits;
 
-use super::{Args, contexts};
 use super::later::unavailable;
+use super::{Args, contexts};
 use crate::cli::progress::Mode;
 use crate::cli::report::Failure;
 use crate::cli::values;
@@ -264,6 +264,6 @@ fn resources(args: &Args) -> Result<ResourceLimits, Failure> {
     Ok(ResourceLimits {
         memory_bytes: args.memory,
         nano_cpus: args.cpu_quota.map(nano_cpus),
-        pids: None,
+        ..ResourceLimits::default()
     })
 }
