@@ -53,6 +53,12 @@ pub enum Error {
         /// What to do.
         hint: Option<String>,
     },
+    /// The options of the build checks cannot be read.
+    #[error("failed to solve: {0}")]
+    CheckOptions(String),
+    /// The build checks found something, and are to fail the build then.
+    #[error("failed to solve: lint violation found for rules: {0}")]
+    Lint(String),
     /// A step failed.
     #[error("failed to solve: {message}")]
     Step {
@@ -97,6 +103,9 @@ pub enum Error {
     /// The snapshots refused.
     #[error(transparent)]
     Snapshot(#[from] snapshot::Error),
+    /// A layer cannot be written again.
+    #[error(transparent)]
+    Rewrite(#[from] snapshot::RewriteError),
     /// The store refused.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -193,6 +202,8 @@ enum Cause {
     #[error(transparent)]
     Snapshot(#[from] snapshot::Error),
     #[error(transparent)]
+    Rewrite(#[from] snapshot::RewriteError),
+    #[error(transparent)]
     Store(#[from] store::Error),
     #[error(transparent)]
     File(#[from] PathError),
@@ -238,6 +249,7 @@ impl StepError {
             Cause::Copy(CopyError::NotFound { .. }) => {
                 "the source is not in the build context, or the ignore file leaves it out"
             }
+            Cause::Run(RunError::Emulation(err)) => return err.hint(),
             Cause::Copy(CopyError::SeveralSources(_)) => "write a / at the end of the destination",
             Cause::Run(err) => return err.hint(),
             _ => return None,

@@ -6,7 +6,7 @@
 //! [`RunOp`] and [`CopyOp`] that say otherwise.
 
 use crate::dockerfile::Span;
-use crate::oci::{DiffId, History, ImageConfig, ImageId};
+use crate::oci::{DiffId, Digest, History, ImageConfig, ImageId};
 
 use super::RunNetwork;
 use super::mount::RunMount;
@@ -54,6 +54,23 @@ pub(super) struct BaseImage {
     pub(super) config: ImageConfig,
     /// Its layers, bottom first.
     pub(super) diff_ids: Vec<DiffId>,
+}
+
+impl BaseImage {
+    /// Stands for an image of which nothing but its name is known.
+    pub(super) fn unknown(reference: &str) -> Self {
+        Self {
+            reference: reference.to_owned(),
+            id: ImageId(Digest::of(b"")),
+            config: ImageConfig::default(),
+            diff_ids: Vec::new(),
+        }
+    }
+
+    /// Whether this stands for an image that is not there.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.id == ImageId(Digest::of(b""))
+    }
 }
 
 /// One step that yields a tree.

@@ -93,7 +93,8 @@ pub(super) fn same_operation(a: &[KeyPart], b: &[KeyPart]) -> bool {
     fn own(parts: &[KeyPart]) -> impl Iterator<Item = &KeyPart> {
         let input = |part: &&KeyPart| {
             let name = part.name.as_str();
-            !name.starts_with('@') && name != "parent" && !is_from(name) && !is_mount_tree(name)
+            let input = is_from(name) || is_mount_tree(name);
+            !name.starts_with('@') && name != "parent" && name != "epoch" && !input
         };
         parts.iter().filter(input)
     }

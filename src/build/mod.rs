@@ -5,6 +5,10 @@
 //! plan and the keys are pure; what touches disk and kernel is in `ops`.
 
 mod ahead;
+mod check;
+mod compare;
+mod emulation;
+mod epoch;
 mod error;
 mod export;
 mod graph;
@@ -12,25 +16,34 @@ mod input;
 mod key;
 mod mount;
 mod ops;
+mod output;
 mod plan;
 mod redact;
 mod request;
 mod solve;
 mod step_options;
 
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
+pub use check::{Checked, check};
 pub use error::{Error, Source};
+pub use output::{
+    Annotated, Annotation, ArchiveOutput, FilesOutput, ImageOutput, Output, OutputForm, Stream,
+    Target,
+};
+pub use plan::{Outline, OutlineArg, OutlineMount};
 pub use request::{BuildRequest, BuildResult, Cancel, ContextSource, DockerfileSource, RunNetwork};
 
 pub use step_options::{Entitlement, Retry, Secret, SshAgent, StepOptions, StepPattern, StepRule};
 
-use crate::dockerfile::{self, Dockerfile, Level};
+use crate::dockerfile::{self, Diagnostic, Level, Parsed};
 use crate::image;
 use crate::oci::Platform;
 use crate::progress::{Event, Layer, Outcome, Sink, StepId};
 use crate::store::{SnapshotId, Store};
+use epoch::Epoch;
+use export::Built;
 use graph::{BaseImage, Graph};
 use ops::Tools;
 use redact::{RedactedSink, Redactor};
@@ -48,10 +61,20 @@ pub fn build(
     let mut input = steps.timed(1, "[internal] load build definition", || {
         input::open(store, request, scratch.path())
     })?;
+    let mut first = 2;
     if let Some(name) = &input.ignore_file {
-        steps.timed(2, &format!("[internal] load {name}"), || Ok(()))?;
+        steps.timed(first, &format!("[internal] load {name}"), || Ok(()))?;
+        first += 1;
     }
-    let result = run(store, request, &input, scratch.path(), &steps, cancel);
+    let result = run(
+        store,
+        request,
+        &input,
+        scratch.path(),
+        &steps,
+        first,
+        cancel,
+    );
     for context in &mut input.contexts {
         context.save();
     }
@@ -64,48 +87,188 @@ fn run(
     input: &input::Input,
     scratch: &std::path::Path,
     steps: &Steps<'_>,
+    first: u32,
     cancel: &Cancel,
 ) -> Result<BuildResult, Error> {
-    let source = &input.source;
-    let dockerfile = parse(source)?;
-    let graph = make_plan(store, request, source, &dockerfile)?;
-    for (span, warning) in &graph.warnings {
-        let line = span.line(&source.text);
-        steps.sink.event(Event::Warning(format!(
-            "{warning} ({}:{line})",
-            source.name
-        )));
-    }
+    let parsed = parse(&input.source)?;
+    let options = check::options(request, &input.source, &parsed.dockerfile)?;
     let redactor = Redactor::new(&request.steps.secrets);
     let sink = RedactedSink {
         redactor: &redactor,
         sink: steps.sink,
     };
-    let tools = Tools {
+    let mut work = Work {
         store,
-        contexts: &input.contexts,
         request,
-        sink: &sink,
-        cancel,
+        input,
+        parsed: &parsed,
+        options: &options,
+        checked: false,
         scratch,
-        network: OnceLock::new(),
+        steps,
+        sink: &sink,
         redactor: &redactor,
         renewed: Mutex::default(),
+        cancel,
+        network: Arc::default(),
+        next: first,
     };
-    let solved = Solver::new(&graph, &tools, 3, &source.text).solve();
-    if let Some(Ok(attachment)) = tools.network.into_inner() {
+    let outcome = work.all();
+    if let Some(Ok(attachment)) = Arc::into_inner(work.network).and_then(OnceLock::into_inner) {
         // A lease that cannot be given back ends with this process.
         drop(attachment.detach(store));
     }
-    let solved = solved.map_err(|err| Error::step(source, &err, &redactor))?;
-    let last = 3 + u32::try_from(graph.vertices.len()).unwrap_or(u32::MAX - 3);
-    let target = graph.target.and_then(|id| u32::try_from(id.0).ok());
-    let inputs = target.map(|index| StepId(3 + index)).into_iter().collect();
-    let result = steps.timed_after(last, "exporting to image", inputs, || {
-        export::export(store, request, &graph, &solved)
-    })?;
-    tell_packed(store, steps.sink, solved.unpacked());
-    Ok(result)
+    outcome
+}
+
+/// A build under way: one graph a platform, each solved in turn.
+struct Work<'a> {
+    store: &'a Store,
+    request: &'a BuildRequest,
+    input: &'a input::Input,
+    parsed: &'a Parsed,
+    options: &'a dockerfile::CheckOptions,
+    /// Whether the warnings of the checks were told: they are the same on every platform.
+    checked: bool,
+    scratch: &'a std::path::Path,
+    steps: &'a Steps<'a>,
+    /// Where steps report to: no secret comes through it.
+    sink: &'a dyn Sink,
+    redactor: &'a Redactor,
+    renewed: ops::Renewed,
+    cancel: &'a Cancel,
+    network: ops::SharedNetwork,
+    /// The number of the next step.
+    next: u32,
+}
+
+impl<'a> Work<'a> {
+    fn all(&mut self) -> Result<BuildResult, Error> {
+        let (request, began) = (self.request, Instant::now());
+        let built = self.platforms(request)?;
+        let mut result = export::export(self.store, request, &built, self.steps, self.next)?;
+        for built in &built {
+            tell_packed(self.store, self.steps.sink, built.solved.unpacked());
+        }
+        if request.check_reproducible {
+            compare::wait_for_another_second(began);
+            self.next += u32::try_from(request.outputs.len().max(1)).unwrap_or(1);
+            let anew = BuildRequest {
+                no_cache: true,
+                forget: true,
+                ..request.clone()
+            };
+            let again = self.platforms(&anew)?;
+            result.differences = Some(compare::differences(self.store, request, &built, &again)?);
+        }
+        Ok(result)
+    }
+
+    fn platforms(&mut self, request: &BuildRequest) -> Result<Vec<Built>, Error> {
+        let host = [Platform::host()];
+        let platforms = match request.platforms.as_slice() {
+            [] => &host,
+            platforms => platforms,
+        };
+        let mut built = Vec::with_capacity(platforms.len());
+        for platform in platforms {
+            built.push(self.platform(request, platform, platforms.len() > 1)?);
+        }
+        Ok(built)
+    }
+
+    /// Plans and solves for one platform.
+    fn platform(
+        &mut self,
+        request: &BuildRequest,
+        platform: &Platform,
+        several: bool,
+    ) -> Result<Built, Error> {
+        let source = &self.input.source;
+        let (checks, unheard) = (self.checks(), self.checks());
+        let plan_request = plan::Request {
+            checks: &unheard,
+            is_check: false,
+            dockerfile: &self.parsed.dockerfile,
+            build_args: &request.build_args,
+            target: request.target.as_deref(),
+            platform,
+            several,
+            network: request.network,
+            allow: &request.steps.allow,
+        };
+        let epoch = find_epoch(&plan_request).map_err(|err| Error::plan(source, err))?;
+        let build_args = match epoch {
+            Found::Nothing => request.build_args.clone(),
+            Found::Resolved(moment) => epoch::resolved(&request.build_args, moment),
+        };
+        let epoch = match epoch {
+            Found::Nothing => None,
+            Found::Resolved(moment) => moment,
+        };
+        let plan_request = plan::Request {
+            checks: &checks,
+            build_args: &build_args,
+            ..plan_request
+        };
+        let graph = plan::plan(&plan_request, &mut |reference| {
+            find_image(self.store, reference, platform)
+        })
+        .map_err(|err| Error::plan(source, err));
+        self.told_checks(&checks)?;
+        let graph = graph?;
+        self.warn(&graph);
+        let tools = Tools {
+            store: self.store,
+            contexts: &self.input.contexts,
+            request,
+            sink: self.sink,
+            epoch: epoch.filter(|_| !request.keep_times),
+            platform,
+            cancel: self.cancel,
+            scratch: self.scratch,
+            network: Arc::clone(&self.network),
+            redactor: self.redactor,
+            renewed: &self.renewed,
+        };
+        let first = self.next;
+        let solved = Solver::new(&graph, &tools, first, &source.text).solve();
+        self.next += u32::try_from(graph.vertices.len()).unwrap_or(u32::MAX - self.next);
+        let solved = solved.map_err(|err| Error::step(source, &err, self.redactor))?;
+        let target = graph.target.and_then(|id| u32::try_from(id.0).ok());
+        Ok(Built {
+            platform: platform.clone(),
+            target: target.map(|index| StepId(first.saturating_add(index))),
+            graph,
+            solved,
+            epoch,
+        })
+    }
+
+    fn checks(&self) -> plan::Checks<'a> {
+        plan::Checks::new(self.options, &self.input.ignored)
+    }
+
+    /// Tells what the checks found, once; a plan that failed may have failed for it.
+    fn told_checks(&mut self, checks: &plan::Checks<'_>) -> Result<(), Error> {
+        if std::mem::replace(&mut self.checked, true) {
+            return Ok(());
+        }
+        let warnings = check::warnings(self.parsed, self.options, checks);
+        check::report(self.steps.sink, &self.input.source, &warnings);
+        check::refuse(self.options, &warnings)
+    }
+
+    fn warn(&self, graph: &Graph) {
+        let source = &self.input.source;
+        for (span, warning) in &graph.warnings {
+            let line = span.line(&source.text);
+            self.steps.sink.event(Event::Warning(format!(
+                "{warning} ({}:{line})",
+                source.name
+            )));
+        }
+    }
 }
 
 /// Tells the diff IDs that became known when the image was made.
@@ -124,13 +287,35 @@ fn tell_packed(store: &Store, sink: &dyn Sink, unpacked: &[(StepId, Layer)]) {
     }
 }
 
+/// What `SOURCE_DATE_EPOCH` leads to.
+fn find_epoch(request: &plan::Request<'_>) -> Result<Found, plan::PlanError> {
+    Ok(match epoch::wanted(request, &|_| false)? {
+        Epoch::None => Found::Nothing,
+        Epoch::At(seconds) => Found::Resolved(Some(seconds)),
+        // A directory has no time of its own.
+        Epoch::OfContext(_) | Epoch::OfStage(_) => Found::Resolved(None),
+    })
+}
+
+/// Whether `SOURCE_DATE_EPOCH` was given, and the moment that it led to.
+enum Found {
+    Nothing,
+    Resolved(Option<i64>),
+}
+
 /// Parses; any error ends the build with all of them.
-fn parse(source: &Source) -> Result<Dockerfile, Error> {
+fn parse(source: &Source) -> Result<Parsed, Error> {
     let parsed = dockerfile::parse(&source.text);
-    let mut diagnostics = parsed.diagnostics;
-    diagnostics.retain(|diagnostic| diagnostic.level == Level::Error);
+    refuse_errors(source, &parsed)?;
+    Ok(parsed)
+}
+
+fn refuse_errors(source: &Source, parsed: &Parsed) -> Result<(), Error> {
+    let errors = parsed.diagnostics.iter();
+    let errors = errors.filter(|diagnostic| diagnostic.level == Level::Error);
+    let diagnostics: Vec<Diagnostic> = errors.cloned().collect();
     if diagnostics.is_empty() {
-        return Ok(parsed.dockerfile);
+        return Ok(());
     }
     Err(Error::Parse {
         source_file: source.clone(),
@@ -138,35 +323,8 @@ fn parse(source: &Source) -> Result<Dockerfile, Error> {
     })
 }
 
-fn make_plan(
-    store: &Store,
-    request: &BuildRequest,
-    source: &Source,
-    dockerfile: &Dockerfile,
-) -> Result<Graph, Error> {
-    let host = Platform::host();
-    let platform = request.platform.clone().unwrap_or_else(|| host.clone());
-    if (&platform.os, &platform.architecture) != (&host.os, &host.architecture) {
-        return Err(Error::Unsupported(format!(
-            "cannot build for `{platform}` on `{host}`: this version builds for the platform that it runs on"
-        )));
-    }
-    let plan_request = plan::Request {
-        dockerfile,
-        build_args: &request.build_args,
-        target: request.target.as_deref(),
-        platform: &platform,
-        network: request.network,
-        allow: &request.steps.allow,
-    };
-    plan::plan(&plan_request, &mut |reference| {
-        find_image(store, reference, &platform)
-    })
-    .map_err(|err| Error::plan(source, err))
-}
-
 fn find_image(store: &Store, reference: &str, platform: &Platform) -> Result<BaseImage, String> {
-    let image = image::find(store, reference).map_err(|err| match err {
+    let image = image::find_for(store, reference, platform).map_err(|err| match err {
         image::Error::NotFound(_) => match reference.parse::<crate::oci::Reference>() {
             Ok(full) => format!(
                 "{reference}: failed to resolve source metadata for {full}: not found in the local store \
@@ -174,15 +332,9 @@ fn find_image(store: &Store, reference: &str, platform: &Platform) -> Result<Bas
             ),
             Err(err) => format!("failed to parse stage name {reference:?}: {err}"),
         },
+        image::Error::Reference(err) => format!("failed to parse stage name {reference:?}: {err}"),
         other => format!("{reference}: {other}"),
     })?;
-    let config = &image.config;
-    if !config.architecture.is_empty() && config.architecture != platform.architecture {
-        return Err(format!(
-            "{reference}: no match for platform in manifest: the image is for {}/{}, the build for {platform}",
-            config.os, config.architecture
-        ));
-    }
     let reference = reference.parse::<crate::oci::Reference>();
     Ok(BaseImage {
         reference: reference

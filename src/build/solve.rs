@@ -169,11 +169,20 @@ impl<'a> Solver<'a> {
         Ok(())
     }
 
+    /// What the operation itself brings, and the moment that times are clamped to.
+    fn begin_definition(&self, vertex: &Vertex) -> Definition {
+        let definition = Definition::of(vertex, &self.extra_hosts);
+        match self.tools.epoch {
+            Some(epoch) => definition.with("epoch", &epoch),
+            None => definition,
+        }
+    }
+
     /// The whole definition of a step; `None` while an input's key is not known
     /// or reading the context for it would be work done twice.
     fn definition(&self, id: VertexId) -> Result<Option<Definition>, StepError> {
         let vertex = self.vertex(id);
-        let mut definition = Definition::of(vertex, &self.extra_hosts);
+        let mut definition = self.begin_definition(vertex);
         match vertex.parent {
             None => definition = definition.with("parent", &"nothing"),
             Some(parent) => match self.state(parent).key {
@@ -458,7 +467,7 @@ impl<'a> Solver<'a> {
 
     /// The definition of a COPY from the context, now that its files were read.
     fn complete(&self, vertex: &Vertex, files: Option<Digest>) -> Definition {
-        let definition = Definition::of(vertex, &self.extra_hosts);
+        let definition = self.begin_definition(vertex);
         let parent = vertex.parent.and_then(|parent| self.state(parent).key);
         let mut definition = match (vertex.parent, parent) {
             (None, _) => definition.with("parent", &"nothing"),
@@ -510,7 +519,27 @@ impl<'a> Solver<'a> {
         {
             return Ok(None);
         }
+        let epoch = |parts| key::value(parts, "epoch");
+        if epoch(&earlier.parts) != epoch(&definition.parts) {
+            return self.retimed(vertex, earlier, parent);
+        }
         Ok(earlier.result)
+    }
+
+    /// The earlier result of a command with its times as they would be now: what
+    /// a command does is not done again because another commit is built.
+    fn retimed(
+        &self,
+        vertex: &Vertex,
+        earlier: &CacheRecord,
+        parent: Option<SnapshotId>,
+    ) -> Result<Option<SnapshotId>, StepError> {
+        match (&vertex.op, earlier.result, self.tools.epoch) {
+            (Op::Run(_), Some(result), Some(epoch)) => {
+                Ok(snapshot::retime(self.tools.store, result, parent, epoch)?)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Whether what a step mounts is the same as it was the last time.
@@ -537,10 +566,9 @@ impl<'a> Solver<'a> {
         parent: Option<SnapshotId>,
         earlier: Option<&CacheRecord>,
     ) -> Result<(SnapshotId, Option<copy::Files>), StepError> {
-        let store = self.tools.store;
         match &self.vertex(id).op {
             Op::Image(base) => Ok((self.base(base)?, None)),
-            Op::Workdir(op) => Ok((workdir::run(store, op, parent)?, None)),
+            Op::Workdir(op) => Ok((workdir::run(self.tools, op, parent)?, None)),
             Op::Run(op) => {
                 let mounts = op.mounts.iter().map(|mount| self.input(mount.from()));
                 let inputs = run::Inputs {
@@ -553,7 +581,7 @@ impl<'a> Solver<'a> {
             }
             Op::Copy(op) => {
                 let before = earlier.and_then(|record| record.result);
-                let copied = self.prepared(op)?.run(store, parent, before)?;
+                let copied = self.prepared(op)?.run(self.tools, parent, before)?;
                 Ok((copied.result, Some(copied.files)))
             }
         }
@@ -589,6 +617,11 @@ impl<'a> Solver<'a> {
         }
         let key = definition.key(&vertex.op);
         self.states()[id.0].key = Some(key);
+        if self.tools.request.forget {
+            // Nothing names it then; it is needed until the build ends.
+            self.tools.store.pin(result)?;
+            return Ok(());
+        }
         let record = CacheRecord {
             key,
             line: definition.line,

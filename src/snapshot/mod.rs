@@ -12,6 +12,8 @@ mod contents;
 mod copy;
 mod pipe;
 mod same;
+mod squash;
+mod times;
 mod tree;
 mod view;
 
@@ -27,6 +29,8 @@ pub use contents::{Contents, ContentsEntry, ContentsKind, ContentsLimits, conten
 pub use copy::copy_directory;
 pub(crate) use pipe::pipe;
 pub use same::same_content;
+pub use squash::squash;
+pub use times::{RewriteError, Times, clamp_times, retime};
 pub use tree::{TreeHasher, tree_bytes, tree_digest};
 pub use view::{FileId, View};
 

@@ -16,7 +16,7 @@ pub(in crate::build) struct PlanError {
 
 impl PlanError {
     /// An error at `span`.
-    pub(super) fn new(span: Span, message: impl Into<String>) -> Self {
+    pub(in crate::build) fn new(span: Span, message: impl Into<String>) -> Self {
         Self {
             span,
             message: message.into(),
@@ -25,7 +25,7 @@ impl PlanError {
     }
 
     /// The same with advice.
-    pub(super) fn with_hint(mut self, hint: Option<String>) -> Self {
+    pub(in crate::build) fn with_hint(mut self, hint: Option<String>) -> Self {
         self.hint = hint;
         self
     }

@@ -5,19 +5,26 @@
 //! with the values that stand before the instruction.
 
 mod args;
+mod checks;
 mod copy;
 mod error;
 mod history;
 mod instructions;
+mod outline;
 mod run;
 mod scope;
 mod stage;
+mod stages;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+pub(super) use checks::Checks;
 pub(super) use error::PlanError;
+use outline::Used;
+pub use outline::{Outline, OutlineArg, OutlineMount};
+use scope::Variables;
 use stage::StageState;
 
 use super::graph::{BaseImage, Graph, HistoryItem, Op, Vertex, VertexId};
@@ -36,21 +43,71 @@ pub(super) struct Request<'a> {
     pub(in crate::build) target: Option<&'a str>,
     /// The platform to build for.
     pub(in crate::build) platform: &'a Platform,
+    /// Whether others are built as well: the names of steps then tell which is which.
+    pub(in crate::build) several: bool,
     /// The network of RUN steps that do not choose one.
     pub(in crate::build) network: RunNetwork,
     /// `--allow`.
     pub(in crate::build) allow: &'a BTreeSet<Entitlement>,
+    /// The build checks, which are made on the way.
+    pub(in crate::build) checks: &'a Checks<'a>,
+    /// Nothing will be built: an image that is not there is taken for one of
+    /// which nothing is known.
+    pub(in crate::build) is_check: bool,
 }
 
 /// Finds an image by reference. The error is the message.
 pub(super) type Images<'a> = dyn FnMut(&str) -> Result<BaseImage, String> + 'a;
 
+/// The value that an argument has before the first `FROM`, from the command line
+/// or from the Dockerfile, and its place there; `None` when it has none.
+pub(super) fn global_argument(
+    request: &Request<'_>,
+    name: &str,
+) -> Result<Option<(String, Option<Span>)>, PlanError> {
+    if let Some(given) = request.build_args.get(name) {
+        return Ok(Some((given.clone(), None)));
+    }
+    let globals = args::globals(request)?;
+    let value = globals.value(name).map(str::to_owned);
+    let declared = request
+        .dockerfile
+        .global_args
+        .iter()
+        .flat_map(|line| &line.value);
+    let span = declared
+        .filter(|arg| arg.name.text == name)
+        .find_map(|arg| arg.default.as_ref())
+        .map(|word| word.span);
+    Ok(value.map(|value| (value, span)))
+}
+
 /// Makes the plan.
 pub(super) fn plan(request: &Request<'_>, images: &mut Images<'_>) -> Result<Graph, PlanError> {
     let mut planner = Planner::new(request, images)?;
     let target = planner.target_stage()?;
-    planner.plan_stage(target)?;
+    // One after the other in their order, for a long chain of stages would be
+    // too deep a recursion.
+    for index in planner.needed(&[target])? {
+        planner.plan_stage(index)?;
+    }
     Ok(planner.finish(target))
+}
+
+/// Looks at the stages as a plan does, for the build checks, and tells what the
+/// target needs: at every stage of the file where no target is asked for.
+pub(super) fn check(request: &Request<'_>, images: &mut Images<'_>) -> Result<Outline, PlanError> {
+    let mut planner = Planner::new(request, images)?;
+    let target = planner.target_stage()?;
+    let all: Vec<usize> = match request.target {
+        Some(_) => vec![target],
+        None => (0..request.dockerfile.stages.len()).collect(),
+    };
+    for index in planner.needed(&all)? {
+        planner.plan_stage(index)?;
+    }
+    let needed = planner.needed(&[target])?;
+    Ok(planner.outline(target, &needed))
 }
 
 /// The plan in the making.
@@ -58,7 +115,9 @@ struct Planner<'a, 'i> {
     request: &'a Request<'a>,
     images: &'a mut Images<'i>,
     /// Global arguments: automatic ones and those before the first `FROM`.
-    globals: Vec<(String, String)>,
+    globals: Variables,
+    /// The stages of each name, in order.
+    names: HashMap<String, Vec<usize>>,
     /// Stages that are planned, by index.
     stages: Vec<Option<StageState>>,
     /// Stages being planned, to notice circles.
@@ -67,6 +126,8 @@ struct Planner<'a, 'i> {
     /// Images used so far, by reference, with their vertex.
     sources: BTreeMap<String, (BaseImage, Option<VertexId>)>,
     warnings: Vec<(Span, String)>,
+    /// What each stage uses, for the outline.
+    used: BTreeMap<usize, Used>,
 }
 
 impl<'a, 'i> Planner<'a, 'i> {
@@ -75,14 +136,24 @@ impl<'a, 'i> Planner<'a, 'i> {
         let mut planner = Self {
             request,
             images,
-            globals: Vec::new(),
+            globals: Variables::new(),
+            names: HashMap::new(),
             stages: std::iter::repeat_with(|| None).take(stages).collect(),
             open: Vec::new(),
             vertices: Vec::new(),
             sources: BTreeMap::new(),
             warnings: Vec::new(),
+            used: BTreeMap::new(),
         };
+        for (index, stage) in request.dockerfile.stages.iter().enumerate() {
+            if let Some(name) = &stage.from.value.name {
+                let name = name.text.to_ascii_lowercase();
+                planner.names.entry(name).or_default().push(index);
+            }
+        }
+        planner.check_default_bases();
         planner.globals = args::globals(request)?;
+        planner.check_froms()?;
         Ok(planner)
     }
 
@@ -114,11 +185,9 @@ impl<'a, 'i> Planner<'a, 'i> {
 
     /// The last stage before `before` with this name, letter case ignored.
     fn stage_by_name(&self, name: &str, before: usize) -> Option<usize> {
-        let stages = &self.request.dockerfile.stages[..before];
-        stages.iter().rposition(|stage| {
-            let own = stage.from.value.name.as_ref();
-            own.is_some_and(|own| own.text.eq_ignore_ascii_case(name))
-        })
+        let own = self.names.get(&name.to_ascii_lowercase())?;
+        let above = own.partition_point(|index| *index < before);
+        above.checked_sub(1).map(|last| own[last])
     }
 
     /// Adds a step and returns its name.
@@ -137,8 +206,11 @@ impl<'a, 'i> Planner<'a, 'i> {
         if let Some(known) = self.sources.get(reference) {
             return Ok(known.clone());
         }
-        let image = (self.images)(reference)
-            .map_err(|message| PlanError::new(span.unwrap_or_default(), message))?;
+        let image = match (self.images)(reference) {
+            Ok(image) => image,
+            Err(_) if self.request.is_check => BaseImage::unknown(reference),
+            Err(message) => return Err(PlanError::new(span.unwrap_or_default(), message)),
+        };
         let vertex = (!image.diff_ids.is_empty()).then(|| {
             self.push(Vertex {
                 parent: None,

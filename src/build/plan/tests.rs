@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::context::Patterns;
 use crate::dockerfile;
 use crate::oci::{DiffId, Digest, ImageConfig, ImageId};
 
@@ -32,13 +33,17 @@ fn make(text: &str, args: &[(&str, &str)], target: Option<&str>) -> Result<Graph
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect();
     let allow = BTreeSet::new();
+    let (options, ignored) = (dockerfile::CheckOptions::default(), Patterns::default());
     let request = Request {
+        several: false,
         allow: &allow,
         dockerfile: &parsed.dockerfile,
         build_args: &build_args,
         target,
         platform: &Platform::host(),
         network: RunNetwork::Default,
+        checks: &Checks::new(&options, &ignored),
+        is_check: false,
     };
     plan(&request, &mut base)
 }

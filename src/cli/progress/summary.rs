@@ -9,7 +9,6 @@ use rbuild::progress::{Event, Outcome, Record, StepId};
 
 use super::lines::Lines;
 use super::text::visible;
-use crate::cli::output::Output;
 
 /// How many lines of a failed step are repeated.
 const TAIL: usize = 30;
@@ -115,17 +114,8 @@ impl Summary {
         text
     }
 
-    /// Prints the warnings.
-    pub(crate) fn warn(&self, output: &mut Output) {
-        let style = self.warning;
-        let title = match self.record.warnings.len() {
-            0 => return,
-            1 => "1 warning found (use --check to see its place):".to_owned(),
-            count => format!("{count} warnings found (use --check to see their places):"),
-        };
-        output.message(format!("\n {style}{title}{style:#}"));
-        for warning in &self.record.warnings {
-            output.message(format!(" - {warning}"));
-        }
+    /// The warnings, in the order in which they came.
+    pub(crate) fn warnings(&self) -> &[String] {
+        &self.record.warnings
     }
 }

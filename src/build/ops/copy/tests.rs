@@ -74,15 +74,17 @@ fn recorded_digests_are_those_of_the_layer() {
         sink: &Silent,
         cancel: &cancel,
         scratch: home.path(),
-        network: std::sync::OnceLock::new(),
+        network: std::sync::Arc::default(),
+        epoch: None,
+        platform: &crate::oci::Platform::host(),
         redactor: &redactor,
-        renewed: std::sync::Mutex::default(),
+        renewed: &std::sync::Mutex::default(),
     };
     let op = op(&["tree", "large"], "/to/");
     let check = |earlier| {
         let copied = Prepared::new(&op, &tools, |_| None)
             .unwrap()
-            .run(&store, None, earlier)
+            .run(&tools, None, earlier)
             .unwrap();
         let mut again = Prepared::of_contexts(&op, &tools).unwrap();
         // The key is the same before and after the files are read.

@@ -10,19 +10,17 @@ mod outputs;
 mod reporting;
 mod request;
 mod steps;
+mod warnings;
 
-use std::fs;
-use std::path::PathBuf;
-
+use call::Call;
 use interrupt::Interrupt;
 use rbuild::build::{self, BuildResult, Cancel};
 use rbuild::engine::{Config, Engine, Error};
-use rbuild::fs::At;
 use rbuild::sandbox::Rlimit;
 
 use super::Open;
 use crate::cli::output::Output;
-use crate::cli::progress::{Ending, Mode, Progress, Settings, Summary};
+use crate::cli::progress::{Ending, Mode, Progress, Settings};
 use crate::cli::report::Failure;
 use crate::cli::{excerpt, human, values};
 
@@ -53,9 +51,6 @@ pub(crate) struct Args {
     /// Set a label of the image
     #[arg(long, value_name = "KEY=VALUE", value_parser = values::pair)]
     label: Vec<(String, String)>,
-    /// Write the image's ID to this file
-    #[arg(long, value_name = "FILE")]
-    iidfile: Option<PathBuf>,
     /// Show nothing but the image's ID
     #[arg(short, long)]
     quiet: bool,
@@ -73,9 +68,6 @@ pub(crate) struct Args {
     /// Add a host name to RUN steps
     #[arg(long, value_name = "NAME:IP")]
     add_host: Vec<String>,
-    /// Build for this platform; only this machine's is available
-    #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
-    platform: Vec<String>,
     /// Size of /dev/shm of RUN steps
     #[arg(long, value_name = "SIZE", value_parser = human::parse_size)]
     shm_size: Option<u64>,
@@ -96,7 +88,8 @@ pub(crate) struct Args {
     /// CPU time of a RUN step in each period
     #[arg(long, value_name = "MICROSECONDS")]
     cpu_quota: Option<u64>,
-    /// Answer a question about the Dockerfile instead of building: check, targets, outline
+    /// Answer a question about the Dockerfile instead of building: check, targets, outline,
+    /// subrequests.describe
     #[arg(long, value_name = "QUESTION[,format=json]")]
     call: Option<String>,
     /// Check the Dockerfile; short for `--call=check`
@@ -135,10 +128,7 @@ struct Accepted {
     /// Compress the context (it is never sent anywhere)
     #[arg(long, hide = true)]
     compress: bool,
-    /// Put the image into the store (it always goes there)
-    #[arg(long, hide = true)]
-    load: bool,
-    /// Show more
+    /// Show warnings with their places
     #[arg(short = 'D', long, hide = true)]
     debug: bool,
     /// A builder by name
@@ -157,8 +147,8 @@ pub(crate) fn run(
 ) -> Result<u8, Failure> {
     args.later.refuse()?;
     let question = match (&args.call, args.check) {
-        (_, true) => Some("check"),
-        (Some(call), _) => Some(call.as_str()).filter(|call| *call != "build"),
+        (_, true) => Call::read("check")?,
+        (Some(call), _) => Call::read(call)?,
         (None, _) => None,
     };
     let mode = request::progress(args, config)?;
@@ -166,7 +156,7 @@ pub(crate) fn run(
     let mut request = request::read(args, config, &engine)?;
     request.build.explain_cache |= mode == Mode::RawJson;
     if let Some(question) = question {
-        return call::run(question, &request.build, &engine, output);
+        return call::run(&question, &request.build, &engine, output);
     }
     let mut settings = Settings::read(&config.environment, output.colors());
     // Reports and programs are told anyway; people are when they ask.
@@ -190,7 +180,24 @@ fn run_build(
     let progress = Progress::start(mode, settings);
     let result = engine.build(&request.build, progress.sink(), &cancel);
     let summary = progress.finish(ending(&result));
-    let result = result.map_err(|error| failure(&error, &summary, interrupt.happened(), output));
+    let quiet = mode == Mode::Quiet;
+    if !matches!(mode, Mode::Quiet | Mode::None | Mode::RawJson) {
+        let is_expanded = args.accepted.debug || output.is_detailed();
+        warnings::show(
+            summary.warnings(),
+            is_expanded,
+            &request.build,
+            engine,
+            output,
+        );
+    }
+    let result = result.map_err(|error| {
+        if interrupt.happened() {
+            interrupted()
+        } else {
+            failure(&error, summary.failed_log(), output)
+        }
+    });
     let told = args.reporting.write(engine, &summary, result.as_ref());
     let (result, told) = match (result, told) {
         (Ok(result), told) => (result, told),
@@ -200,20 +207,21 @@ fn run_build(
             return Err(failed);
         }
     };
-    summary.warn(output);
-    if let Some(path) = &args.iidfile {
-        fs::write(path, result.image.to_string()).at("write", path)?;
-    }
-    if mode == Mode::Quiet {
-        output.line(result.image)?;
-    }
-    told.map(|()| 0)
+    let code = args.outputs.report(
+        &request.build,
+        &result,
+        summary.warnings(),
+        engine.config(),
+        quiet,
+        output,
+    )?;
+    told.map(|()| code)
 }
 
 fn ending(result: &Result<BuildResult, Error>) -> Ending {
     match result {
         Ok(result) => Ending {
-            image: Some(result.image.to_string()),
+            image: result.image.map(|image| image.to_string()),
             names: result.names.iter().map(ToString::to_string).collect(),
             error: None,
         },
@@ -224,19 +232,31 @@ fn ending(result: &Result<BuildResult, Error>) -> Ending {
     }
 }
 
-/// A failed build in BuildKit's words: the log of the step that failed, its
-/// place in the Dockerfile, and why.
-fn failure(error: &Error, summary: &Summary, interrupted: bool, output: &Output) -> Failure {
+/// A build that the user has stopped.
+fn interrupted() -> Failure {
     /// 128 and SIGINT, as a shell reports it.
     const INTERRUPTED: u8 = 130;
-    let Error::Build(error) = error else {
-        return Failure::build(error);
-    };
-    if interrupted || matches!(error, build::Error::Canceled) {
-        return Failure::build("Canceled: context canceled").with_code(INTERRUPTED);
+    Failure::build("Canceled: context canceled").with_code(INTERRUPTED)
+}
+
+/// A failed build in BuildKit's words: the log of the step that failed, its
+/// place in the Dockerfile, and why.
+fn failure(error: &Error, log: String, output: &Output) -> Failure {
+    match error {
+        Error::Build(build::Error::Canceled) => interrupted(),
+        Error::Build(error) => build_failure(error, log, output),
+        error => Failure::build(error),
     }
-    let mut excerpt = summary.failed_log();
+}
+
+fn build_failure(error: &build::Error, log: String, output: &Output) -> Failure {
+    let mut excerpt = log;
     let mut hint = None;
+    let text = error.to_string();
+    let mut why = text
+        .strip_prefix("failed to solve: ")
+        .unwrap_or(&text)
+        .to_owned();
     if let Some((source, diagnostics)) = error.place() {
         let (name, text) = (source.name.as_str(), &*source.text);
         if let (build::Error::Step { .. }, [step]) = (error, diagnostics.as_slice()) {
@@ -246,10 +266,13 @@ fn failure(error: &Error, summary: &Summary, interrupted: bool, output: &Output)
         } else {
             let shown = excerpt::diagnostics(name, text, &diagnostics, output.colors());
             excerpt.push_str(&shown);
+            // BuildKit's clients have the likely word in the message.
+            let first = diagnostics.first().and_then(|first| first.hint.as_deref());
+            if let Some(meant) = first.filter(|hint| hint.starts_with("did you mean")) {
+                why.push_str(&format!(" ({meant})"));
+            }
         }
     }
-    let text = error.to_string();
-    let why = text.strip_prefix("failed to solve: ").unwrap_or(&text);
     let mut failure = Failure::build(why).with_excerpt(excerpt);
     if let Some(hint) = hint {
         failure = failure.with_hint(hint);
