@@ -33,6 +33,8 @@ impl Definition {
             Op::Image(image) => parts.push(part("layers", &list(&image.diff_ids))),
             Op::Run(op) => run_parts(op, extra_hosts, &mut parts),
             Op::Copy(op) => copy_parts(op, &mut parts),
+            // Parent and layer are all that it is.
+            Op::Link(_) => {}
             Op::Workdir(WorkdirOp { path, user }) => {
                 parts.push(part("path", path));
                 parts.push(part("user", user));
@@ -93,8 +95,10 @@ pub(super) fn same_operation(a: &[KeyPart], b: &[KeyPart]) -> bool {
     fn own(parts: &[KeyPart]) -> impl Iterator<Item = &KeyPart> {
         let input = |part: &&KeyPart| {
             let name = part.name.as_str();
-            let input = is_from(name) || is_mount_tree(name);
-            !name.starts_with('@') && name != "parent" && name != "epoch" && !input
+            let is_input = matches!(name, "parent" | "layer" | "users" | "epoch")
+                || is_from(name)
+                || is_mount_tree(name);
+            !name.starts_with('@') && !is_input
         };
         parts.iter().filter(input)
     }
@@ -111,6 +115,10 @@ pub(super) fn explain(old: &[KeyPart], new: &[KeyPart]) -> Vec<String> {
             ("parent", _) => lines.push("the step before it has another result".to_owned()),
             (name, _) if is_from(name) => {
                 lines.push("the stage it copies from has another result".to_owned());
+            }
+            ("layer", _) => lines.push("what it links changed".to_owned()),
+            ("users", _) => {
+                lines.push("the step whose users it names has another result".to_owned());
             }
             ("files", _) => lines.push("files changed".to_owned()),
             (name, Some(_)) if is_mount_tree(name) => {
@@ -150,6 +158,7 @@ fn kind(op: &Op) -> &'static str {
         Op::Image(_) => "image",
         Op::Run(_) => "run",
         Op::Copy(_) => "copy",
+        Op::Link(_) => "link",
         Op::Workdir(_) => "workdir",
     }
 }
@@ -188,8 +197,14 @@ fn copy_parts(op: &CopyOp, parts: &mut Vec<KeyPart>) {
     parts.push(part("instruction", op.instruction));
     parts.push(part("destination", &op.destination));
     parts.push(part("chown", op.chown.as_deref().unwrap_or_default()));
-    let chmod = op.chmod.map(|mode| format!("{mode:04o}"));
+    let chmod = op.chmod.as_ref().map(ToString::to_string);
     parts.push(part("chmod", &chmod.unwrap_or_default()));
+    if op.parents {
+        parts.push(part("parents", "true"));
+    }
+    for (number, pattern) in op.exclude.iter().enumerate() {
+        parts.push(part(&format!("exclude {number}"), pattern));
+    }
     for file in &op.inline {
         parts.push(part(&format!("heredoc {}", file.name), &file.content));
     }
@@ -263,7 +278,10 @@ mod tests {
             inline: Vec::new(),
             destination: "/d/".to_owned(),
             chown: None,
+            users: None,
             chmod: None,
+            exclude: Vec::new(),
+            parents: false,
             unpack: false,
             instruction: "COPY",
         }

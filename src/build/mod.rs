@@ -6,6 +6,7 @@
 
 mod ahead;
 mod check;
+mod chmod;
 mod compare;
 mod emulation;
 mod epoch;

@@ -5,6 +5,8 @@ mod archives;
 mod cache;
 mod config;
 mod copy;
+mod copy_flags;
+mod copy_link;
 mod crash;
 mod disk;
 mod epoch;
