@@ -63,7 +63,7 @@ impl Planner<'_, '_> {
             heredocs: &add.heredocs,
             destination: &add.destination,
             unpack: explicit.unwrap_or(true),
-            unpack_remote: explicit.unwrap_or(false)
+            unpack_remote: explicit.unwrap_or(false);
                 && kinds.iter().any(|(_, kind)| matches!(kind, Kind::Url)),
         };
         self.copy_parts(stage, &parts, &|number| places[number].clone(), text, span)
@@ -121,7 +121,7 @@ impl Planner<'_, '_> {
                 ));
             }
             (flag, query) => {
-                source.keep_git_dir = query.or(flag.map(|(flag, _)| flag)).unwrap_or(false)
+                source.keep_git_dir = query.or(flag.map(|(flag, _)| flag)).unwrap_or(false);
             }
         }
         match (checksum, &reference.checksum) {
