@@ -14,6 +14,7 @@ mod ops;
 mod plan;
 mod request;
 mod solve;
+pub mod usage;
 
 use std::sync::OnceLock;
 use std::time::Instant;

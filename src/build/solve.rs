@@ -474,6 +474,8 @@ impl<'a> Solver<'a> {
             line: definition.line,
             result: Some(result),
             parts: definition.parts,
+            parent: None,
+            description: String::new(),
         };
         if self.tools.request.no_cache {
             self.tools.store.cache_replace(&record)?;

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 
 pub use active::Active;
 pub use chain::{ChainError, ensure_chain};
-pub use collect::collect;
+pub use collect::{collect, collect_dead, evict};
 pub(crate) use pipe::pipe;
 pub use same::same_content;
 pub use tree::{TreeHasher, tree_bytes, tree_digest};

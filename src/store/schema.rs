@@ -18,6 +18,7 @@ use crate::fs::Lock;
 const MIGRATIONS: &[&str] = &[
     include_str!("schema/001.sql"),
     include_str!("schema/002.sql"),
+    include_str!("schema/003.sql"),
 ];
 
 /// How long a process waits for another one's transaction.

@@ -377,6 +377,8 @@ fn only_unreached_snapshots_are_condemned() {
         line: Digest::of(b"l"),
         result: Some(cached),
         parts: Vec::new(),
+        parent: None,
+        description: String::new(),
     };
     store.cache_put(&record).unwrap();
     let contained = store.snapshot(None, None);
@@ -443,6 +445,8 @@ fn cache_records_last_as_long_as_their_snapshot() {
         line: Digest::of(b"l"),
         result: Some(result),
         parts: vec![part],
+        parent: None,
+        description: String::new(),
     };
     assert_eq!(store.cache_get(record.key).unwrap(), None);
     store.cache_put(&record).unwrap();
@@ -478,6 +482,8 @@ fn a_cache_hit_does_not_write() {
         line: Digest::of(b"l"),
         result: None,
         parts: Vec::new(),
+        parent: None,
+        description: String::new(),
     };
     store.cache_put(&record).unwrap();
     store.sql("PRAGMA query_only = 1");
