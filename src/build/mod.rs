@@ -47,7 +47,9 @@ pub fn build(
         steps.timed(2, &format!("[internal] load {name}"), || Ok(()))?;
     }
     let result = run(store, request, &input, scratch.path(), &steps, cancel);
-    input.context.save();
+    for context in &mut input.contexts {
+        context.save();
+    }
     result
 }
 
@@ -71,7 +73,7 @@ fn run(
     }
     let tools = Tools {
         store,
-        context: &input.context,
+        contexts: &input.contexts,
         request,
         sink: steps.sink,
         cancel,

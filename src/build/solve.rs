@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use super::ahead;
 use super::error::StepError;
-use super::graph::{BaseImage, CopyOp, CopySource, Graph, Op, Vertex, VertexId};
+use super::graph::{BaseImage, CopyOp, Graph, Op, Vertex, VertexId};
 use super::key::{self, Definition};
 use super::ops::{Tools, copy, run, workdir};
 use crate::fs::Lock;
@@ -155,23 +155,31 @@ impl<'a> Solver<'a> {
         let Op::Copy(op) = &vertex.op else {
             return Ok(Some(definition));
         };
-        match op.source {
-            CopySource::Vertex(None) => Ok(Some(definition.with("from", &"nothing"))),
-            CopySource::Vertex(Some(from)) => {
-                let key = self.state(from).key;
-                Ok(key.map(|key| definition.with("from", &key)))
-            }
-            CopySource::Context if op.patterns.is_empty() => Ok(Some(definition)),
-            CopySource::Context => {
-                let known = !self.tools.request.no_cache
-                    && self.tools.store.cache_nearest(definition.line)?.is_some();
-                if !known {
-                    return Ok(None);
-                }
-                let files = copy::Prepared::new(op, self.tools, None)?.digest()?;
-                Ok(Some(definition.with("files", &files)))
-            }
+        let Some(definition) = self.with_from(op, definition) else {
+            return Ok(None);
+        };
+        if !op.reads_context() {
+            return Ok(Some(definition));
         }
+        let known = !self.tools.request.no_cache
+            && self.tools.store.cache_nearest(definition.line)?.is_some();
+        if !known {
+            return Ok(None);
+        }
+        let files = copy::Prepared::of_contexts(op, self.tools)?.digest()?;
+        Ok(Some(definition.with("files", &files)))
+    }
+
+    /// Adds the keys of the steps that are copied from; `None` while one is not known.
+    fn with_from(&self, op: &CopyOp, mut definition: Definition) -> Option<Definition> {
+        for (number, from) in op.from().into_iter().enumerate() {
+            let name = key::from_part(number);
+            definition = match from {
+                None => definition.with(&name, &"nothing"),
+                Some(from) => definition.with(&name, &self.state(from).key?),
+            };
+        }
+        Some(definition)
     }
 
     /// The steps that have to run, from the target down.
@@ -359,13 +367,13 @@ impl<'a> Solver<'a> {
             }
         }
         let (result, files) = self.execute(id, parent, earlier.as_ref())?;
-        let definition = match (definition, files) {
-            (Some(definition), Some(files)) if key::value(&definition.parts, "files").is_none() => {
-                definition.with("@files", &files)
-            }
-            (Some(definition), _) => definition,
-            (None, files) => self.complete(vertex, files),
+        let mut definition = match definition {
+            Some(definition) => definition,
+            None => self.complete(vertex, files.as_ref().and_then(|files| files.of_contexts)),
         };
+        if let Some(files) = files.and_then(|files| files.of_steps) {
+            definition = definition.with("@files", &files);
+        }
         if self.tools.request.explain_cache {
             self.explain(id, &definition, earlier.as_ref(), result);
         }
@@ -385,11 +393,16 @@ impl<'a> Solver<'a> {
     fn complete(&self, vertex: &Vertex, files: Option<Digest>) -> Definition {
         let definition = Definition::of(vertex, &self.extra_hosts);
         let parent = vertex.parent.and_then(|parent| self.state(parent).key);
-        let definition = match (vertex.parent, parent) {
+        let mut definition = match (vertex.parent, parent) {
             (None, _) => definition.with("parent", &"nothing"),
             (Some(_), Some(key)) => definition.with("parent", &key),
             (Some(_), None) => definition,
         };
+        if let Op::Copy(op) = &vertex.op
+            && let Some(whole) = self.with_from(op, definition.clone())
+        {
+            definition = whole;
+        }
         match files {
             Some(files) => definition.with("files", &files),
             None => definition,
@@ -417,14 +430,10 @@ impl<'a> Solver<'a> {
         if !snapshot::same_content(self.tools.store, old, parent)? {
             return Ok(None);
         }
-        if let Op::Copy(
-            op @ CopyOp {
-                source: CopySource::Vertex(from),
-                ..
-            },
-        ) = &vertex.op
+        if let Op::Copy(op) = &vertex.op
+            && !op.from().is_empty()
         {
-            let files = copy::Prepared::new(op, self.tools, self.input(*from))?.digest()?;
+            let files = self.prepared(op)?.digest()?;
             if key::value(&earlier.parts, "@files") != Some(files.to_string().as_str()) {
                 return Ok(None);
             }
@@ -437,23 +446,23 @@ impl<'a> Solver<'a> {
         id: VertexId,
         parent: Option<SnapshotId>,
         earlier: Option<&CacheRecord>,
-    ) -> Result<(SnapshotId, Option<Digest>), StepError> {
+    ) -> Result<(SnapshotId, Option<copy::Files>), StepError> {
         let store = self.tools.store;
         match &self.vertex(id).op {
             Op::Image(base) => Ok((self.base(base)?, None)),
             Op::Workdir(op) => Ok((workdir::run(store, op, parent)?, None)),
             Op::Run(op) => Ok((run::run(self.tools, op, parent, self.step(id))?, None)),
             Op::Copy(op) => {
-                let from = match op.source {
-                    CopySource::Context => None,
-                    CopySource::Vertex(from) => self.input(from),
-                };
-                let prepared = copy::Prepared::new(op, self.tools, from)?;
                 let before = earlier.and_then(|record| record.result);
-                let copied = prepared.run(store, parent, before)?;
+                let copied = self.prepared(op)?.run(store, parent, before)?;
                 Ok((copied.result, Some(copied.files)))
             }
         }
+    }
+
+    /// A copy with its sources found, in trees that are all there.
+    fn prepared(&self, op: &'a CopyOp) -> Result<copy::Prepared<'a>, copy::CopyError> {
+        copy::Prepared::new(op, self.tools, |from| self.input(from))
     }
 
     /// Keeps a result for the next build.

@@ -7,6 +7,7 @@ pub(super) mod workdir;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use super::graph::ContextId;
 use super::{BuildRequest, Cancel};
 use crate::context::Context;
 use crate::fs::PathError;
@@ -27,8 +28,8 @@ const USERS_LIMIT: u64 = 16 << 20;
 pub(super) struct Tools<'a> {
     /// The store.
     pub(super) store: &'a Store,
-    /// The build context.
-    pub(super) context: &'a Context,
+    /// The build contexts, the main one first.
+    pub(super) contexts: &'a [Context],
     /// The request, for what RUN steps get.
     pub(super) request: &'a BuildRequest,
     /// Where progress goes.
@@ -41,7 +42,12 @@ pub(super) struct Tools<'a> {
     pub(super) network: OnceLock<Result<network::Attachment, String>>,
 }
 
-impl Tools<'_> {
+impl<'a> Tools<'a> {
+    /// A build context. The plan names only those that are there.
+    pub(super) fn context(&self, id: ContextId) -> &'a Context {
+        &self.contexts[id.0]
+    }
+
     /// Tells of a step.
     pub(super) fn note(&self, step: StepId, text: String) {
         self.sink.event(Event::Note { step, text });
