@@ -9,6 +9,7 @@ use crate::dockerfile::Span;
 use crate::oci::{DiffId, History, ImageConfig, ImageId};
 
 use super::RunNetwork;
+use super::mount::RunMount;
 
 /// Names a vertex: its place in [`Graph::vertices`], where inputs come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,6 +76,7 @@ impl Vertex {
     pub(super) fn inputs(&self) -> impl Iterator<Item = VertexId> + use<> {
         let from = match &self.op {
             Op::Copy(op) => op.from().into_iter().flatten().collect(),
+            Op::Run(op) => op.mounts.iter().filter_map(RunMount::from).collect(),
             _ => Vec::new(),
         };
         self.parent.into_iter().chain(from)
@@ -111,6 +113,10 @@ pub(super) struct RunOp {
     pub(super) user: String,
     /// The network.
     pub(super) network: RunNetwork,
+    /// What is mounted, outer mounts before those beneath them.
+    pub(super) mounts: Vec<RunMount>,
+    /// Whether nothing of the usual confinement holds: `--security=insecure`.
+    pub(super) insecure: bool,
 }
 
 /// A file whose content stands in the Dockerfile.
@@ -192,6 +198,8 @@ impl CopyOp {
 pub(super) struct CopyPattern {
     /// The pattern, expanded.
     pub(super) text: String,
+    /// Whether it is a path whatever characters it has, and no wildcard.
+    pub(super) literal: bool,
     /// The tree that it is looked for in.
     pub(super) source: CopySource,
     /// Its place in the Dockerfile.

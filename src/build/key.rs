@@ -13,6 +13,9 @@ use crate::store::KeyPart;
 /// Version of the scheme; changing what enters a key changes it.
 const VERSION: &[u8] = b"rbuild cache key 1";
 
+/// How the names of parts begin that have the tree of a mount.
+const MOUNT_TREE: &str = "tree of mount ";
+
 /// A key in the making.
 #[derive(Debug, Clone)]
 pub(super) struct Definition {
@@ -90,7 +93,7 @@ pub(super) fn same_operation(a: &[KeyPart], b: &[KeyPart]) -> bool {
     fn own(parts: &[KeyPart]) -> impl Iterator<Item = &KeyPart> {
         let input = |part: &&KeyPart| {
             let name = part.name.as_str();
-            !name.starts_with('@') && name != "parent" && !is_from(name)
+            !name.starts_with('@') && name != "parent" && !is_from(name) && !is_mount_tree(name)
         };
         parts.iter().filter(input)
     }
@@ -109,6 +112,9 @@ pub(super) fn explain(old: &[KeyPart], new: &[KeyPart]) -> Vec<String> {
                 lines.push("the stage it copies from has another result".to_owned());
             }
             ("files", _) => lines.push("files changed".to_owned()),
+            (name, Some(_)) if is_mount_tree(name) => {
+                lines.push("a tree that it mounts has changed".to_owned());
+            }
             (name, Some(before)) => lines.push(format!(
                 "{name} changed from {before:?} to {:?}",
                 part.value
@@ -122,6 +128,20 @@ pub(super) fn explain(old: &[KeyPart], new: &[KeyPart]) -> Vec<String> {
         .filter(|part| value(new, &part.name).is_none());
     lines.extend(gone.map(|part| format!("{} is gone", part.name)));
     lines
+}
+
+/// The part with the key of the tree that a mount takes.
+pub(super) fn mount_tree(number: usize) -> String {
+    format!("{MOUNT_TREE}{number}")
+}
+
+/// The note with the tree itself.
+pub(super) fn mounted(number: usize) -> String {
+    format!("@mounted {number}")
+}
+
+fn is_mount_tree(name: &str) -> bool {
+    name.starts_with(MOUNT_TREE)
 }
 
 fn kind(op: &Op) -> &'static str {
@@ -150,6 +170,12 @@ fn run_parts(op: &RunOp, extra_hosts: &[String], parts: &mut Vec<KeyPart>) {
     parts.push(part("network", network));
     if let Some(script) = &op.script {
         parts.push(part("script", &script.content));
+    }
+    if op.insecure {
+        parts.push(part("security", "insecure"));
+    }
+    for (number, mount) in op.mounts.iter().enumerate() {
+        parts.push(part(&format!("mount {number}"), &mount.key_text()));
     }
     // Names only: where a name leads is no part of what the step means.
     for host in extra_hosts {
@@ -219,11 +245,14 @@ mod tests {
             cwd: "/".to_owned(),
             user: String::new(),
             network: RunNetwork::Default,
+            mounts: Vec::new(),
+            insecure: false,
         }
     }
 
     fn copy(source: CopySource) -> CopyOp {
         let pattern = |text: &str| CopyPattern {
+            literal: false,
             text: text.to_owned(),
             source,
             span: None,

@@ -10,17 +10,24 @@ mod export;
 mod graph;
 mod input;
 mod key;
+mod mount;
 mod ops;
 mod plan;
+mod redact;
 mod request;
+mod step_options;
 mod solve;
 pub mod usage;
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
 
 pub use error::{Error, Source};
 pub use request::{BuildRequest, BuildResult, Cancel, ContextSource, DockerfileSource, RunNetwork};
+
+pub use step_options::{
+    Entitlement, Retry, Secret, SshAgent, StepOptions, StepPattern, StepRule,
+};
 
 use crate::dockerfile::{self, Dockerfile, Level};
 use crate::image;
@@ -29,6 +36,7 @@ use crate::progress::{Event, Outcome, Sink, StepId};
 use crate::store::Store;
 use graph::{BaseImage, Graph};
 use ops::Tools;
+use redact::{RedactedSink, Redactor};
 use solve::Solver;
 
 /// Builds. `cancel` stops it from another thread.
@@ -71,21 +79,28 @@ fn run(
             source.name
         )));
     }
+    let redactor = Redactor::new(&request.steps.secrets);
+    let sink = RedactedSink {
+        redactor: &redactor,
+        sink: steps.sink,
+    };
     let tools = Tools {
         store,
         contexts: &input.contexts,
         request,
-        sink: steps.sink,
+        sink: &sink,
         cancel,
         scratch,
         network: OnceLock::new(),
+        redactor: &redactor,
+        renewed: Mutex::default(),
     };
     let solved = Solver::new(&graph, &tools, 3).solve();
     if let Some(Ok(attachment)) = tools.network.into_inner() {
         // A lease that cannot be given back ends with this process.
         drop(attachment.detach(store));
     }
-    let solved = solved.map_err(|err| Error::step(source, &err))?;
+    let solved = solved.map_err(|err| Error::step(source, &err, &redactor))?;
     let last = 3 + u32::try_from(graph.vertices.len()).unwrap_or(u32::MAX - 3);
     steps.timed(last, "exporting to image", || {
         export::export(store, request, &graph, &solved)
@@ -125,6 +140,7 @@ fn make_plan(
         target: request.target.as_deref(),
         platform: &platform,
         network: request.network,
+        allow: &request.steps.allow,
     };
     plan::plan(&plan_request, &mut |reference| {
         find_image(store, reference, &platform)

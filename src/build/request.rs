@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use super::StepOptions;
 use crate::oci::{ImageId, Platform, Reference};
 use crate::sandbox::{Killer, ResourceLimits, Rlimit};
 
@@ -74,6 +75,8 @@ pub struct BuildRequest {
     pub rlimits: Vec<Rlimit>,
     /// Limits of each RUN step.
     pub resources: ResourceLimits,
+    /// Secrets, agents, rights and limits of time of RUN steps.
+    pub steps: StepOptions,
 }
 
 impl BuildRequest {
@@ -94,6 +97,7 @@ impl BuildRequest {
             shm_bytes: 64 << 20,
             rlimits: Vec::new(),
             resources: ResourceLimits::default(),
+            steps: StepOptions::default(),
         }
     }
 }

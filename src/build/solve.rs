@@ -13,13 +13,13 @@ use std::time::Instant;
 
 use super::ahead;
 use super::error::StepError;
-use super::graph::{BaseImage, CopyOp, Graph, Op, Vertex, VertexId};
+use super::graph::{BaseImage, CopyOp, Graph, Op, RunOp, Vertex, VertexId};
 use super::key::{self, Definition};
 use super::ops::{Tools, copy, run, workdir};
 use crate::fs::Lock;
 use crate::image;
 use crate::oci::{CacheKey, ChainId, Digest};
-use crate::progress::{Event, Outcome, StepId};
+use crate::progress::{Event, Outcome, StepId, Usage};
 use crate::snapshot;
 use crate::store::{CacheRecord, SnapshotId};
 
@@ -30,6 +30,8 @@ struct State {
     key: Option<CacheKey>,
     /// Its result.
     result: Option<SnapshotId>,
+    /// What its program used.
+    usage: Option<Usage>,
 }
 
 /// The results of a solved graph.
@@ -124,6 +126,7 @@ impl<'a> Solver<'a> {
             self.states()[id.0] = State {
                 key: Some(key),
                 result: row.map(|row| row.id),
+                usage: None,
             };
             return Ok(());
         }
@@ -152,6 +155,9 @@ impl<'a> Solver<'a> {
                 Some(key) => definition = definition.with("parent", &key),
             },
         }
+        if let Op::Run(op) = &vertex.op {
+            return Ok(self.with_mounts(definition, op));
+        }
         let Op::Copy(op) = &vertex.op else {
             return Ok(Some(definition));
         };
@@ -175,6 +181,21 @@ impl<'a> Solver<'a> {
         for (number, from) in op.from().into_iter().enumerate() {
             let name = key::from_part(number);
             definition = match from {
+                None => definition.with(&name, &"nothing"),
+                Some(from) => definition.with(&name, &self.state(from).key?),
+            };
+        }
+        Some(definition)
+    }
+
+    /// Adds the trees that a step mounts; nothing while one of them is not known.
+    fn with_mounts(&self, mut definition: Definition, op: &RunOp) -> Option<Definition> {
+        for (number, mount) in op.mounts.iter().enumerate() {
+            if !mount.takes_tree() {
+                continue;
+            }
+            let name = key::mount_tree(number);
+            definition = match mount.from() {
                 None => definition.with(&name, &"nothing"),
                 Some(from) => definition.with(&name, &self.state(from).key?),
             };
@@ -326,7 +347,7 @@ impl<'a> Solver<'a> {
             outcome,
             took: began.elapsed(),
             layer_bytes,
-            usage: None,
+            usage: self.state(id).usage,
         });
     }
 
@@ -438,7 +459,30 @@ impl<'a> Solver<'a> {
                 return Ok(None);
             }
         }
+        if let Op::Run(op) = &vertex.op
+            && !self.mounts_same(op, earlier)?
+        {
+            return Ok(None);
+        }
         Ok(earlier.result)
+    }
+
+    /// Whether what a step mounts is the same as it was the last time.
+    fn mounts_same(&self, op: &RunOp, earlier: &CacheRecord) -> Result<bool, StepError> {
+        for (number, mount) in op.mounts.iter().enumerate() {
+            if !mount.takes_tree() {
+                continue;
+            }
+            let Some(old) = key::value(&earlier.parts, &key::mounted(number)) else {
+                return Ok(false);
+            };
+            let old = old.parse().ok().map(SnapshotId);
+            let now = self.input(mount.from());
+            if !copy::same_beneath(self.tools.store, old, now, mount.source())? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn execute(
@@ -451,7 +495,16 @@ impl<'a> Solver<'a> {
         match &self.vertex(id).op {
             Op::Image(base) => Ok((self.base(base)?, None)),
             Op::Workdir(op) => Ok((workdir::run(store, op, parent)?, None)),
-            Op::Run(op) => Ok((run::run(self.tools, op, parent, self.step(id))?, None)),
+            Op::Run(op) => {
+                let mounts = op.mounts.iter().map(|mount| self.input(mount.from()));
+                let inputs = run::Inputs {
+                    parent,
+                    mounts: mounts.collect(),
+                };
+                let ran = run::run(self.tools, self.vertex(id), op, &inputs, self.step(id));
+                self.states()[id.0].usage = ran.usage;
+                Ok((ran.result?, None))
+            }
             Op::Copy(op) => {
                 let before = earlier.and_then(|record| record.result);
                 let copied = self.prepared(op)?.run(store, parent, before)?;
@@ -475,7 +528,14 @@ impl<'a> Solver<'a> {
     ) -> Result<(), StepError> {
         let vertex = self.vertex(id);
         let parent = parent.map_or_else(|| "nothing".to_owned(), |parent| parent.to_string());
-        let definition = definition.with("@parent", &parent);
+        let mut definition = definition.with("@parent", &parent);
+        if let Op::Run(op) = &vertex.op {
+            for (number, mount) in op.mounts.iter().enumerate().filter(|(_, one)| one.takes_tree()) {
+                let tree = self.input(mount.from());
+                let tree = tree.map_or_else(|| "nothing".to_owned(), |tree| tree.to_string());
+                definition = definition.with(&key::mounted(number), &tree);
+            }
+        }
         let key = definition.key(&vertex.op);
         self.states()[id.0].key = Some(key);
         let record = CacheRecord {

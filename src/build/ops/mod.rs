@@ -4,10 +4,12 @@ pub(super) mod copy;
 pub(super) mod run;
 pub(super) mod workdir;
 
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::graph::ContextId;
+use super::redact::Redactor;
 use super::{BuildRequest, Cancel};
 use crate::context::Context;
 use crate::fs::PathError;
@@ -15,7 +17,7 @@ use crate::network;
 use crate::oci::passwd::{Account, Users};
 use crate::progress::{Event, Sink, StepId};
 use crate::snapshot::{self, View};
-use crate::store::{SnapshotId, Store};
+use crate::store::{CacheMountKey, SnapshotId, Store};
 
 /// The time of files that have none of their own, such as a directory that COPY
 /// has to make: the first moment that a zip archive can hold, so that layers do
@@ -40,12 +42,21 @@ pub(super) struct Tools<'a> {
     pub(super) scratch: &'a Path,
     /// The network namespace that RUN steps share, made when one needs it.
     pub(super) network: OnceLock<Result<network::Attachment, String>>,
+    /// Keeps secrets out of what is shown.
+    pub(super) redactor: &'a Redactor,
+    /// Cache mounts that this build has begun anew, because it may not use the cache.
+    pub(super) renewed: Mutex<BTreeSet<CacheMountKey>>,
 }
 
 impl<'a> Tools<'a> {
     /// A build context. The plan names only those that are there.
     pub(super) fn context(&self, id: ContextId) -> &'a Context {
         &self.contexts[id.0]
+    }
+
+    /// Cache mounts that this build has begun anew.
+    pub(super) fn renewed_caches(&self) -> MutexGuard<'_, BTreeSet<CacheMountKey>> {
+        self.renewed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells of a step.

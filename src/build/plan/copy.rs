@@ -88,7 +88,7 @@ impl Planner<'_, '_> {
     }
 
     /// The tree that `--from` names: an earlier stage, or else an image.
-    fn copy_from(&mut self, index: usize, from: &Word) -> Result<CopySource, PlanError> {
+    pub(super) fn copy_from(&mut self, index: usize, from: &Word) -> Result<CopySource, PlanError> {
         if from.text.contains('$') {
             return Err(PlanError::new(
                 from.span,
@@ -187,6 +187,7 @@ impl Planner<'_, '_> {
             let text = self.expand(word, &stage.scope)?;
             Ok(CopyPattern {
                 text,
+                literal: false,
                 source: tree(number),
                 span: Some(word.span).filter(|span| *span != Span::default()),
             })

@@ -15,12 +15,12 @@ mod stage;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) use error::PlanError;
 use stage::StageState;
 
-use super::RunNetwork;
+use super::{Entitlement, RunNetwork};
 use super::graph::{BaseImage, Graph, HistoryItem, Op, Vertex, VertexId};
 use crate::dockerfile::{Dockerfile, Span};
 use crate::oci::Platform;
@@ -38,6 +38,8 @@ pub(super) struct Request<'a> {
     pub(in crate::build) platform: &'a Platform,
     /// The network of RUN steps that do not choose one.
     pub(in crate::build) network: RunNetwork,
+    /// `--allow`.
+    pub(in crate::build) allow: &'a BTreeSet<Entitlement>,
 }
 
 /// Finds an image by reference. The error is the message.

@@ -3,6 +3,7 @@
 mod files;
 mod glob;
 mod place;
+mod same;
 mod select;
 mod source;
 #[cfg(test)]
@@ -13,6 +14,8 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+
+pub(in crate::build) use same::same_beneath;
 
 use place::{Content, Ownership, Placer};
 use select::{Selection, select};

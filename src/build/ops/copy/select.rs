@@ -59,16 +59,24 @@ impl Selection {
                 hasher.part(item.pattern.to_string().as_bytes());
             }
             hasher.part(item.name.as_bytes());
-            hash_entry(&mut hasher, Path::new(""), &item.entry, &item.entry.path);
-            for entry in &item.beneath {
-                let relative = entry
-                    .path
-                    .strip_prefix(&item.entry.path)
-                    .unwrap_or(&entry.path);
-                hash_entry(&mut hasher, relative, entry, &item.entry.path);
-            }
+            hash_item(&mut hasher, &item.entry, &item.beneath);
         }
         hasher.finish()
+    }
+}
+
+/// The digest of one file or directory, its name aside. Digests of contents must be known.
+pub(super) fn digest_of((_, entry, beneath): &Named) -> Digest {
+    let mut hasher = Hasher::new();
+    hash_item(&mut hasher, entry, beneath);
+    hasher.finish()
+}
+
+fn hash_item(hasher: &mut Hasher, entry: &Entry, beneath: &[Entry]) {
+    hash_entry(hasher, Path::new(""), entry, &entry.path);
+    for inner in beneath {
+        let relative = inner.path.strip_prefix(&entry.path).unwrap_or(&inner.path);
+        hash_entry(hasher, relative, inner, &entry.path);
     }
 }
 
@@ -127,7 +135,7 @@ pub(super) fn select(
             beneath,
         };
         let parts = clean(&pattern.text);
-        if parts.iter().any(|part| glob::is_pattern(part)) {
+        if !pattern.literal && parts.iter().any(|part| glob::is_pattern(part)) {
             let mut found = Vec::new();
             expand(pattern, tree, &parts, PathBuf::new(), &mut found)?;
             for path in found {
@@ -150,7 +158,7 @@ pub(super) fn select(
 type Named = (OsString, Entry, Vec<Entry>);
 
 /// The file or directory at `path`, links in it followed.
-fn take(tree: &dyn SourceTree, path: &Path) -> Result<Option<Named>, CopyError> {
+pub(super) fn take(tree: &dyn SourceTree, path: &Path) -> Result<Option<Named>, CopyError> {
     let real = tree.resolve(path)?;
     let Some(entry) = tree.entry(&real)? else {
         return Ok(None);

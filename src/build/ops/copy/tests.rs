@@ -14,6 +14,7 @@ use crate::store::Paths;
 
 fn op(patterns: &[&str], destination: &str) -> CopyOp {
     let pattern = |text: &&str| CopyPattern {
+        literal: false,
         text: (*text).to_owned(),
         source: CopySource::Context(ContextId::MAIN),
         span: None,
