@@ -5,6 +5,8 @@
 //! operation carries here enters its cache key, except the members of
 //! [`RunOp`] and [`CopyOp`] that say otherwise.
 
+use std::collections::BTreeSet;
+
 use crate::dockerfile::Span;
 use crate::oci::{DiffId, History, ImageConfig, ImageId};
 
@@ -30,6 +32,8 @@ pub(super) struct Graph {
     pub(super) base_history: Vec<History>,
     /// What each instruction of the target did, oldest first.
     pub(super) history: Vec<HistoryItem>,
+    /// Steps of stages that may not come from the cache.
+    pub(super) uncached: BTreeSet<VertexId>,
     /// Warnings of the plan, each with its place.
     pub(super) warnings: Vec<(Span, String)>,
 }

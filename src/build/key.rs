@@ -84,7 +84,8 @@ pub(super) fn from_part(number: usize) -> String {
     }
 }
 
-fn is_from(name: &str) -> bool {
+/// Whether a part is the key of a step that is copied from.
+pub(super) fn is_from(name: &str) -> bool {
     name == "from" || name.starts_with("from ")
 }
 
@@ -144,7 +145,8 @@ fn is_mount_tree(name: &str) -> bool {
     name.starts_with(MOUNT_TREE)
 }
 
-fn kind(op: &Op) -> &'static str {
+/// What kind of step it is.
+pub(super) fn kind(op: &Op) -> &'static str {
     match op {
         Op::Image(_) => "image",
         Op::Run(_) => "run",

@@ -15,8 +15,10 @@ mod ops;
 mod plan;
 mod redact;
 mod request;
+mod reuse;
 mod step_options;
 mod solve;
+mod remote_cache;
 pub mod usage;
 
 use std::sync::{Mutex, OnceLock};
@@ -27,6 +29,10 @@ pub use request::{BuildRequest, BuildResult, Cancel, ContextSource, DockerfileSo
 
 pub use step_options::{
     Entitlement, Retry, Secret, SshAgent, StepOptions, StepPattern, StepRule,
+};
+
+pub use remote_cache::{
+    CacheCompression, CacheMode, CacheMounts, CachePlace, CacheSource, CacheTarget,
 };
 
 use crate::dockerfile::{self, Dockerfile, Level};
@@ -140,6 +146,7 @@ fn make_plan(
         target: request.target.as_deref(),
         platform: &platform,
         network: request.network,
+        no_cache_filter: &request.no_cache_filter,
         allow: &request.steps.allow,
     };
     plan::plan(&plan_request, &mut |reference| {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::StepOptions;
+use super::{CacheSource, CacheTarget};
 use crate::oci::{ImageId, Platform, Reference};
 use crate::sandbox::{Killer, ResourceLimits, Rlimit};
 
@@ -61,6 +62,14 @@ pub struct BuildRequest {
     pub labels: Vec<(String, String)>,
     /// Whether no step may come from the cache.
     pub no_cache: bool,
+    /// Stages whose steps may not come from the cache, by name or number.
+    pub no_cache_filter: Vec<String>,
+    /// Where results are looked for that are not here.
+    pub cache_from: Vec<CacheSource>,
+    /// Where results go.
+    pub cache_to: Vec<CacheTarget>,
+    /// Most bytes that the build cache may have, also while the build runs.
+    pub cache_max: Option<u64>,
     /// The network of RUN steps.
     pub network: RunNetwork,
     /// `--add-host`: names with their addresses.
@@ -90,6 +99,10 @@ impl BuildRequest {
             target: None,
             labels: Vec::new(),
             no_cache: false,
+            no_cache_filter: Vec::new(),
+            cache_from: Vec::new(),
+            cache_to: Vec::new(),
+            cache_max: None,
             network: RunNetwork::Default,
             extra_hosts: Vec::new(),
             platform: None,

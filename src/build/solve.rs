@@ -16,6 +16,7 @@ use super::error::StepError;
 use super::graph::{BaseImage, CopyOp, Graph, Op, RunOp, Vertex, VertexId};
 use super::key::{self, Definition};
 use super::ops::{Tools, copy, run, workdir};
+use super::remote_cache::Imports;
 use crate::fs::Lock;
 use crate::image;
 use crate::oci::{CacheKey, ChainId, Digest};
@@ -25,11 +26,14 @@ use crate::store::{CacheRecord, SnapshotId};
 
 /// What is known of a step.
 #[derive(Debug, Clone, Copy, Default)]
-struct State {
+pub(super) struct State {
     /// Its key, once it can be known.
-    key: Option<CacheKey>,
+    pub(super) key: Option<CacheKey>,
     /// Its result.
-    result: Option<SnapshotId>,
+    pub(super) result: Option<SnapshotId>,
+    /// Whether it ran although the cache may have an older result, so that this
+    /// older result says nothing about the steps after it.
+    pub(super) renewed: bool,
     /// What its program used.
     usage: Option<Usage>,
 }
@@ -49,11 +53,13 @@ impl Solved {
 
 /// Solves one graph.
 pub(super) struct Solver<'a> {
-    graph: &'a Graph,
-    tools: &'a Tools<'a>,
+    pub(super) graph: &'a Graph,
+    pub(super) tools: &'a Tools<'a>,
     extra_hosts: Vec<String>,
     first_step: u32,
     states: Mutex<Vec<State>>,
+    /// What was found elsewhere.
+    pub(super) imports: Imports<'a>,
 }
 
 impl<'a> Solver<'a> {
@@ -66,6 +72,7 @@ impl<'a> Solver<'a> {
             extra_hosts: extra_hosts.map(|(name, _)| name.clone()).collect(),
             first_step,
             states: Mutex::new(vec![State::default(); graph.vertices.len()]),
+            imports: Imports::open(tools.store, tools.sink, &tools.request.cache_from),
         }
     }
 
@@ -75,30 +82,38 @@ impl<'a> Solver<'a> {
             let id = VertexId(index);
             self.look_up(id).map_err(|err| err.at(self.vertex(id)))?;
         }
-        let needed = self.needed();
+        self.secure()?;
+        let mut needed = self.needed();
         for index in 0..self.graph.vertices.len() {
-            if self.state(VertexId(index)).result.is_some() && !needed.contains(&index) {
-                self.report(VertexId(index), Outcome::Cached, Instant::now(), None, true);
+            let is_there = self.state(VertexId(index)).result.is_some() || self.imports.has(index);
+            if is_there && !needed.contains(&index) {
+                self.report_cached(VertexId(index));
             }
         }
         self.run_needed(&needed)?;
+        while self.imports.take_lost() {
+            // What was found elsewhere could not be fetched, so it is made here.
+            needed = self.needed();
+            self.run_needed(&needed)?;
+        }
+        self.settle()?;
         let results = self.states().iter().map(|state| state.result).collect();
         Ok(Solved { results })
     }
 
-    fn vertex(&self, id: VertexId) -> &'a Vertex {
+    pub(super) fn vertex(&self, id: VertexId) -> &'a Vertex {
         &self.graph.vertices[id.0]
     }
 
-    fn states(&self) -> MutexGuard<'_, Vec<State>> {
+    pub(super) fn states(&self) -> MutexGuard<'_, Vec<State>> {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn state(&self, id: VertexId) -> State {
+    pub(super) fn state(&self, id: VertexId) -> State {
         self.states()[id.0]
     }
 
-    fn step(&self, id: VertexId) -> StepId {
+    pub(super) fn step(&self, id: VertexId) -> StepId {
         StepId(self.first_step + u32::try_from(id.0).unwrap_or(u32::MAX - self.first_step))
     }
 
@@ -111,7 +126,7 @@ impl<'a> Solver<'a> {
     }
 
     /// The result of an input; an absent input is an empty tree.
-    fn input(&self, id: Option<VertexId>) -> Option<SnapshotId> {
+    pub(super) fn input(&self, id: Option<VertexId>) -> Option<SnapshotId> {
         id.and_then(|id| self.state(id).result)
     }
 
@@ -126,7 +141,7 @@ impl<'a> Solver<'a> {
             self.states()[id.0] = State {
                 key: Some(key),
                 result: row.map(|row| row.id),
-                usage: None,
+                ..State::default()
             };
             return Ok(());
         }
@@ -135,17 +150,20 @@ impl<'a> Solver<'a> {
         };
         let key = definition.key(&vertex.op);
         self.states()[id.0].key = Some(key);
-        if !self.tools.request.no_cache
-            && let Some(record) = self.tools.store.cache_get(key)?
-        {
+        if self.must_run_first(id) {
+            return Ok(());
+        }
+        if let Some(record) = self.tools.store.cache_get(key)? {
             self.states()[id.0].result = record.result;
+        } else {
+            self.imports.look_up(id.0, key);
         }
         Ok(())
     }
 
     /// The whole definition of a step; `None` while an input's key is not known
     /// or reading the context for it would be work done twice.
-    fn definition(&self, id: VertexId) -> Result<Option<Definition>, StepError> {
+    pub(super) fn definition(&self, id: VertexId) -> Result<Option<Definition>, StepError> {
         let vertex = self.vertex(id);
         let mut definition = Definition::of(vertex, &self.extra_hosts);
         match vertex.parent {
@@ -167,8 +185,10 @@ impl<'a> Solver<'a> {
         if !op.reads_context() {
             return Ok(Some(definition));
         }
+        // Elsewhere it is found by nothing but its key.
         let known = !self.tools.request.no_cache
-            && self.tools.store.cache_nearest(definition.line)?.is_some();
+            && (!self.imports.is_empty()
+                || self.tools.store.cache_nearest(definition.line)?.is_some());
         if !known {
             return Ok(None);
         }
@@ -203,13 +223,17 @@ impl<'a> Solver<'a> {
         Some(definition)
     }
 
-    /// The steps that have to run, from the target down.
+    /// The steps that have to run or be fetched, from the target down. What was
+    /// found elsewhere is fetched where its tree itself is needed, and then without
+    /// its inputs.
     fn needed(&self) -> BTreeSet<usize> {
         let states = self.states();
         let mut needed = BTreeSet::new();
-        let mut todo: Vec<VertexId> = self.own_layers().chain(self.graph.target).collect();
+        let found = |id: &VertexId| self.imports.has(id.0);
+        let layers = self.own_layers().filter(|id| !found(id));
+        let mut todo: Vec<VertexId> = layers.chain(self.graph.target).collect();
         while let Some(id) = todo.pop() {
-            if states[id.0].result.is_none() && needed.insert(id.0) {
+            if states[id.0].result.is_none() && needed.insert(id.0) && !found(&id) {
                 todo.extend(self.graph.vertices[id.0].inputs());
             }
         }
@@ -217,7 +241,7 @@ impl<'a> Solver<'a> {
     }
 
     /// The steps whose layers the image gets on top of its base.
-    fn own_layers(&self) -> impl Iterator<Item = VertexId> {
+    pub(super) fn own_layers(&self) -> impl Iterator<Item = VertexId> {
         self.graph.history.iter().filter_map(|item| item.vertex)
     }
 
@@ -275,11 +299,15 @@ impl<'a> Solver<'a> {
                     failure.get_or_insert(err);
                     continue;
                 }
+                let layer = self.state(VertexId(index)).result;
+                if layer.is_none() {
+                    // Lost: those that wait for it come with the next round.
+                    continue;
+                }
                 for (user, inputs) in &mut waiting {
                     let uses = self.graph.vertices[*user].inputs();
                     *inputs -= uses.filter(|input| input.0 == index).count();
                 }
-                let layer = self.state(VertexId(index)).result;
                 if let Some(layer) = layer.filter(|_| layers_of_image.contains(&index)) {
                     // Without a second step nobody listens.
                     let _unheard = layers.send(layer);
@@ -303,7 +331,8 @@ impl<'a> Solver<'a> {
             inputs: self.input_steps(id),
         });
         match self.obtain(id) {
-            Ok((result, cached)) => {
+            Ok(None) => Ok(()),
+            Ok(Some((result, cached))) => {
                 self.states()[id.0].result = Some(result);
                 let outcome = if cached {
                     Outcome::Cached
@@ -326,6 +355,10 @@ impl<'a> Solver<'a> {
                 Err(err.at(vertex))
             }
         }
+    }
+
+    fn report_cached(&self, id: VertexId) {
+        self.report(id, Outcome::Cached, Instant::now(), None, true);
     }
 
     fn report(
@@ -351,13 +384,24 @@ impl<'a> Solver<'a> {
         });
     }
 
-    /// The result of a step, and whether it was there already.
-    fn obtain(&self, id: VertexId) -> Result<(SnapshotId, bool), StepError> {
+    /// The result of a step, and whether it was there already; nothing when it was
+    /// found elsewhere and cannot be had.
+    fn obtain(&self, id: VertexId) -> Result<Option<(SnapshotId, bool)>, StepError> {
+        let vertex = self.vertex(id);
+        if let Op::Image(base) = &vertex.op {
+            return Ok(Some((self.base(base)?, false)));
+        }
+        if self.imports.has(id.0) {
+            let fetched = self.fetch(id)?;
+            return Ok(fetched.map(|result| (result, true)));
+        }
+        self.find_or_run(id).map(Some)
+    }
+
+    /// The result of a step whose inputs are there.
+    fn find_or_run(&self, id: VertexId) -> Result<(SnapshotId, bool), StepError> {
         let vertex = self.vertex(id);
         let store = self.tools.store;
-        if let Op::Image(base) = &vertex.op {
-            return Ok((self.base(base)?, false));
-        }
         let parent = self.input(vertex.parent);
         let mut definition = self.definition(id)?;
         let line = Definition::of(vertex, &self.extra_hosts).line;
@@ -374,20 +418,12 @@ impl<'a> Solver<'a> {
         if let Some(definition) = &definition {
             let key = definition.key(&vertex.op);
             self.states()[id.0].key = Some(key);
-            if !self.tools.request.no_cache {
-                let found = store.cache_get(key)?.and_then(|record| record.result);
-                if let Some(result) = found {
-                    return Ok((result, true));
-                }
-                if let Some(result) =
-                    self.same_by_content(vertex, definition, earlier.as_ref(), parent)?
-                {
-                    self.remember(id, definition.clone(), result, parent)?;
-                    return Ok((result, true));
-                }
+            if let Some(result) = self.find(id, definition, earlier.as_ref(), parent)? {
+                return Ok((result, true));
             }
         }
         let (result, files) = self.execute(id, parent, earlier.as_ref())?;
+        self.states()[id.0].renewed = self.must_run_first(id);
         let mut definition = match definition {
             Some(definition) => definition,
             None => self.complete(vertex, files.as_ref().and_then(|files| files.of_contexts)),
@@ -398,7 +434,7 @@ impl<'a> Solver<'a> {
         if self.tools.request.explain_cache {
             self.explain(id, &definition, earlier.as_ref(), result);
         }
-        self.remember(id, definition, result, parent)?;
+        self.remember(id, definition, result)?;
         Ok((result, false))
     }
 
@@ -431,7 +467,7 @@ impl<'a> Solver<'a> {
     }
 
     /// Early cutoff: the same step ran before on a tree with the same content.
-    fn same_by_content(
+    pub(super) fn same_by_content(
         &self,
         vertex: &Vertex,
         definition: &Definition,
@@ -514,44 +550,56 @@ impl<'a> Solver<'a> {
     }
 
     /// A copy with its sources found, in trees that are all there.
-    fn prepared(&self, op: &'a CopyOp) -> Result<copy::Prepared<'a>, copy::CopyError> {
+    pub(super) fn prepared(&self, op: &'a CopyOp) -> Result<copy::Prepared<'a>, copy::CopyError> {
         copy::Prepared::new(op, self.tools, |from| self.input(from))
     }
 
     /// Keeps a result for the next build.
-    fn remember(
+    pub(super) fn remember(
         &self,
         id: VertexId,
-        definition: Definition,
+        mut definition: Definition,
         result: SnapshotId,
-        parent: Option<SnapshotId>,
     ) -> Result<(), StepError> {
         let vertex = self.vertex(id);
-        let parent = parent.map_or_else(|| "nothing".to_owned(), |parent| parent.to_string());
-        let mut definition = definition.with("@parent", &parent);
+        // A tree that was never fetched has no name here, and cannot be compared with.
+        if let Some(parent) = self.known_input(vertex.parent) {
+            definition = definition.with("@parent", &parent);
+        }
         if let Op::Run(op) = &vertex.op {
-            for (number, mount) in op.mounts.iter().enumerate().filter(|(_, one)| one.takes_tree()) {
-                let tree = self.input(mount.from());
-                let tree = tree.map_or_else(|| "nothing".to_owned(), |tree| tree.to_string());
-                definition = definition.with(&key::mounted(number), &tree);
+            for (number, mount) in op.mounts.iter().enumerate() {
+                if let Some(tree) = self.known_input(mount.from()).filter(|_| mount.takes_tree()) {
+                    definition = definition.with(&key::mounted(number), &tree);
+                }
             }
         }
         let key = definition.key(&vertex.op);
         self.states()[id.0].key = Some(key);
+        let parent = vertex.parent.and_then(|parent| self.state(parent).key);
         let record = CacheRecord {
             key,
             line: definition.line,
             result: Some(result),
             parts: definition.parts,
-            parent: None,
-            description: String::new(),
+            parent,
+            description: vertex.text.clone(),
         };
-        if self.tools.request.no_cache {
+        // From here on a prune beside this build must leave it alone.
+        self.tools.store.pin(result)?;
+        if self.must_run_first(id) {
             self.tools.store.cache_replace(&record)?;
         } else {
             self.tools.store.cache_put(&record)?;
         }
         Ok(())
+    }
+
+    /// The name of the tree of an input; nothing while it is not there.
+    fn known_input(&self, id: Option<VertexId>) -> Option<String> {
+        match id {
+            None => Some("nothing".to_owned()),
+            Some(id) => self.state(id).result.map(|tree| tree.to_string()),
+        }
     }
 
     /// Says why the cache was missed.

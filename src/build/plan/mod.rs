@@ -40,6 +40,8 @@ pub(super) struct Request<'a> {
     pub(in crate::build) network: RunNetwork,
     /// `--allow`.
     pub(in crate::build) allow: &'a BTreeSet<Entitlement>,
+    /// Stages whose steps may not come from the cache, by name or number.
+    pub(in crate::build) no_cache_filter: &'a [String],
 }
 
 /// Finds an image by reference. The error is the message.
@@ -66,6 +68,8 @@ struct Planner<'a, 'i> {
     vertices: Vec<Vertex>,
     /// Images used so far, by reference, with their vertex.
     sources: BTreeMap<String, (BaseImage, Option<VertexId>)>,
+    /// Steps of stages that may not come from the cache.
+    uncached: BTreeSet<VertexId>,
     warnings: Vec<(Span, String)>,
 }
 
@@ -80,6 +84,7 @@ impl<'a, 'i> Planner<'a, 'i> {
             open: Vec::new(),
             vertices: Vec::new(),
             sources: BTreeMap::new(),
+            uncached: BTreeSet::new(),
             warnings: Vec::new(),
         };
         planner.globals = args::globals(request)?;
@@ -123,8 +128,21 @@ impl<'a, 'i> Planner<'a, 'i> {
 
     /// Adds a step and returns its name.
     fn push(&mut self, vertex: Vertex) -> VertexId {
+        let id = VertexId(self.vertices.len());
         self.vertices.push(vertex);
-        VertexId(self.vertices.len() - 1)
+        if self.open.last().is_some_and(|stage| self.is_uncached(*stage)) {
+            self.uncached.insert(id);
+        }
+        id
+    }
+
+    /// Whether the steps of a stage may not come from the cache.
+    fn is_uncached(&self, stage: usize) -> bool {
+        let name = self.request.dockerfile.stages[stage].from.value.name.as_ref();
+        self.request.no_cache_filter.iter().any(|wanted| match name {
+            Some(name) if name.text.eq_ignore_ascii_case(wanted) => true,
+            _ => *wanted == stage.to_string() || *wanted == format!("stage-{stage}"),
+        })
     }
 
     /// The vertex of an image's tree, made once; `None` for an image without layers.
@@ -165,6 +183,7 @@ impl<'a, 'i> Planner<'a, 'i> {
             base: stage.base,
             base_history: stage.base_history,
             history,
+            uncached: self.uncached,
             warnings: self.warnings,
         }
     }

@@ -39,6 +39,7 @@ fn make(text: &str, args: &[(&str, &str)], target: Option<&str>) -> Result<Graph
         target,
         platform: &Platform::host(),
         network: RunNetwork::Default,
+        no_cache_filter: &[],
     };
     plan(&request, &mut base)
 }

@@ -1,0 +1,260 @@
+//! Results that need not be made: which look-ups a step may use, what is fetched
+//! from elsewhere, and what goes elsewhere.
+
+use std::collections::BTreeSet;
+
+use super::error::StepError;
+use super::graph::{BaseImage, Op, VertexId};
+use super::key::{self, Definition};
+use super::solve::Solver;
+use super::remote_cache::{ExportResult, ExportStep, content_key};
+use crate::image;
+use crate::oci::{DiffId, Digest};
+use crate::store::{CacheRecord, SnapshotId};
+
+impl Solver<'_> {
+    /// Whether a step, or one that it needs, may not come from the cache: then it is
+    /// not looked up before those have run.
+    pub(super) fn must_run_first(&self, id: VertexId) -> bool {
+        if self.tools.request.no_cache {
+            return true;
+        }
+        if self.graph.uncached.is_empty() {
+            return false;
+        }
+        let mut seen = BTreeSet::new();
+        let mut todo = vec![id];
+        while let Some(id) = todo.pop() {
+            if self.graph.uncached.contains(&id) {
+                return true;
+            }
+            let inputs = self.vertex(id).inputs();
+            todo.extend(inputs.filter(|input| seen.insert(*input)));
+        }
+        false
+    }
+
+    /// A result that is there, for a step whose inputs are there too.
+    pub(super) fn find(
+        &self,
+        id: VertexId,
+        definition: &Definition,
+        earlier: Option<&CacheRecord>,
+        parent: Option<SnapshotId>,
+    ) -> Result<Option<SnapshotId>, StepError> {
+        let (vertex, store) = (self.vertex(id), self.tools.store);
+        if self.tools.request.no_cache || self.graph.uncached.contains(&id) {
+            return Ok(None);
+        }
+        // The key of an input that was renewed is the one of its older result too.
+        let by_key = !vertex.inputs().any(|input| self.state(input).renewed);
+        if by_key {
+            let key = definition.key(&vertex.op);
+            let found = store.cache_get(key)?.and_then(|record| record.result);
+            if let Some(result) = found.filter(|result| store.pin(*result).unwrap_or(false)) {
+                return Ok(Some(result));
+            }
+        }
+        if let Some(result) = self.same_by_content(vertex, definition, earlier, parent)?
+            && store.pin(result)?
+        {
+            let files = earlier.and_then(|earlier| key::value(&earlier.parts, "@files"));
+            let definition = with_files(definition.clone(), files);
+            self.remember(id, definition, result)?;
+            self.tell(id, "cached: what it works on has the same content as before");
+            return Ok(Some(result));
+        }
+        if self.imports.is_empty() {
+            return Ok(None);
+        }
+        let Some(content) = self.content_of(id, definition, None)? else {
+            return Ok(None);
+        };
+        if !self.imports.look_up_content(id.0, content) {
+            return Ok(None);
+        }
+        self.fetch(id)
+    }
+
+    /// Tells how a step was cached, to whoever asked.
+    pub(super) fn tell(&self, id: VertexId, text: &str) {
+        if self.tools.request.explain_cache {
+            self.tools.note(self.step(id), text.to_owned());
+        }
+    }
+
+    /// The name of a step by content; its inputs must be there.
+    fn content_of(
+        &self,
+        id: VertexId,
+        definition: &Definition,
+        files: Option<&str>,
+    ) -> Result<Option<Digest>, StepError> {
+        let vertex = self.vertex(id);
+        let found;
+        let files = match (&vertex.op, files) {
+            (Op::Copy(op), None) if !op.from().is_empty() => {
+                found = self.prepared(op)?.digest()?.to_string();
+                Some(found.as_str())
+            }
+            (_, files) => files,
+        };
+        let parent = self.input(vertex.parent);
+        let base = self.base_layers(id);
+        let store = self.tools.store;
+        Ok(content_key(store, vertex, definition, base, parent, files)?)
+    }
+
+    /// The image that the tree of a step begins with.
+    fn base_image(&self, id: VertexId) -> Option<&BaseImage> {
+        let mut next = Some(id);
+        while let Some(id) = next {
+            let vertex = self.vertex(id);
+            if let Op::Image(image) = &vertex.op {
+                return Some(image);
+            }
+            next = vertex.parent;
+        }
+        None
+    }
+
+    fn base_layers(&self, id: VertexId) -> &[DiffId] {
+        self.base_image(id)
+            .map_or(&[], |image| image.diff_ids.as_slice())
+    }
+
+    /// Fetches what was found elsewhere and keeps it; nothing when it cannot be had.
+    pub(super) fn fetch(&self, id: VertexId) -> Result<Option<SnapshotId>, StepError> {
+        let store = self.tools.store;
+        let Some(hit) = self.imports.hit(id.0) else {
+            return Ok(None);
+        };
+        let base = match self.base_image(id) {
+            Some(base) => Some(image::find(store, &base.id.to_string())?),
+            None => None,
+        };
+        let Some(result) = self.imports.fetch(id.0, base.as_ref()) else {
+            return Ok(None);
+        };
+        let Some(mut definition) = self.definition(id)? else {
+            return Ok(Some(result));
+        };
+        for note in hit.notes() {
+            definition = definition.with(&note.name, &note.value);
+        }
+        self.remember(id, definition, result)?;
+        let place = self.imports.place(&hit);
+        self.tell(id, &format!("cached: imported from {place}"));
+        Ok(Some(result))
+    }
+
+    /// Protects what will be used from being pruned meanwhile; what is gone already
+    /// is as if it had never been found.
+    pub(super) fn secure(&self) -> Result<(), StepError> {
+        let found: BTreeSet<SnapshotId> =
+            self.states().iter().filter_map(|state| state.result).collect();
+        if found.is_empty() {
+            return Ok(());
+        }
+        let found: Vec<SnapshotId> = found.into_iter().collect();
+        let gone = self.tools.store.pin_all(&found)?;
+        for state in self.states().iter_mut() {
+            state.result = state.result.filter(|result| !gone.contains(result));
+        }
+        Ok(())
+    }
+
+    /// Finds the trees of steps that were not fetched by themselves, but are part of
+    /// the target's.
+    pub(super) fn settle(&self) -> Result<(), StepError> {
+        let top = self.graph.target.and_then(|id| self.state(id).result);
+        let Some(top) = top else {
+            return Ok(());
+        };
+        let found = |id: &VertexId| self.state(*id).result.is_none() && self.imports.has(id.0);
+        let open: Vec<VertexId> = self.own_layers().filter(found).collect();
+        if open.is_empty() {
+            return Ok(());
+        }
+        let mut stack = self.tools.store.snapshot_stack(top)?;
+        stack.reverse();
+        for id in open {
+            let Some(hit) = self.imports.hit(id.0) else {
+                continue;
+            };
+            let place = hit.layers().len().clamp(1, stack.len()) - 1;
+            self.states()[id.0].result = Some(stack[place].id);
+        }
+        Ok(())
+    }
+
+    /// Every step that has a result, for whoever carries it elsewhere. The build
+    /// may have failed.
+    pub(super) fn exports(&self) -> Vec<ExportStep> {
+        let mut in_image = BTreeSet::new();
+        let mut next = self.graph.target;
+        while let Some(id) = next {
+            in_image.insert(id);
+            next = self.vertex(id).parent;
+        }
+        let ids = (0..self.graph.vertices.len()).map(VertexId);
+        let made = ids.filter(|id| !matches!(self.vertex(*id).op, Op::Image(_)));
+        made.filter_map(|id| self.export(id, in_image.contains(&id)))
+            .collect()
+    }
+
+    fn export(&self, id: VertexId, in_image: bool) -> Option<ExportStep> {
+        let state = self.state(id);
+        let key = state.key?;
+        let record = self.tools.store.cache_peek(key).ok().flatten();
+        let result = match (self.imports.hit(id.0), state.result) {
+            // A record of this store wins: it was found or made here.
+            (_, Some(result)) if record.as_ref().is_some_and(|r| r.result == Some(result)) => {
+                ExportResult::Snapshot(result)
+            }
+            (Some(hit), _) => ExportResult::Hit(hit),
+            (None, _) => return None,
+        };
+        let content = match &result {
+            ExportResult::Hit(_) => None,
+            ExportResult::Snapshot(_) => record.and_then(|record| self.exported_content(id, record)),
+        };
+        Some(ExportStep {
+            key,
+            content,
+            result,
+            base: self.base_layers(id).len(),
+            in_image,
+            renewed: state.renewed,
+        })
+    }
+
+    /// The name by content of a result of this store. It is an aid: a step without
+    /// one is found by its key alone.
+    fn exported_content(&self, id: VertexId, record: CacheRecord) -> Option<Digest> {
+        let vertex = self.vertex(id);
+        if vertex.parent.is_some() && self.input(vertex.parent).is_none() {
+            return None;
+        }
+        let files = key::value(&record.parts, "@files").map(str::to_owned);
+        let definition = Definition {
+            line: record.line,
+            parts: record.parts,
+        };
+        let copies = definition.parts.iter().any(|part| key::is_from(&part.name));
+        if copies && files.is_none() {
+            return None;
+        }
+        self.content_of(id, &definition, files.as_deref())
+            .ok()
+            .flatten()
+    }
+}
+
+/// Adds the note of what was copied, where it is known.
+fn with_files(definition: Definition, files: Option<&str>) -> Definition {
+    match files {
+        Some(files) => definition.with("@files", &files),
+        None => definition,
+    }
+}
