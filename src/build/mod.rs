@@ -14,11 +14,11 @@ mod mount;
 mod ops;
 mod plan;
 mod redact;
+mod remote_cache;
 mod request;
 mod reuse;
-mod step_options;
 mod solve;
-mod remote_cache;
+mod step_options;
 pub mod usage;
 
 use std::sync::{Mutex, OnceLock};
@@ -26,14 +26,10 @@ use std::time::Instant;
 
 pub use error::{Error, Source};
 pub use request::{BuildRequest, BuildResult, Cancel, ContextSource, DockerfileSource, RunNetwork};
-
-pub use step_options::{
-    Entitlement, Retry, Secret, SshAgent, StepOptions, StepPattern, StepRule,
-};
-
 pub use remote_cache::{
     CacheCompression, CacheMode, CacheMounts, CachePlace, CacheSource, CacheTarget,
 };
+pub use step_options::{Entitlement, Retry, Secret, SshAgent, StepOptions, StepPattern, StepRule};
 
 use crate::dockerfile::{self, Dockerfile, Level};
 use crate::image;

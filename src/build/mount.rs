@@ -120,7 +120,10 @@ impl RunMount {
                 text.push(',');
             }
             // Commas in a value must not look like another option.
-            text.push_str(&format!("{name}={}", value.replace('\\', "\\\\").replace(',', "\\,")));
+            text.push_str(&format!(
+                "{name}={}",
+                value.replace('\\', "\\\\").replace(',', "\\,")
+            ));
         };
         let file = |add: &mut dyn FnMut(&str, &dyn std::fmt::Display), file: &FileSpec| {
             add("mode", &format!("{:o}", file.mode));

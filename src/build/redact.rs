@@ -241,10 +241,7 @@ mod tests {
         let redactor = redactor(values);
         let cut = |pieces: &[&[u8]]| {
             let mut stream = redactor.stream();
-            let mut shown: Vec<u8> = pieces
-                .iter()
-                .flat_map(|piece| stream.feed(piece))
-                .collect();
+            let mut shown: Vec<u8> = pieces.iter().flat_map(|piece| stream.feed(piece)).collect();
             shown.extend(stream.finish());
             String::from_utf8(shown).unwrap()
         };
@@ -267,7 +264,11 @@ mod tests {
 
     #[test]
     fn of_several_values_at_one_place_the_longest_is_replaced() {
-        check(&["token", "token-1234"], "token-1234 token-12", "**** ****-12");
+        check(
+            &["token", "token-1234"],
+            "token-1234 token-12",
+            "**** ****-12",
+        );
         check(&["abcdef", "cdef12345"], "abcdef12345", "****12345");
     }
 

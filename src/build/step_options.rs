@@ -204,7 +204,11 @@ mod tests {
             ("*", "", true),
             ("?", "", false),
         ] {
-            assert_eq!(matches(pattern.as_bytes(), text.as_bytes()), fits, "{pattern}");
+            assert_eq!(
+                matches(pattern.as_bytes(), text.as_bytes()),
+                fits,
+                "{pattern}"
+            );
         }
     }
 

@@ -20,8 +20,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) use error::PlanError;
 use stage::StageState;
 
-use super::{Entitlement, RunNetwork};
 use super::graph::{BaseImage, Graph, HistoryItem, Op, Vertex, VertexId};
+use super::{Entitlement, RunNetwork};
 use crate::dockerfile::{Dockerfile, Span};
 use crate::oci::Platform;
 

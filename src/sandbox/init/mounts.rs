@@ -12,13 +12,11 @@ use rustix::mount::{
 
 use super::super::failure::{During, Step};
 use super::super::{Mount, MountKind};
-use super::{place, trees};
 use super::rootfs::{BOTH_EMPTY, CLONE};
+use super::{place, trees};
 use crate::sys::mount::{Attributes, set_attributes};
 
-const DIRECTORY: OFlags = OFlags::PATH
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// A mount that is ready to be attached.
 #[derive(Debug)]
@@ -67,9 +65,7 @@ pub(super) fn make_rest<'a>(
                 Err(Errno::INVAL).during("open a source")?
             }
             MountKind::Tmpfs { options } => tmpfs(mount, options)?,
-            MountKind::Tree { overlay, path } => {
-                trees::tree(mount, overlay, path, place, devices)?
-            }
+            MountKind::Tree { overlay, path } => trees::tree(mount, overlay, path, place, devices)?,
             MountKind::File {
                 content,
                 mode,

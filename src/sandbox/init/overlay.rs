@@ -15,8 +15,8 @@ use rustix::mount::{
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount,
 };
 
-use super::super::failure::{During, Failure, Step};
 use super::super::Overlay;
+use super::super::failure::{During, Failure, Step};
 use crate::sys::process::descriptor_path;
 
 /// Longest value of `fsconfig`, its end mark included. Source: fs/fsopen.c.

@@ -4,14 +4,12 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use super::limits::{Limits, inherit_cpuset};
 use super::Hierarchies;
+use super::limits::{Limits, inherit_cpuset};
 
 /// The controllers that a group is made in: those that limits need, that a
 /// pause needs, and that statistics need. (`blkio` is version 2's `io`.)
-const CONTROLLERS: [&str; 7] = [
-    "memory", "cpu", "cpuacct", "pids", "freezer", "blkio", "io",
-];
+const CONTROLLERS: [&str; 7] = ["memory", "cpu", "cpuacct", "pids", "freezer", "blkio", "io"];
 /// How often a directory that is just being left is tried again.
 const REMOVE_TRIES: u32 = 50;
 const REMOVE_PAUSE: Duration = Duration::from_millis(2);
@@ -191,7 +189,9 @@ impl Group {
             let cpu = match dir.version {
                 Version::One => number("cpuacct.usage").map(Duration::from_nanos),
                 Version::Two => read(&dir.path, "cpu.stat").ok().and_then(|text| {
-                    let line = text.lines().find_map(|line| line.strip_prefix("usage_usec "));
+                    let line = text
+                        .lines()
+                        .find_map(|line| line.strip_prefix("usage_usec "));
                     line?.trim().parse().ok().map(Duration::from_micros)
                 }),
             };
@@ -257,7 +257,8 @@ fn enable(dir: &Path, wanted: &[&str]) {
     let available = read(dir, "cgroup.controllers").unwrap_or_default();
     let enabled = read(dir, "cgroup.subtree_control").unwrap_or_default();
     for controller in available.split_whitespace() {
-        if wanted.contains(&controller) && !enabled.split_whitespace().any(|one| one == controller) {
+        if wanted.contains(&controller) && !enabled.split_whitespace().any(|one| one == controller)
+        {
             let _refused =
                 std::fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}"));
         }

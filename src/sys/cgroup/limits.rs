@@ -64,10 +64,16 @@ impl Group {
             set("CPU share", self.share_cpu(shares));
         }
         if let Some(cpus) = &limits.cpuset_cpus {
-            set("processor set", self.write_to("cpuset", "cpuset.cpus", cpus));
+            set(
+                "processor set",
+                self.write_to("cpuset", "cpuset.cpus", cpus),
+            );
         }
         if let Some(nodes) = &limits.cpuset_mems {
-            set("memory node set", self.write_to("cpuset", "cpuset.mems", nodes));
+            set(
+                "memory node set",
+                self.write_to("cpuset", "cpuset.mems", nodes),
+            );
         }
         if let Some(pids) = limits.pids {
             set("process", self.write_to("pids", "pids.max", pids));
@@ -88,11 +94,19 @@ impl Group {
         let unlimited = both == Some(u64::MAX);
         let both = both.unwrap_or_else(|| memory_bytes.saturating_mul(2));
         if let Some(dir) = self.dir_with("memory.limit_in_bytes") {
-            let value = if unlimited { "-1".to_owned() } else { both.to_string() };
+            let value = if unlimited {
+                "-1".to_owned()
+            } else {
+                both.to_string()
+            };
             return write(&dir.path, "memory.memsw.limit_in_bytes", value);
         }
         let swap = both.saturating_sub(memory_bytes);
-        let value = if unlimited { "max".to_owned() } else { swap.to_string() };
+        let value = if unlimited {
+            "max".to_owned()
+        } else {
+            swap.to_string()
+        };
         self.write_to("memory", "memory.swap.max", value)
     }
 
@@ -104,7 +118,11 @@ impl Group {
             write(&dir.path, "cpu.cfs_period_us", CPU_PERIOD_MICROSECONDS)?;
             return write(&dir.path, "cpu.cfs_quota_us", quota);
         }
-        self.write_to("cpu", "cpu.max", format!("{quota} {CPU_PERIOD_MICROSECONDS}"))
+        self.write_to(
+            "cpu",
+            "cpu.max",
+            format!("{quota} {CPU_PERIOD_MICROSECONDS}"),
+        )
     }
 
     fn share_cpu(&self, shares: u64) -> Result<(), String> {

@@ -36,7 +36,9 @@ impl Caches {
             let RunMountKind::Cache(spec) = &mount.kind else {
                 continue;
             };
-            let entry = wanted.entry(key(spec, *tree)).or_insert((mount, spec, *tree));
+            let entry = wanted
+                .entry(key(spec, *tree))
+                .or_insert((mount, spec, *tree));
             if strictness(spec.sharing) > strictness(entry.1.sharing) {
                 entry.1 = spec;
             }

@@ -1,8 +1,8 @@
 //! Why a RUN step failed.
 
-use std::{fmt, io};
 use std::path::PathBuf;
 use std::time::Duration;
+use std::{fmt, io};
 
 use super::super::AccountError;
 use crate::build::Entitlement;
@@ -95,7 +95,9 @@ impl RunError {
                 "use the secret where it is mounted and leave no copy; `--allow {}` builds it anyway",
                 Entitlement::SecretsInLayers.name()
             )),
-            Self::Timeout { .. } => Some("`--timeout` on the command line set the limit".to_owned()),
+            Self::Timeout { .. } => {
+                Some("`--timeout` on the command line set the limit".to_owned())
+            }
             _ => None,
         }
     }

@@ -45,7 +45,9 @@ impl Points {
         let place = tree.resolve(Path::new(target.trim_start_matches('/')), true)?;
         // What the sandbox mounts itself has its own way, and what lies in another
         // mount of the step is made there.
-        let fresh = ["dev", "proc", "sys"].iter().any(|dir| place.starts_with(dir));
+        let fresh = ["dev", "proc", "sys"]
+            .iter()
+            .any(|dir| place.starts_with(dir));
         let covered = self.targets.iter().any(|outer| place.starts_with(outer));
         self.targets.push(place.clone());
         if fresh || covered || tree.kind(&place)?.is_some() {
@@ -118,7 +120,11 @@ fn make(stubs: &Path, place: &Path, kind: Kind) -> Result<(), PathError> {
         .create(dir)
         .at("create", dir)?;
     let mut above = stubs.to_owned();
-    for part in dir.strip_prefix(stubs).unwrap_or(Path::new("")).components() {
+    for part in dir
+        .strip_prefix(stubs)
+        .unwrap_or(Path::new(""))
+        .components()
+    {
         above.push(part);
         std::fs::set_permissions(&above, std::fs::Permissions::from_mode(0o755))
             .at("set the mode of", &above)?;

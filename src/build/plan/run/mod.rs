@@ -5,8 +5,8 @@ mod mounts;
 use super::error::PlanError;
 use super::stage::StageState;
 use super::{Planner, args};
-use crate::build::{Entitlement, RunNetwork};
 use crate::build::graph::{InlineFile, Op, RunOp, Vertex};
+use crate::build::{Entitlement, RunNetwork};
 use crate::dockerfile::{Form, Run, Span, Word};
 
 impl Planner<'_, '_> {

@@ -16,7 +16,7 @@ const AGENTS: &str = "/run/buildkit/ssh_agent";
 const NAMESPACE_ARG: &str = "BUILDKIT_CACHE_MOUNT_NS";
 
 impl Planner<'_, '_> {
-    /// What the step mounts, outer mounts before those beneath them.
+    /// What the step mounts, as it is written.
     pub(super) fn mounts(
         &mut self,
         index: usize,
@@ -48,22 +48,16 @@ impl Planner<'_, '_> {
                 span: Some(word.span).filter(|span| *span != Span::default()),
             });
         }
-        mounts.sort_by(|a, b| a.target.cmp(&b.target));
         Ok(mounts)
     }
 
-    fn mount_options(
-        &self,
-        stage: &StageState,
-        word: &Word,
-    ) -> Result<MountOptions, PlanError> {
+    fn mount_options(&self, stage: &StageState, word: &Word) -> Result<MountOptions, PlanError> {
         mount_options_with(&word.text, |value| {
             let value = Word {
                 text: value.to_owned(),
                 ..word.clone()
             };
-            self.expand(&value, &stage.scope)
-                .map_err(|err| err.message)
+            self.expand(&value, &stage.scope).map_err(|err| err.message)
         })
         .map_err(|message| PlanError::new(word.span, message))
     }
@@ -76,23 +70,19 @@ impl Planner<'_, '_> {
     ) -> Result<RunMountKind, PlanError> {
         let source = options.source.as_deref().map(relative).unwrap_or_default();
         Ok(match options.kind {
-            MountKind::Bind => match &options.from {
-                Some(from) => RunMountKind::Bind {
-                    from: self.mount_from(index, from, &source, word)?,
-                    source,
-                },
-                None => {
-                    let part = self.context_part(ContextId::MAIN, "", &source, word.span);
-                    RunMountKind::Bind {
-                        from: Some(part),
-                        source,
-                    }
-                }
-            },
+            MountKind::Bind => {
+                let from = if let Some(from) = &options.from {
+                    self.mount_from(index, from, &source, word)?
+                } else {
+                    Some(self.context_part(ContextId::MAIN, "", &source, word.span))
+                };
+                RunMountKind::Bind { from, source }
+            }
             MountKind::Cache => RunMountKind::Cache(CacheSpec {
-                id: options.id.clone().unwrap_or_else(|| {
-                    clean(options.target.as_deref().unwrap_or_default())
-                }),
+                id: options
+                    .id
+                    .clone()
+                    .unwrap_or_else(|| clean(options.target.as_deref().unwrap_or_default())),
                 namespace: self.cache_namespace(),
                 sharing: options.sharing.unwrap_or(Sharing::Shared),
                 from: match &options.from {
@@ -108,7 +98,9 @@ impl Planner<'_, '_> {
             MountKind::Secret => {
                 let id = options.source.clone().or_else(|| options.id.clone());
                 let target = || options.target.as_deref().map(base_name);
-                let id = id.or_else(|| target().map(str::to_owned)).unwrap_or_default();
+                let id = id
+                    .or_else(|| target().map(str::to_owned))
+                    .unwrap_or_default();
                 let env = options.env.clone();
                 RunMountKind::Secret {
                     env: env.map(|env| if env.is_empty() { id.clone() } else { env }),
@@ -141,7 +133,13 @@ impl Planner<'_, '_> {
             ..word.clone()
         };
         let span = word.span;
-        match self.copy_from(index, &word)? {
+        let tree = self.copy_from(index, &word).map_err(|mut err| {
+            if let Some(rest) = err.message.strip_prefix("cannot copy from") {
+                err.message = format!("cannot mount from{rest}");
+            }
+            err
+        })?;
+        match tree {
             CopySource::Vertex(vertex) => Ok(vertex),
             CopySource::Context(id) => Ok(Some(self.context_part(id, from, source, span))),
         }
@@ -209,7 +207,12 @@ const DEFAULT_SOCKET: FileSpec = FileSpec {
 
 /// Mode and owner, if any of them was given.
 fn owner(options: &MountOptions, mode: u32) -> Option<FileSpec> {
-    let MountOptions { mode: own, uid, gid, .. } = options;
+    let MountOptions {
+        mode: own,
+        uid,
+        gid,
+        ..
+    } = options;
     (own.is_some() || uid.is_some() || gid.is_some()).then(|| FileSpec {
         mode: own.unwrap_or(mode),
         uid: uid.unwrap_or(0),
