@@ -94,7 +94,7 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Cli, Failure> {
 
 /// Docker's commands that a later version brings. Taken for the name of a
 /// context they would be told to lack one.
-const LATER: [&str; 30] = [
+const LATER: [&str; 29] = [
     "bake",
     "checkpoint",
     "commit",
@@ -112,7 +112,6 @@ const LATER: [&str; 30] = [
     "node",
     "pause",
     "plugin",
-    "pull",
     "push",
     "search",
     "secret",
