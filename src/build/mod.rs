@@ -21,6 +21,7 @@ mod solve;
 mod step_options;
 pub mod usage;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
 
@@ -35,10 +36,12 @@ use crate::dockerfile::{self, Dockerfile, Level};
 use crate::image;
 use crate::oci::Platform;
 use crate::progress::{Event, Outcome, Sink, StepId};
+use crate::snapshot;
 use crate::store::Store;
 use graph::{BaseImage, Graph};
 use ops::Tools;
 use redact::{RedactedSink, Redactor};
+use remote_cache::Imports;
 use solve::Solver;
 
 /// Builds. `cancel` stops it from another thread.
@@ -56,11 +59,40 @@ pub fn build(
     if let Some(name) = &input.ignore_file {
         steps.timed(2, &format!("[internal] load {name}"), || Ok(()))?;
     }
-    let result = run(store, request, &input, scratch.path(), &steps, cancel);
+    let ended = AtomicBool::new(false);
+    let result = std::thread::scope(|scope| {
+        scope.spawn(|| sweep(store, &ended));
+        let result = run(store, request, &input, scratch.path(), &steps, cancel);
+        ended.store(true, Ordering::Relaxed);
+        result
+    });
+    if let Some(cap) = request.cache_max {
+        fit(store, cap, sink);
+    }
     for context in &mut input.contexts {
         context.save();
     }
     result
+}
+
+/// Removes what killed builds have left half done, beside this build and only as
+/// long as that runs.
+fn sweep(store: &Store, ended: &AtomicBool) {
+    /// One build removes no more than this: the next one goes on.
+    const MOST: usize = 64;
+    // What cannot be removed now is the next build's, or a prune's.
+    drop(snapshot::collect_dead(store, MOST, &|| {
+        ended.load(Ordering::Relaxed)
+    }));
+}
+
+/// Makes the cache fit once this build needs nothing of it any more.
+fn fit(store: &Store, cap: u64, sink: &dyn Sink) {
+    let held = store.unpin_all().map_err(usage::Error::from);
+    if let Err(err) = held.and_then(|()| usage::hold_cap(store, cap)) {
+        let why = remote_cache::causes(&err);
+        sink.event(Event::Warning(format!("cannot limit the build cache: {why}")));
+    }
 }
 
 fn run(
@@ -97,16 +129,33 @@ fn run(
         redactor: &redactor,
         renewed: Mutex::default(),
     };
-    let solved = Solver::new(&graph, &tools, 3).solve();
+    let imports = Imports::open(store, &sink, &request.cache_from);
+    let solver = Solver::new(&graph, &tools, &imports, 3);
+    let solved = solver.solve();
+    let wanted = !request.cache_to.is_empty() && !cancel.is_canceled();
+    let results = if wanted { solver.exports() } else { Vec::new() };
     if let Some(Ok(attachment)) = tools.network.into_inner() {
         // A lease that cannot be given back ends with this process.
         drop(attachment.detach(store));
     }
-    let solved = solved.map_err(|err| Error::step(source, &err, &redactor))?;
     let last = 3 + u32::try_from(graph.vertices.len()).unwrap_or(u32::MAX - 3);
-    steps.timed(last, "exporting to image", || {
-        export::export(store, request, &graph, &solved)
-    })
+    let result = match solved {
+        Ok(solved) => steps.timed(last, "exporting to image", || {
+            export::export(store, request, &graph, &solved)
+        }),
+        Err(err) => Err(Error::step(source, &err, &redactor)),
+    };
+    // What succeeded serves the next build, whatever became of this one.
+    let export = remote_cache::Export {
+        store,
+        imports: &imports,
+        sink: steps.sink,
+        first_step: last + 1,
+    };
+    let exported = export.run(&request.cache_to, &results);
+    let result = result?;
+    exported.map_err(Error::CacheExport)?;
+    Ok(result)
 }
 
 /// Parses; any error ends the build with all of them.

@@ -2,14 +2,17 @@
 //! from elsewhere, and what goes elsewhere.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use super::error::StepError;
 use super::graph::{BaseImage, Op, VertexId};
 use super::key::{self, Definition};
 use super::solve::Solver;
-use super::remote_cache::{ExportResult, ExportStep, content_key};
+use super::remote_cache::{ExportResult, ExportStep, causes, content_key};
+use super::usage;
 use crate::image;
 use crate::oci::{DiffId, Digest};
+use crate::progress::Event;
 use crate::store::{CacheRecord, SnapshotId};
 
 impl Solver<'_> {
@@ -146,6 +149,24 @@ impl Solver<'_> {
         let place = self.imports.place(&hit);
         self.tell(id, &format!("cached: imported from {place}"));
         Ok(Some(result))
+    }
+
+    /// Makes the cache fit its limit before another result is recorded. What this
+    /// build uses stays; where that alone is too much, the user is told once.
+    pub(super) fn make_room(&self) {
+        let Some(cap) = self.tools.request.cache_max else {
+            return;
+        };
+        let text = match usage::hold_cap(self.tools.store, cap) {
+            Ok(0) => return,
+            Ok(excess) => format!(
+                "the build cache is {excess} bytes larger than its limit of {cap} while this build uses it"
+            ),
+            Err(err) => format!("cannot limit the build cache: {}", causes(&err)),
+        };
+        if !self.cap_passed.swap(true, Ordering::Relaxed) {
+            self.tools.sink.event(Event::Warning(text));
+        }
     }
 
     /// Protects what will be used from being pruned meanwhile; what is gone already

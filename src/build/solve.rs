@@ -7,6 +7,7 @@
 //! 3. Needed steps run as soon as their inputs are there, each on a thread.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -59,12 +60,19 @@ pub(super) struct Solver<'a> {
     first_step: u32,
     states: Mutex<Vec<State>>,
     /// What was found elsewhere.
-    pub(super) imports: Imports<'a>,
+    pub(super) imports: &'a Imports<'a>,
+    /// Whether the user was told that this build alone passes the cache's limit.
+    pub(super) cap_passed: AtomicBool,
 }
 
 impl<'a> Solver<'a> {
     /// Steps are numbered from `first_step` on for progress.
-    pub(super) fn new(graph: &'a Graph, tools: &'a Tools<'a>, first_step: u32) -> Self {
+    pub(super) fn new(
+        graph: &'a Graph,
+        tools: &'a Tools<'a>,
+        imports: &'a Imports<'a>,
+        first_step: u32,
+    ) -> Self {
         let extra_hosts = tools.request.extra_hosts.iter();
         Self {
             graph,
@@ -72,7 +80,8 @@ impl<'a> Solver<'a> {
             extra_hosts: extra_hosts.map(|(name, _)| name.clone()).collect(),
             first_step,
             states: Mutex::new(vec![State::default(); graph.vertices.len()]),
-            imports: Imports::open(tools.store, tools.sink, &tools.request.cache_from),
+            imports,
+            cap_passed: AtomicBool::new(false),
         }
     }
 
@@ -586,6 +595,7 @@ impl<'a> Solver<'a> {
         };
         // From here on a prune beside this build must leave it alone.
         self.tools.store.pin(result)?;
+        self.make_room();
         if self.must_run_first(id) {
             self.tools.store.cache_replace(&record)?;
         } else {

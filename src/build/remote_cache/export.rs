@@ -1,6 +1,7 @@
 //! Results to a place where other builds find them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::num::NonZero;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -55,6 +56,21 @@ pub(in crate::build) struct Exported {
     pub(in crate::build) bytes: u64,
     /// Layers that were there already.
     pub(in crate::build) known: usize,
+}
+
+impl fmt::Display for Exported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            steps,
+            layers,
+            bytes,
+            known,
+        } = self;
+        write!(
+            f,
+            "{steps} steps, {layers} layers written ({bytes} bytes), {known} there already"
+        )
+    }
 }
 
 /// Writes results to one place.

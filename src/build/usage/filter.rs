@@ -113,7 +113,7 @@ impl CacheFilter {
     }
 
     /// Whether an item meets it.
-    pub(super) fn fits(&self, item: &CacheItem) -> bool {
+    pub fn fits(&self, item: &CacheItem) -> bool {
         let flag = |value: bool| if value { "true" } else { "" }.to_owned();
         let value = match self.field {
             Field::Id => item.id.to_string(),

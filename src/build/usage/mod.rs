@@ -38,7 +38,7 @@ impl fmt::Display for CacheKind {
 }
 
 /// Names an item in the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CacheItemId {
     /// A snapshot.
     Layer(SnapshotId),

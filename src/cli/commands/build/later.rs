@@ -8,15 +8,6 @@ pub(crate) struct Later {
     /// A further context by name
     #[arg(long, hide = true, value_name = "NAME=VALUE")]
     build_context: Vec<String>,
-    /// Stages that may not come from the cache
-    #[arg(long, hide = true, value_name = "STAGES")]
-    no_cache_filter: Vec<String>,
-    /// Where to take cache from
-    #[arg(long, hide = true, value_name = "SOURCE")]
-    cache_from: Vec<String>,
-    /// Where to put cache
-    #[arg(long, hide = true, value_name = "TARGET")]
-    cache_to: Vec<String>,
     /// Where the result goes
     #[arg(short, long, hide = true, value_name = "OUTPUT")]
     output: Vec<String>,
@@ -55,9 +46,6 @@ impl Later {
         let wanted = |value: &Option<String>| value.as_ref().is_some_and(|v| v != "false");
         let set = [
             ("build-context", !self.build_context.is_empty()),
-            ("no-cache-filter", !self.no_cache_filter.is_empty()),
-            ("cache-from", !self.cache_from.is_empty()),
-            ("cache-to", !self.cache_to.is_empty()),
             ("output", !self.output.is_empty()),
             ("push", self.push),
             ("attest", !self.attest.is_empty()),
