@@ -101,36 +101,6 @@ pub(super) fn same_operation(a: &[KeyPart], b: &[KeyPart]) -> bool {
     own(a).eq(own(b))
 }
 
-/// What changed between an older record and now, one line a part.
-pub(super) fn explain(old: &[KeyPart], new: &[KeyPart]) -> Vec<String> {
-    let visible = |part: &&KeyPart| !part.name.starts_with('@');
-    let mut lines = Vec::new();
-    for part in new.iter().filter(visible) {
-        match (part.name.as_str(), value(old, &part.name)) {
-            (_, Some(before)) if before == part.value => {}
-            ("parent", _) => lines.push("the step before it has another result".to_owned()),
-            (name, _) if is_from(name) => {
-                lines.push("the stage it copies from has another result".to_owned());
-            }
-            ("files", _) => lines.push("files changed".to_owned()),
-            (name, Some(_)) if is_mount_tree(name) => {
-                lines.push("a tree that it mounts has changed".to_owned());
-            }
-            (name, Some(before)) => lines.push(format!(
-                "{name} changed from {before:?} to {:?}",
-                part.value
-            )),
-            (name, None) => lines.push(format!("{name} is new")),
-        }
-    }
-    let gone = old
-        .iter()
-        .filter(visible)
-        .filter(|part| value(new, &part.name).is_none());
-    lines.extend(gone.map(|part| format!("{} is gone", part.name)));
-    lines
-}
-
 /// The part with the key of the tree that a mount takes.
 pub(super) fn mount_tree(number: usize) -> String {
     format!("{MOUNT_TREE}{number}")
@@ -141,7 +111,8 @@ pub(super) fn mounted(number: usize) -> String {
     format!("@mounted {number}")
 }
 
-fn is_mount_tree(name: &str) -> bool {
+/// Whether a part is the key of a tree that is mounted.
+pub(super) fn is_mount_tree(name: &str) -> bool {
     name.starts_with(MOUNT_TREE)
 }
 
@@ -368,20 +339,5 @@ mod tests {
         let noted = plain.clone().with("@parent", &7);
         assert_eq!(plain.key(&vertex.op), noted.key(&vertex.op));
         assert!(same_operation(&plain.parts, &noted.parts));
-    }
-
-    #[test]
-    fn a_miss_is_explained_by_the_parts_that_differ() {
-        let mut changed = run();
-        changed.env[0].1 = "/sbin".to_owned();
-        let old = Definition::of(&vertex(Op::Run(run())), &[]).with("parent", &1);
-        let new = Definition::of(&vertex(Op::Run(changed)), &[]).with("parent", &2);
-        assert_eq!(
-            explain(&old.parts, &new.parts),
-            [
-                "variable PATH changed from \"/bin\" to \"/sbin\"",
-                "the step before it has another result"
-            ]
-        );
     }
 }

@@ -6,6 +6,7 @@
 
 mod ahead;
 mod error;
+mod explain;
 mod export;
 mod graph;
 mod input;
@@ -127,6 +128,7 @@ fn run(
         scratch,
         network: OnceLock::new(),
         redactor: &redactor,
+        arguments: explain::declared_arguments(&dockerfile),
         renewed: Mutex::default(),
     };
     let imports = Imports::open(store, &sink, &request.cache_from);

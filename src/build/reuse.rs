@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use super::error::StepError;
 use super::graph::{BaseImage, Op, VertexId};
 use super::key::{self, Definition};
-use super::solve::Solver;
 use super::remote_cache::{ExportResult, ExportStep, causes, content_key};
+use super::solve::Solver;
 use super::usage;
 use crate::image;
 use crate::oci::{DiffId, Digest};
@@ -55,6 +55,7 @@ impl Solver<'_> {
             let key = definition.key(&vertex.op);
             let found = store.cache_get(key)?.and_then(|record| record.result);
             if let Some(result) = found.filter(|result| store.pin(*result).unwrap_or(false)) {
+                self.tell(id, "cached: the same step was built before");
                 return Ok(Some(result));
             }
         }
@@ -64,7 +65,10 @@ impl Solver<'_> {
             let files = earlier.and_then(|earlier| key::value(&earlier.parts, "@files"));
             let definition = with_files(definition.clone(), files);
             self.remember(id, definition, result)?;
-            self.tell(id, "cached: what it works on has the same content as before");
+            self.tell(
+                id,
+                "cached: what it works on has the same content as before",
+            );
             return Ok(Some(result));
         }
         if self.imports.is_empty() {
@@ -79,7 +83,19 @@ impl Solver<'_> {
         self.fetch(id)
     }
 
-    /// Tells how a step was cached, to whoever asked.
+    /// Tells where the result of a step was found that did not have to run.
+    pub(super) fn tell_cached(&self, id: VertexId) {
+        match (self.imports.hit(id.0), &self.vertex(id).op) {
+            (Some(hit), _) => {
+                let place = self.imports.place(&hit);
+                self.tell(id, &format!("cached: found in {place}, nothing fetched"));
+            }
+            (None, Op::Image(_)) => self.tell(id, "cached: the image is unpacked"),
+            (None, _) => self.tell(id, "cached: the same step was built before"),
+        }
+    }
+
+    /// Tells about a step what explains it, to whoever asked.
     pub(super) fn tell(&self, id: VertexId, text: &str) {
         if self.tools.request.explain_cache {
             self.tools.note(self.step(id), text.to_owned());
@@ -172,8 +188,11 @@ impl Solver<'_> {
     /// Protects what will be used from being pruned meanwhile; what is gone already
     /// is as if it had never been found.
     pub(super) fn secure(&self) -> Result<(), StepError> {
-        let found: BTreeSet<SnapshotId> =
-            self.states().iter().filter_map(|state| state.result).collect();
+        let found: BTreeSet<SnapshotId> = self
+            .states()
+            .iter()
+            .filter_map(|state| state.result)
+            .collect();
         if found.is_empty() {
             return Ok(());
         }
@@ -238,7 +257,9 @@ impl Solver<'_> {
         };
         let content = match &result {
             ExportResult::Hit(_) => None,
-            ExportResult::Snapshot(_) => record.and_then(|record| self.exported_content(id, record)),
+            ExportResult::Snapshot(_) => {
+                record.and_then(|record| self.exported_content(id, record))
+            }
         };
         Some(ExportStep {
             key,

@@ -351,7 +351,7 @@ impl<'a> Solver<'a> {
                 let grew = Some(result).filter(|_| Some(result) != self.input(vertex.parent));
                 let row = grew.map(|id| self.tools.store.snapshot_get(id)).transpose();
                 let bytes = row.ok().flatten().flatten().map(|row| row.bytes);
-                self.report(id, outcome, began, bytes, false);
+                self.report(id, outcome, began, bytes);
                 Ok(())
             }
             Err(err) => {
@@ -360,14 +360,21 @@ impl<'a> Solver<'a> {
                 } else {
                     Outcome::Failed(err.to_string())
                 };
-                self.report(id, outcome, began, None, false);
+                self.report(id, outcome, began, None);
                 Err(err.at(vertex))
             }
         }
     }
 
+    /// Tells of a step that was there before anything ran.
     fn report_cached(&self, id: VertexId) {
-        self.report(id, Outcome::Cached, Instant::now(), None, true);
+        self.tools.sink.event(Event::Started {
+            step: self.step(id),
+            name: self.vertex(id).name.clone(),
+            inputs: self.input_steps(id),
+        });
+        self.tell_cached(id);
+        self.report(id, Outcome::Cached, Instant::now(), None);
     }
 
     fn report(
@@ -376,14 +383,8 @@ impl<'a> Solver<'a> {
         outcome: Outcome,
         began: Instant,
         layer_bytes: Option<u64>,
-        start: bool,
     ) {
         let step = self.step(id);
-        if start {
-            let name = self.vertex(id).name.clone();
-            let inputs = self.input_steps(id);
-            self.tools.sink.event(Event::Started { step, name, inputs });
-        }
         self.tools.sink.event(Event::Finished {
             step,
             outcome,
@@ -441,7 +442,7 @@ impl<'a> Solver<'a> {
             definition = definition.with("@files", &files);
         }
         if self.tools.request.explain_cache {
-            self.explain(id, &definition, earlier.as_ref(), result);
+            self.explain(id, &definition, result);
         }
         self.remember(id, definition, result)?;
         Ok((result, false))
@@ -609,32 +610,6 @@ impl<'a> Solver<'a> {
         match id {
             None => Some("nothing".to_owned()),
             Some(id) => self.state(id).result.map(|tree| tree.to_string()),
-        }
-    }
-
-    /// Says why the cache was missed.
-    fn explain(
-        &self,
-        id: VertexId,
-        definition: &Definition,
-        earlier: Option<&CacheRecord>,
-        result: SnapshotId,
-    ) {
-        let step = self.step(id);
-        let Some(earlier) = earlier else {
-            self.tools.note(
-                step,
-                "not cached: this step has not been built before".to_owned(),
-            );
-            return;
-        };
-        for line in key::explain(&earlier.parts, &definition.parts) {
-            self.tools.note(step, format!("not cached: {line}"));
-        }
-        if let Some(old) = earlier.result {
-            for line in copy::differences(self.tools.store, old, result) {
-                self.tools.note(step, format!("not cached: {line}"));
-            }
         }
     }
 }

@@ -231,8 +231,8 @@ pub(super) fn kept_layers(db: &Connection) -> Result<Vec<SnapshotId>, Error> {
 
 /// Active snapshots of living processes.
 fn living(db: &Connection) -> Result<Vec<SnapshotId>, Error> {
-    let mut statement = db
-        .prepare_cached("SELECT id, pid, started FROM snapshots WHERE state <> 1 AND state = 0")?;
+    let mut statement =
+        db.prepare_cached("SELECT id, pid, started FROM snapshots WHERE state <> 1 AND state = 0")?;
     let mut rows = statement.query([])?;
     let mut living = Vec::new();
     while let Some(row) = rows.next()? {

@@ -44,6 +44,8 @@ pub(super) struct Tools<'a> {
     pub(super) network: OnceLock<Result<network::Attachment, String>>,
     /// Keeps secrets out of what is shown.
     pub(super) redactor: &'a Redactor,
+    /// The variables that are arguments of the build, for explanations.
+    pub(super) arguments: BTreeSet<String>,
     /// Cache mounts that this build has begun anew, because it may not use the cache.
     pub(super) renewed: Mutex<BTreeSet<CacheMountKey>>,
 }

@@ -74,12 +74,6 @@ pub(in crate::build) trait Backend: Send + Sync {
     /// Puts a record, in place of one that is there.
     fn put_record(&self, key: RecordKey, bytes: &[u8]) -> Result<(), BackendError>;
 
-    /// The records of a kind.
-    fn list_records(&self, kind: RecordKind) -> Result<Vec<RecordKey>, BackendError>;
-
-    /// Makes the blobs written so far survive a power cut, before records name them.
-    fn settle(&self) -> Result<(), BackendError>;
-
     /// Removes every record and blob that is not named here.
     fn retain(
         &self,
@@ -90,7 +84,7 @@ pub(in crate::build) trait Backend: Send + Sync {
 
 /// A blob being written. Dropped before it is committed, it leaves nothing behind.
 pub(in crate::build) trait BlobSink: Write {
-    /// Ends the blob and gives it its name.
+    /// Ends the blob, makes it survive a power cut and gives it its name.
     fn commit(self: Box<Self>, digest: Digest) -> Result<(), BackendError>;
 }
 

@@ -115,7 +115,6 @@ impl<'a> Exporter<'a> {
             stacks.push(self.stack(step, &mut sources)?);
         }
         let written = self.write_layers(sources)?;
-        self.backend.settle()?;
         let mut exported = Exported::default();
         let mut named = BTreeSet::new();
         let mut blobs = BTreeSet::new();

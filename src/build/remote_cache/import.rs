@@ -12,7 +12,7 @@ use crate::image::{self, Image};
 use crate::oci::{CacheKey, ChainId, DiffId, Digest};
 use crate::progress::{Event, Sink};
 use crate::snapshot::{ChainError, ensure_chain};
-use crate::store::{self, KeyPart, SnapshotId, Store};
+use crate::store::{self, CacheRecord, KeyPart, SnapshotId, Store};
 
 /// A step whose result was found elsewhere.
 #[derive(Debug)]
@@ -33,6 +33,18 @@ impl Hit {
     pub(in crate::build) fn notes(&self) -> impl Iterator<Item = KeyPart> {
         let parts = self.record.key_parts().into_iter();
         parts.filter(|part| part.name == "@files")
+    }
+
+    /// The record as the store would keep it, for comparing keys.
+    pub(in crate::build) fn as_record(&self, key: CacheKey) -> CacheRecord {
+        CacheRecord {
+            key,
+            line: self.record.line,
+            result: None,
+            parts: self.record.key_parts(),
+            parent: None,
+            description: self.record.description.clone(),
+        }
     }
 
     pub(super) fn record(&self) -> &StepRecord {

@@ -272,7 +272,9 @@ impl Backend for LocalCache {
     }
 
     fn write_blob(&self) -> Result<Box<dyn BlobSink + '_>, BackendError> {
-        Ok(Box::new(NewFile::begin(self, Path::new(BLOBS))?))
+        let mut new = NewFile::begin(self, Path::new(BLOBS))?;
+        new.is_synced = true;
+        Ok(Box::new(new))
     }
 
     fn get_record(&self, key: RecordKey) -> Result<Option<Vec<u8>>, BackendError> {
@@ -282,18 +284,6 @@ impl Backend for LocalCache {
     fn put_record(&self, key: RecordKey, bytes: &[u8]) -> Result<(), BackendError> {
         let dir = Path::new("records").join(key.kind.name());
         self.write_whole(&dir, &key.id.hex(), bytes)
-    }
-
-    fn list_records(&self, kind: RecordKind) -> Result<Vec<RecordKey>, BackendError> {
-        let names = self.names(&format!("records/{}", kind.name()))?;
-        let ids = names.iter().filter_map(|name| Digest::from_hex(name).ok());
-        Ok(ids.map(|id| RecordKey { kind, id }).collect())
-    }
-
-    fn settle(&self) -> Result<(), BackendError> {
-        let dir = self.dir(Path::new(""))?;
-        rustix::fs::syncfs(&dir).at("sync", self.root.path())?;
-        Ok(())
     }
 
     fn retain(
@@ -331,6 +321,9 @@ struct NewFile<'a> {
     path: PathBuf,
     name: String,
     file: Option<BufWriter<File>>,
+    /// Whether it must survive a power cut once it has its name: a record that does
+    /// not is seen to be damaged at once, a blob only when it is read.
+    is_synced: bool,
 }
 
 impl<'a> NewFile<'a> {
@@ -344,7 +337,10 @@ impl<'a> NewFile<'a> {
             // Of several machines on one file system, two may have the same process.
             let moment = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
             let moment = moment.map_or(0, |moment| moment.subsec_nanos());
-            let name = format!("{UNFINISHED}{}-{}-{count}-{moment}", process.pid, process.started);
+            let name = format!(
+                "{UNFINISHED}{}-{}-{count}-{moment}",
+                process.pid, process.started
+            );
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
             let mode = Mode::from_raw_mode(0o644);
             match rustix::fs::openat(dir.as_fd(), name.as_str(), flags, mode) {
@@ -355,6 +351,7 @@ impl<'a> NewFile<'a> {
                         path: path.to_owned(),
                         name,
                         file: Some(BufWriter::with_capacity(BUFFER, File::from(file))),
+                        is_synced: false,
                     });
                 }
                 Err(Errno::EXIST) => {}
@@ -366,12 +363,15 @@ impl<'a> NewFile<'a> {
     fn finish(mut self, name: &str) -> Result<(), BackendError> {
         let shown = self.cache.shown(&self.path).join(name);
         if let Some(mut file) = self.file.take() {
-            let flushed = file.flush();
+            let mut written = file.flush();
+            if self.is_synced {
+                written = written.and_then(|()| file.get_ref().sync_data());
+            }
             drop(file);
-            if flushed.is_err() {
+            if written.is_err() {
                 self.remove();
             }
-            flushed.at("write", &shown)?;
+            written.at("write", &shown)?;
         }
         if let Err(err) = rustix::fs::renameat(&self.dir, self.name.as_str(), &self.dir, name) {
             self.remove();

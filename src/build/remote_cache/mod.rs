@@ -23,9 +23,7 @@ mod request;
 pub(super) use content::content_key;
 pub(super) use export::{ExportResult, ExportStep};
 pub(super) use import::{Imports, causes};
-pub use request::{
-    CacheCompression, CacheMode, CacheMounts, CachePlace, CacheSource, CacheTarget,
-};
+pub use request::{CacheCompression, CacheMode, CacheMounts, CachePlace, CacheSource, CacheTarget};
 
 use std::time::Instant;
 

@@ -126,10 +126,7 @@ impl StepRecord {
 /// # Errors
 /// [`BackendError::Damaged`] for one that is no JSON, of another version, or under
 /// the wrong key.
-pub(super) fn get<T: Record>(
-    backend: &dyn Backend,
-    id: Digest,
-) -> Result<Option<T>, BackendError> {
+pub(super) fn get<T: Record>(backend: &dyn Backend, id: Digest) -> Result<Option<T>, BackendError> {
     let key = RecordKey { kind: T::KIND, id };
     let Some(bytes) = backend.get_record(key)? else {
         return Ok(None);

@@ -3,10 +3,13 @@
 mod add;
 mod archives;
 mod cache;
+mod cache_transfer;
 mod config;
 mod copy;
 mod crash;
 mod disk;
+mod du;
+mod explain;
 mod flags;
 mod mount;
 mod peers;

@@ -10,8 +10,8 @@ use rbuild::dockerfile::csv_fields;
 use rbuild::engine::Config;
 
 use super::later::unavailable;
-use crate::cli::report::Failure;
 use crate::cli::human;
+use crate::cli::report::Failure;
 
 /// The flags.
 #[derive(Debug, clap::Args)]
@@ -68,7 +68,8 @@ struct Options {
 
 impl Options {
     fn read(flag: &'static str, text: &str) -> Result<Self, Failure> {
-        let wrong = |why: String| Failure::new(1, format!("invalid argument {text:?} for {flag}: {why}"));
+        let wrong =
+            |why: String| Failure::new(1, format!("invalid argument {text:?} for {flag}: {why}"));
         let fields = csv_fields(text).map_err(wrong)?;
         let mut options = Self {
             flag,
@@ -186,7 +187,12 @@ fn target(text: &str, config: &Config) -> Result<CacheTarget, Failure> {
         Some(size) => Some(human::parse_size(&size).map_err(|why| options.wrong(&why))?),
         None => None,
     };
-    for key in ["tag", "force-compression", "oci-mediatypes", "image-manifest"] {
+    for key in [
+        "tag",
+        "force-compression",
+        "oci-mediatypes",
+        "image-manifest",
+    ] {
         options.all(key);
     }
     options.end()?;
