@@ -64,7 +64,7 @@ impl Solver<'_> {
         {
             let files = earlier.and_then(|earlier| key::value(&earlier.parts, "@files"));
             let definition = with_files(definition.clone(), files);
-            self.remember(id, definition, result)?;
+            self.remember(id, definition, Some(result))?;
             self.tell(
                 id,
                 "cached: what it works on has the same content as before",
@@ -161,7 +161,7 @@ impl Solver<'_> {
         for note in hit.notes() {
             definition = definition.with(&note.name, &note.value);
         }
-        self.remember(id, definition, result)?;
+        self.remember(id, definition, Some(result))?;
         let place = self.imports.place(&hit);
         self.tell(id, &format!("cached: imported from {place}"));
         Ok(Some(result))
@@ -204,26 +204,42 @@ impl Solver<'_> {
         Ok(())
     }
 
-    /// Finds the trees of steps that were not fetched by themselves, but are part of
-    /// the target's.
+    /// Keeps what was found elsewhere and not fetched by itself: the trees of steps
+    /// that are part of the target's, and of the others the knowledge that they are
+    /// known. Then the next build needs no other place to find the same.
     pub(super) fn settle(&self) -> Result<(), StepError> {
-        let top = self.graph.target.and_then(|id| self.state(id).result);
-        let Some(top) = top else {
-            return Ok(());
-        };
-        let found = |id: &VertexId| self.state(*id).result.is_none() && self.imports.has(id.0);
-        let open: Vec<VertexId> = self.own_layers().filter(found).collect();
+        let ids = (0..self.graph.vertices.len()).map(VertexId);
+        let is_open = |id: &VertexId| self.state(*id).result.is_none() && self.imports.has(id.0);
+        let open: Vec<VertexId> = ids.filter(is_open).collect();
         if open.is_empty() {
             return Ok(());
         }
-        let mut stack = self.tools.store.snapshot_stack(top)?;
+        let own: BTreeSet<VertexId> = self.own_layers().collect();
+        let top = self.graph.target.and_then(|id| self.state(id).result);
+        let mut stack = match top {
+            Some(top) => self.tools.store.snapshot_stack(top)?,
+            None => Vec::new(),
+        };
         stack.reverse();
+        let diff_ids: Vec<Option<DiffId>> = stack.iter().map(|row| row.diff_id).collect();
         for id in open {
             let Some(hit) = self.imports.hit(id.0) else {
                 continue;
             };
-            let place = hit.layers().len().clamp(1, stack.len()) - 1;
-            self.states()[id.0].result = Some(stack[place].id);
+            let place = hit.layers().len().min(stack.len());
+            let beneath = hit.layers().iter().copied().map(Some);
+            let is_part = place > 0 && beneath.eq(diff_ids[..place].iter().copied());
+            let result = is_part.then(|| stack[place - 1].id);
+            if own.contains(&id) && place > 0 {
+                // A stack has the same depth, whatever the times in its layers.
+                self.states()[id.0].result = Some(stack[place - 1].id);
+            }
+            if let Some(mut definition) = self.definition(id)? {
+                for note in hit.notes() {
+                    definition = definition.with(&note.name, &note.value);
+                }
+                self.remember(id, definition, result)?;
+            }
         }
         Ok(())
     }

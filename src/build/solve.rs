@@ -162,10 +162,10 @@ impl<'a> Solver<'a> {
         if self.must_run_first(id) {
             return Ok(());
         }
-        if let Some(record) = self.tools.store.cache_get(key)? {
-            self.states()[id.0].result = record.result;
-        } else {
-            self.imports.look_up(id.0, key);
+        let record = self.tools.store.cache_get(key)?;
+        match record.and_then(|record| record.result) {
+            Some(result) => self.states()[id.0].result = Some(result),
+            None => drop(self.imports.look_up(id.0, key)),
         }
         Ok(())
     }
@@ -444,7 +444,7 @@ impl<'a> Solver<'a> {
         if self.tools.request.explain_cache {
             self.explain(id, &definition, result);
         }
-        self.remember(id, definition, result)?;
+        self.remember(id, definition, Some(result))?;
         Ok((result, false))
     }
 
@@ -569,7 +569,7 @@ impl<'a> Solver<'a> {
         &self,
         id: VertexId,
         mut definition: Definition,
-        result: SnapshotId,
+        result: Option<SnapshotId>,
     ) -> Result<(), StepError> {
         let vertex = self.vertex(id);
         // A tree that was never fetched has no name here, and cannot be compared with.
@@ -589,14 +589,16 @@ impl<'a> Solver<'a> {
         let record = CacheRecord {
             key,
             line: definition.line,
-            result: Some(result),
+            result,
             parts: definition.parts,
             parent,
             description: vertex.text.clone(),
         };
-        // From here on a prune beside this build must leave it alone.
-        self.tools.store.pin(result)?;
-        self.make_room();
+        if let Some(result) = result {
+            // From here on a prune beside this build must leave it alone.
+            self.tools.store.pin(result)?;
+            self.make_room();
+        }
         if self.must_run_first(id) {
             self.tools.store.cache_replace(&record)?;
         } else {

@@ -47,6 +47,9 @@ impl Engine {
     pub fn prune_build_cache(&self, options: &PruneOptions) -> Result<PrunedCache, Error> {
         let mut pruned = usage::prune(&self.store, options)?;
         if !options.dry_run && options.filters.is_empty() {
+            if options.all {
+                self.store.cache_forget_absent()?;
+            }
             // What killed builds and prunes have left behind.
             pruned.bytes += self.collect()?;
         }

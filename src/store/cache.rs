@@ -28,7 +28,8 @@ pub struct CacheRecord {
     /// two records that differ only in inputs. Used to explain and to reuse.
     pub line: Digest,
     /// The snapshot on which the result lies, or the same as its parent's when
-    /// the step changed nothing; `None` for an empty tree.
+    /// the step changed nothing; `None` when the step is known, but its tree was
+    /// found elsewhere and never needed here.
     pub result: Option<SnapshotId>,
     /// The parts of the key.
     pub parts: Vec<KeyPart>,
@@ -79,7 +80,7 @@ impl Store {
                  SET line = excluded.line, result = excluded.result, parts = excluded.parts,
                      created_at = excluded.created_at, used_at = excluded.used_at,
                      parent = excluded.parent, description = excluded.description
-                 WHERE cache.result IS NOT NULL AND NOT EXISTS
+                 WHERE NOT EXISTS
                      (SELECT 1 FROM snapshots WHERE id = cache.result AND state = ?6)",
             )?
             .execute((
@@ -118,12 +119,13 @@ impl Store {
         Ok(self.cache_of_line(line, 1)?.pop())
     }
 
-    /// At most `limit` records of the same step with other inputs, the newest first.
+    /// At most `limit` records of the same step with other inputs: those whose tree
+    /// is here before the others, the newest first.
     pub fn cache_of_line(&self, line: Digest, limit: u32) -> Result<Vec<CacheRecord>, Error> {
         let db = self.db();
         let mut statement = db.prepare_cached(&format!(
             "SELECT {COLUMNS} FROM cache WHERE line = ?1 AND {THERE}
-             ORDER BY created_at DESC LIMIT ?3"
+             ORDER BY result IS NULL, created_at DESC LIMIT ?3"
         ))?;
         let rows = statement.query_map((line, COMMITTED, limit), record)?;
         Ok(rows.collect::<Result<_, _>>()?)
@@ -145,12 +147,11 @@ impl Store {
         Ok(self.db().execute("DELETE FROM cache", [])? as u64)
     }
 
-    /// Forgets the records that were not used since `time` (nanoseconds since
-    /// 1970, exact to an hour); returns how many.
-    pub fn cache_prune(&self, time: i64) -> Result<u64, Error> {
+    /// Forgets the records whose tree is not here; returns how many.
+    pub fn cache_forget_absent(&self) -> Result<u64, Error> {
         Ok(self
             .db()
-            .execute("DELETE FROM cache WHERE used_at < ?1", [time])? as u64)
+            .execute("DELETE FROM cache WHERE result IS NULL", [])? as u64)
     }
 }
 

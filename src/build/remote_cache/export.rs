@@ -326,20 +326,38 @@ impl<'a> Exporter<'a> {
         Ok(record.map(|record| portable(record, layers)))
     }
 
+    /// Writes the record of a step, and its other name.
     fn put_step(
         &self,
         step: &ExportStep,
         record: &StepRecord,
     ) -> Result<Vec<RecordKey>, BackendError> {
-        let mut named = vec![self.put(step.key.0, record, step.renewed)?];
+        let replace = step.renewed || !self.stands(step, record)?;
+        let mut named = vec![self.put(step.key.0, record, replace)?];
         if let Some(content) = step.content {
             let alias = ContentRecord {
                 version: VERSION,
                 step: step.key,
             };
-            named.push(self.put(content, &alias, step.renewed)?);
+            named.push(self.put(content, &alias, replace)?);
         }
         Ok(named)
+    }
+
+    /// Whether the record that is there already leads to layers that are there too.
+    fn stands(&self, step: &ExportStep, record: &StepRecord) -> Result<bool, BackendError> {
+        let Ok(Some(there)) = record::get::<StepRecord>(&*self.backend, step.key.0) else {
+            return Ok(false);
+        };
+        if there.layers == record.layers {
+            return Ok(true);
+        }
+        for layer in there.layers.iter().skip(step.base) {
+            if self.known(*layer)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Writes a record unless a good one is there already and may stay.
