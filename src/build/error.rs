@@ -53,6 +53,12 @@ pub enum Error {
         /// What to do.
         hint: Option<String>,
     },
+    /// The options of the build checks cannot be read.
+    #[error("failed to solve: {0}")]
+    CheckOptions(String),
+    /// The build checks found something, and are to fail the build then.
+    #[error("failed to solve: lint violation found for rules: {0}")]
+    Lint(String),
     /// A step failed.
     #[error("failed to solve: {message}")]
     Step {

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use crate::dockerfile::Span;
-use crate::oci::{DiffId, History, ImageConfig, ImageId};
+use crate::oci::{DiffId, Digest, History, ImageConfig, ImageId};
 
 use super::RunNetwork;
 use super::mount::RunMount;
@@ -32,6 +32,8 @@ pub(super) struct Graph {
     pub(super) base_history: Vec<History>,
     /// What each instruction of the target did, oldest first.
     pub(super) history: Vec<HistoryItem>,
+    /// The stage that each vertex was made for, by number.
+    pub(super) stage_of: Vec<Option<usize>>,
     /// Steps of stages that may not come from the cache.
     pub(super) uncached: BTreeSet<VertexId>,
     /// Warnings of the plan, each with its place.
@@ -58,6 +60,23 @@ pub(super) struct BaseImage {
     pub(super) config: ImageConfig,
     /// Its layers, bottom first.
     pub(super) diff_ids: Vec<DiffId>,
+}
+
+impl BaseImage {
+    /// Stands for an image of which nothing but its name is known.
+    pub(super) fn unknown(reference: &str) -> Self {
+        Self {
+            reference: reference.to_owned(),
+            id: ImageId(Digest::of(b"")),
+            config: ImageConfig::default(),
+            diff_ids: Vec::new(),
+        }
+    }
+
+    /// Whether this stands for an image that is not there.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.id == ImageId(Digest::of(b""))
+    }
 }
 
 /// One step that yields a tree.

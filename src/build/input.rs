@@ -21,6 +21,8 @@ pub(super) struct Input {
     pub(super) source: Source,
     /// The contexts, the main one first.
     pub(super) contexts: Vec<Context>,
+    /// What the ignore file leaves out of the context.
+    pub(super) ignored: Patterns,
     /// The ignore file that was used, for progress.
     pub(super) ignore_file: Option<String>,
 }
@@ -60,10 +62,12 @@ pub(super) fn open(store: &Store, request: &BuildRequest, scratch: &Path) -> Res
         source,
     })?;
     let name = Digest::of(root.as_os_str().as_encoded_bytes()).hex();
+    let ignored = patterns.clone();
     let context = Context::open(&root, patterns, store.paths().contexts().join(name))?;
     Ok(Input {
         source,
         contexts: vec![context],
+        ignored,
         ignore_file,
     })
 }

@@ -5,6 +5,7 @@
 //! plan and the keys are pure; what touches disk and kernel is in `ops`.
 
 mod ahead;
+mod check;
 mod error;
 mod explain;
 mod export;
@@ -26,19 +27,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
 
+pub use check::{Checked, check};
 pub use error::{Error, Source};
+pub use plan::{Outline, OutlineArg, OutlineMount};
 pub use request::{BuildRequest, BuildResult, Cancel, ContextSource, DockerfileSource, RunNetwork};
 pub use remote_cache::{
     CacheCompression, CacheMode, CacheMounts, CachePlace, CacheSource, CacheTarget,
 };
 pub use step_options::{Entitlement, Retry, Secret, SshAgent, StepOptions, StepPattern, StepRule};
 
-use crate::dockerfile::{self, Dockerfile, Level};
+use crate::dockerfile::{self, Diagnostic, Dockerfile, Level, Parsed};
 use crate::image;
 use crate::oci::Platform;
-use crate::progress::{Event, Outcome, Sink, StepId};
+use crate::progress::{Event, Layer, Outcome, Sink, StepId};
 use crate::snapshot;
-use crate::store::Store;
+use crate::store::{SnapshotId, Store};
 use graph::{BaseImage, Graph};
 use ops::Tools;
 use redact::{RedactedSink, Redactor};
@@ -57,13 +60,23 @@ pub fn build(
     let mut input = steps.timed(1, "[internal] load build definition", || {
         input::open(store, request, scratch.path())
     })?;
+    let mut first = 2;
     if let Some(name) = &input.ignore_file {
-        steps.timed(2, &format!("[internal] load {name}"), || Ok(()))?;
+        steps.timed(first, &format!("[internal] load {name}"), || Ok(()))?;
+        first += 1;
     }
     let ended = AtomicBool::new(false);
     let result = std::thread::scope(|scope| {
         scope.spawn(|| sweep(store, &ended));
-        let result = run(store, request, &input, scratch.path(), &steps, cancel);
+        let result = run(
+            store,
+            request,
+            &input,
+            scratch.path(),
+            &steps,
+            first,
+            cancel,
+        );
         ended.store(true, Ordering::Relaxed);
         result
     });
@@ -102,11 +115,20 @@ fn run(
     input: &input::Input,
     scratch: &std::path::Path,
     steps: &Steps<'_>,
+    first: u32,
     cancel: &Cancel,
 ) -> Result<BuildResult, Error> {
     let source = &input.source;
-    let dockerfile = parse(source)?;
-    let graph = make_plan(store, request, source, &dockerfile)?;
+    let parsed = parse(source)?;
+    let options = check::options(request, source, &parsed.dockerfile)?;
+    let checks = plan::Checks::new(&options, &input.ignored);
+    let graph = make_plan(store, request, source, &parsed.dockerfile, &checks);
+    // A plan that failed may have failed for what a warning tells.
+    let warnings = check::warnings(&parsed, &options, &checks);
+    check::report(steps.sink, source, &warnings);
+    let mut graph = graph?;
+    reuse::forbid(&mut graph, &parsed.dockerfile, &request.no_cache_filter);
+    check::refuse(&options, &warnings)?;
     for (span, warning) in &graph.warnings {
         let line = span.line(&source.text);
         steps.sink.event(Event::Warning(format!(
@@ -128,23 +150,26 @@ fn run(
         scratch,
         network: OnceLock::new(),
         redactor: &redactor,
-        arguments: explain::declared_arguments(&dockerfile),
+        arguments: explain::declared_arguments(&parsed.dockerfile),
         renewed: Mutex::default(),
     };
     let imports = Imports::open(store, &sink, &request.cache_from);
-    let solver = Solver::new(&graph, &tools, &imports, 3);
+    let solver = Solver::new(&graph, &tools, &imports, first, &source.text);
     let solved = solver.solve();
     let wanted = !request.cache_to.is_empty() && !cancel.is_canceled();
-    let results = if wanted { solver.exports() } else { Vec::new() };
+    let results = if wanted {
+        solver.exports()
+    } else {
+        Vec::new()
+    };
     if let Some(Ok(attachment)) = tools.network.into_inner() {
         // A lease that cannot be given back ends with this process.
         drop(attachment.detach(store));
     }
-    let last = 3 + u32::try_from(graph.vertices.len()).unwrap_or(u32::MAX - 3);
+    let count = u32::try_from(graph.vertices.len()).unwrap_or(u32::MAX);
+    let last = first.saturating_add(count);
     let result = match solved {
-        Ok(solved) => steps.timed(last, "exporting to image", || {
-            export::export(store, request, &graph, &solved)
-        }),
+        Ok(solved) => to_image(store, request, &graph, &solved, steps, (first, last)),
         Err(err) => Err(Error::step(source, &err, &redactor)),
     };
     // What succeeded serves the next build, whatever became of this one.
@@ -152,7 +177,7 @@ fn run(
         store,
         imports: &imports,
         sink: steps.sink,
-        first_step: last + 1,
+        first_step: last.saturating_add(1),
     };
     let exported = export.run(&request.cache_to, &results);
     let result = result?;
@@ -160,13 +185,56 @@ fn run(
     Ok(result)
 }
 
+/// Makes the image, as the step `last`; the graph's begin with `first`.
+fn to_image(
+    store: &Store,
+    request: &BuildRequest,
+    graph: &Graph,
+    solved: &solve::Solved,
+    steps: &Steps<'_>,
+    (first, last): (u32, u32),
+) -> Result<BuildResult, Error> {
+    let target = graph.target.and_then(|id| u32::try_from(id.0).ok());
+    let inputs = target
+        .map(|index| StepId(first.saturating_add(index)))
+        .into_iter()
+        .collect();
+    let result = steps.timed_after(last, "exporting to image", inputs, || {
+        export::export(store, request, graph, solved)
+    })?;
+    tell_packed(store, steps.sink, solved.unpacked());
+    Ok(result)
+}
+
+/// Tells the diff IDs that became known when the image was made.
+fn tell_packed(store: &Store, sink: &dyn Sink, unpacked: &[(StepId, Layer)]) {
+    for (step, layer) in unpacked {
+        let row = store.snapshot_get(SnapshotId(layer.snapshot));
+        if let Ok(Some(row)) = row
+            && let Some(diff_id) = row.diff_id
+        {
+            let layer = Layer {
+                diff_id: Some(diff_id.to_string()),
+                ..layer.clone()
+            };
+            sink.event(Event::Layer { step: *step, layer });
+        }
+    }
+}
+
 /// Parses; any error ends the build with all of them.
-fn parse(source: &Source) -> Result<Dockerfile, Error> {
+fn parse(source: &Source) -> Result<Parsed, Error> {
     let parsed = dockerfile::parse(&source.text);
-    let mut diagnostics = parsed.diagnostics;
-    diagnostics.retain(|diagnostic| diagnostic.level == Level::Error);
+    refuse_errors(source, &parsed)?;
+    Ok(parsed)
+}
+
+fn refuse_errors(source: &Source, parsed: &Parsed) -> Result<(), Error> {
+    let errors = parsed.diagnostics.iter();
+    let errors = errors.filter(|diagnostic| diagnostic.level == Level::Error);
+    let diagnostics: Vec<Diagnostic> = errors.cloned().collect();
     if diagnostics.is_empty() {
-        return Ok(parsed.dockerfile);
+        return Ok(());
     }
     Err(Error::Parse {
         source_file: source.clone(),
@@ -179,6 +247,7 @@ fn make_plan(
     request: &BuildRequest,
     source: &Source,
     dockerfile: &Dockerfile,
+    checks: &plan::Checks<'_>,
 ) -> Result<Graph, Error> {
     let host = Platform::host();
     let platform = request.platform.clone().unwrap_or_else(|| host.clone());
@@ -193,16 +262,15 @@ fn make_plan(
         target: request.target.as_deref(),
         platform: &platform,
         network: request.network,
-        no_cache_filter: &request.no_cache_filter,
         allow: &request.steps.allow,
+        checks,
+        is_check: false,
     };
-    plan::plan(&plan_request, &mut |reference| {
-        find_image(store, reference, &platform)
-    })
-    .map_err(|err| Error::plan(source, err))
+    plan::plan(&plan_request, &mut |reference| find_image(store, reference))
+        .map_err(|err| Error::plan(source, err))
 }
 
-fn find_image(store: &Store, reference: &str, platform: &Platform) -> Result<BaseImage, String> {
+fn find_image(store: &Store, reference: &str) -> Result<BaseImage, String> {
     let image = image::find(store, reference).map_err(|err| match err {
         image::Error::NotFound(_) => match reference.parse::<crate::oci::Reference>() {
             Ok(full) => format!(
@@ -213,13 +281,6 @@ fn find_image(store: &Store, reference: &str, platform: &Platform) -> Result<Bas
         },
         other => format!("{reference}: {other}"),
     })?;
-    let config = &image.config;
-    if !config.architecture.is_empty() && config.architecture != platform.architecture {
-        return Err(format!(
-            "{reference}: no match for platform in manifest: the image is for {}/{}, the build for {platform}",
-            config.os, config.architecture
-        ));
-    }
     let reference = reference.parse::<crate::oci::Reference>();
     Ok(BaseImage {
         reference: reference
@@ -242,11 +303,22 @@ impl Steps<'_> {
         name: &str,
         work: impl FnOnce() -> Result<T, Error>,
     ) -> Result<T, Error> {
+        self.timed_after(number, name, Vec::new(), work)
+    }
+
+    fn timed_after<T>(
+        &self,
+        number: u32,
+        name: &str,
+        inputs: Vec<StepId>,
+        work: impl FnOnce() -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let (step, began) = (StepId(number), Instant::now());
         self.sink.event(Event::Started {
             step,
             name: name.to_owned(),
-            inputs: Vec::new(),
+            inputs,
+            line: None,
         });
         let result = work();
         let outcome = match &result {
@@ -257,7 +329,7 @@ impl Steps<'_> {
             step,
             outcome,
             took: began.elapsed(),
-            layer_bytes: None,
+            layer: None,
             usage: None,
         });
         result

@@ -73,7 +73,13 @@ impl Redactor {
             Cow::Owned(clean) => clean,
         };
         match event {
-            Event::Started { step, name, inputs } => Event::Started {
+            Event::Started {
+                step,
+                name,
+                inputs,
+                line,
+            } => Event::Started {
+                line,
                 step,
                 name: clean(name),
                 inputs,
@@ -87,13 +93,13 @@ impl Redactor {
                 step,
                 outcome: Outcome::Failed(text),
                 took,
-                layer_bytes,
+                layer,
                 usage,
             } => Event::Finished {
                 step,
                 outcome: Outcome::Failed(clean(text)),
                 took,
-                layer_bytes,
+                layer,
                 usage,
             },
             other => other,

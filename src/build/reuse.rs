@@ -5,15 +5,37 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use super::error::StepError;
-use super::graph::{BaseImage, Op, VertexId};
+use super::graph::{BaseImage, Graph, Op, VertexId};
 use super::key::{self, Definition};
 use super::remote_cache::{ExportResult, ExportStep, causes, content_key};
 use super::solve::Solver;
 use super::usage;
+use crate::dockerfile::Dockerfile;
 use crate::image;
 use crate::oci::{DiffId, Digest};
 use crate::progress::Event;
 use crate::store::{CacheRecord, SnapshotId};
+
+/// Notes which steps may not come from the cache because `stages` names their
+/// stage: by its name, letter case ignored, or its number, alone or as `stage-N`.
+pub(super) fn forbid(graph: &mut Graph, dockerfile: &Dockerfile, stages: &[String]) {
+    let is_named = |stage: usize| {
+        let name = dockerfile.stages[stage].from.value.name.as_ref();
+        stages.iter().any(|wanted| {
+            name.is_some_and(|name| name.text.eq_ignore_ascii_case(wanted))
+                || *wanted == stage.to_string()
+                || *wanted == format!("stage-{stage}")
+        })
+    };
+    if stages.is_empty() {
+        return;
+    }
+    for (index, stage) in graph.stage_of.iter().enumerate() {
+        if stage.is_some_and(is_named) {
+            graph.uncached.insert(VertexId(index));
+        }
+    }
+}
 
 impl Solver<'_> {
     /// Whether a step, or one that it needs, may not come from the cache: then it is

@@ -21,7 +21,7 @@ use super::remote_cache::Imports;
 use crate::fs::Lock;
 use crate::image;
 use crate::oci::{CacheKey, ChainId, Digest};
-use crate::progress::{Event, Outcome, StepId, Usage};
+use crate::progress::{Event, Layer, Outcome, StepId, Usage};
 use crate::snapshot;
 use crate::store::{CacheRecord, SnapshotId};
 
@@ -43,9 +43,15 @@ pub(super) struct State {
 #[derive(Debug)]
 pub(super) struct Solved {
     results: Vec<Option<SnapshotId>>,
+    unpacked: Vec<(StepId, Layer)>,
 }
 
 impl Solved {
+    /// The layers whose diff ID was not known when their steps ended.
+    pub(super) fn unpacked(&self) -> &[(StepId, Layer)] {
+        &self.unpacked
+    }
+
     /// The tree of a step.
     pub(super) fn result(&self, id: VertexId) -> Option<SnapshotId> {
         self.results[id.0]
@@ -58,7 +64,9 @@ pub(super) struct Solver<'a> {
     pub(super) tools: &'a Tools<'a>,
     extra_hosts: Vec<String>,
     first_step: u32,
+    source: &'a str,
     states: Mutex<Vec<State>>,
+    unpacked: Mutex<Vec<(StepId, Layer)>>,
     /// What was found elsewhere.
     pub(super) imports: &'a Imports<'a>,
     /// Whether the user was told that this build alone passes the cache's limit.
@@ -66,12 +74,13 @@ pub(super) struct Solver<'a> {
 }
 
 impl<'a> Solver<'a> {
-    /// Steps are numbered from `first_step` on for progress.
+    /// For progress, steps are numbered from `first_step` on and have lines in `source`.
     pub(super) fn new(
         graph: &'a Graph,
         tools: &'a Tools<'a>,
         imports: &'a Imports<'a>,
         first_step: u32,
+        source: &'a str,
     ) -> Self {
         let extra_hosts = tools.request.extra_hosts.iter();
         Self {
@@ -79,7 +88,9 @@ impl<'a> Solver<'a> {
             tools,
             extra_hosts: extra_hosts.map(|(name, _)| name.clone()).collect(),
             first_step,
+            source,
             states: Mutex::new(vec![State::default(); graph.vertices.len()]),
+            unpacked: Mutex::default(),
             imports,
             cap_passed: AtomicBool::new(false),
         }
@@ -93,11 +104,20 @@ impl<'a> Solver<'a> {
         }
         self.secure()?;
         let mut needed = self.needed();
-        for index in 0..self.graph.vertices.len() {
-            let is_there = self.state(VertexId(index)).result.is_some() || self.imports.has(index);
-            if is_there && !needed.contains(&index) {
-                self.report_cached(VertexId(index));
-            }
+        let cached = (0..self.graph.vertices.len())
+            .filter(|index| {
+                self.state(VertexId(*index)).result.is_some() || self.imports.has(*index)
+            })
+            .filter(|index| !needed.contains(index))
+            .collect::<Vec<_>>();
+        // The steps that make the image and carry the cache elsewhere follow.
+        let steps = cached.len() + needed.len() + 1 + self.tools.request.cache_to.len();
+        self.tools.sink.event(Event::Planned { steps });
+        for id in cached.into_iter().map(VertexId) {
+            let began = Instant::now();
+            self.announce(id);
+            self.tell_cached(id);
+            self.report(id, Outcome::Cached, began, self.layer(id));
         }
         self.run_needed(&needed)?;
         while self.imports.take_lost() {
@@ -107,7 +127,11 @@ impl<'a> Solver<'a> {
         }
         self.settle()?;
         let results = self.states().iter().map(|state| state.result).collect();
-        Ok(Solved { results })
+        let mut unpacked = self.unpacked.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Solved {
+            results,
+            unpacked: std::mem::take(&mut unpacked),
+        })
     }
 
     pub(super) fn vertex(&self, id: VertexId) -> &'a Vertex {
@@ -334,11 +358,7 @@ impl<'a> Solver<'a> {
     fn perform(&self, id: VertexId) -> Result<(), StepError> {
         let began = Instant::now();
         let vertex = self.vertex(id);
-        self.tools.sink.event(Event::Started {
-            step: self.step(id),
-            name: vertex.name.clone(),
-            inputs: self.input_steps(id),
-        });
+        self.announce(id);
         match self.obtain(id) {
             Ok(None) => Ok(()),
             Ok(Some((result, cached))) => {
@@ -348,10 +368,7 @@ impl<'a> Solver<'a> {
                 } else {
                     Outcome::Done
                 };
-                let grew = Some(result).filter(|_| Some(result) != self.input(vertex.parent));
-                let row = grew.map(|id| self.tools.store.snapshot_get(id)).transpose();
-                let bytes = row.ok().flatten().flatten().map(|row| row.bytes);
-                self.report(id, outcome, began, bytes);
+                self.report(id, outcome, began, self.layer(id));
                 Ok(())
             }
             Err(err) => {
@@ -366,32 +383,54 @@ impl<'a> Solver<'a> {
         }
     }
 
-    /// Tells of a step that was there before anything ran.
-    fn report_cached(&self, id: VertexId) {
+    /// Tells that a step begins.
+    fn announce(&self, id: VertexId) {
+        let vertex = self.vertex(id);
         self.tools.sink.event(Event::Started {
             step: self.step(id),
-            name: self.vertex(id).name.clone(),
+            name: vertex.name.clone(),
             inputs: self.input_steps(id),
+            line: vertex.span.map(|span| span.line(self.source)),
         });
-        self.tell_cached(id);
-        self.report(id, Outcome::Cached, Instant::now(), None);
     }
 
-    fn report(
-        &self,
-        id: VertexId,
-        outcome: Outcome,
-        began: Instant,
-        layer_bytes: Option<u64>,
-    ) {
-        let step = self.step(id);
+    /// Tells how a step ended.
+    fn report(&self, id: VertexId, outcome: Outcome, began: Instant, layer: Option<Layer>) {
+        if let Some(layer) = layer.as_ref().filter(|layer| layer.diff_id.is_none()) {
+            let mut unpacked = self.unpacked.lock().unwrap_or_else(PoisonError::into_inner);
+            unpacked.push((self.step(id), layer.clone()));
+        }
         self.tools.sink.event(Event::Finished {
-            step,
+            step: self.step(id),
             outcome,
             took: began.elapsed(),
-            layer_bytes,
+            layer,
             usage: self.state(id).usage,
         });
+    }
+
+    /// What a step's result adds to its parent; of an image, all of it. `None`
+    /// where it adds nothing, or the register does not say.
+    fn layer(&self, id: VertexId) -> Option<Layer> {
+        let vertex = self.vertex(id);
+        let parent = self.input(vertex.parent);
+        let top = self.state(id).result.filter(|top| Some(*top) != parent)?;
+        let (rows, bytes) = if let Op::Image(_) = vertex.op {
+            let rows = self.tools.store.snapshot_stack(top).ok()?;
+            let bytes = rows.iter().map(|row| row.bytes).sum();
+            (rows, bytes)
+        } else {
+            let row = self.tools.store.snapshot_get(top).ok()??;
+            let bytes = row.bytes;
+            (vec![row], bytes)
+        };
+        let diff_id = rows.first().and_then(|row| row.diff_id);
+        Some(Layer {
+            snapshot: top.0,
+            parent: rows.last()?.parent.map(|parent| parent.0),
+            bytes,
+            diff_id: diff_id.map(|diff_id| diff_id.to_string()),
+        })
     }
 
     /// The result of a step, and whether it was there already; nothing when it was

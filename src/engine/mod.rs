@@ -5,7 +5,6 @@
 
 mod build;
 mod changes;
-mod checks;
 mod config;
 mod containers;
 mod dockerfile;
@@ -24,7 +23,6 @@ pub use containers::{
     LogEntry, LogOptions, MountRequest, NetworkMode, PortForward, PortPublish, Spare, StartOptions,
     Started, Status, StopOptions, Stream, Streams, Ulimit, run_code, signal,
 };
-pub use dockerfile::DockerfileText;
 pub use error::{Error, ErrorKind};
 pub use images::{HistoryEntry, ImageDetails, ImageFilter, ImageSummary, Pruned, RemoveOptions};
 pub use system::{DiskUsage, Usage};

@@ -107,7 +107,7 @@ impl Planner<'_, '_> {
         }
         let hint = self.suggest_stage(&from.text, index);
         let title = |image: &super::BaseImage| format!("FROM {}", image.reference);
-        let (_, vertex) = self
+        let (image, vertex) = self
             .image(&from.text, Some(from.span), title)
             .map_err(|err| {
                 if hint.is_some() {
@@ -116,6 +116,7 @@ impl Planner<'_, '_> {
                     err
                 }
             })?;
+        self.check_image_platform(&from.text, &image, self.request.platform);
         Ok(CopySource::Vertex(vertex))
     }
 
@@ -152,7 +153,17 @@ impl Planner<'_, '_> {
             .map(|word| self.chmod(stage, word, parts))
             .transpose()?;
         let patterns = self.patterns(stage, parts, tree)?;
-        let inline = Self::inline(stage, parts)?;
+        let verb = if parts.instruction == "ADD" {
+            "Add"
+        } else {
+            "Copy"
+        };
+        for pattern in &patterns {
+            if pattern.source == CopySource::Context(ContextId::MAIN) {
+                self.request.checks.source(verb, &pattern.text);
+            }
+        }
+        let inline = self.inline(stage, parts)?;
         let written = self.expand(parts.destination, &stage.scope)?;
         let created_by = created_by(parts, chown.as_deref(), &patterns, &written, stage, self)?;
         let name = stage.step_name(text);
@@ -195,12 +206,14 @@ impl Planner<'_, '_> {
         parts.sources.iter().enumerate().map(expand).collect()
     }
 
-    fn inline(stage: &StageState, parts: &Parts<'_>) -> Result<Vec<InlineFile>, PlanError> {
+    fn inline(&self, stage: &StageState, parts: &Parts<'_>) -> Result<Vec<InlineFile>, PlanError> {
         let expand = |heredoc: &Heredoc| {
             let content = if heredoc.expand {
-                dockerfile::expand_heredoc(&heredoc.content, &stage.scope)
-                    .map_err(|err| PlanError::expand(heredoc.span, &err))?
-                    .text
+                let expanded = dockerfile::expand_heredoc(&heredoc.content, &stage.scope)
+                    .map_err(|err| PlanError::expand(heredoc.span, &err))?;
+                let checks = self.request.checks;
+                checks.unset(heredoc.span, &expanded.unmatched, || stage.scope.names());
+                expanded.text
             } else {
                 heredoc.content.clone()
             };

@@ -5,19 +5,26 @@
 //! with the values that stand before the instruction.
 
 mod args;
+mod checks;
 mod copy;
 mod error;
 mod history;
 mod instructions;
+mod outline;
 mod run;
 mod scope;
 mod stage;
+mod stages;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+pub(super) use checks::Checks;
 pub(super) use error::PlanError;
+use outline::Used;
+pub use outline::{Outline, OutlineArg, OutlineMount};
+use scope::Variables;
 use stage::StageState;
 
 use super::graph::{BaseImage, Graph, HistoryItem, Op, Vertex, VertexId};
@@ -40,8 +47,11 @@ pub(super) struct Request<'a> {
     pub(in crate::build) network: RunNetwork,
     /// `--allow`.
     pub(in crate::build) allow: &'a BTreeSet<Entitlement>,
-    /// Stages whose steps may not come from the cache, by name or number.
-    pub(in crate::build) no_cache_filter: &'a [String],
+    /// The build checks, which are made on the way.
+    pub(in crate::build) checks: &'a Checks<'a>,
+    /// Nothing will be built: an image that is not there is taken for one of
+    /// which nothing is known.
+    pub(in crate::build) is_check: bool,
 }
 
 /// Finds an image by reference. The error is the message.
@@ -51,8 +61,28 @@ pub(super) type Images<'a> = dyn FnMut(&str) -> Result<BaseImage, String> + 'a;
 pub(super) fn plan(request: &Request<'_>, images: &mut Images<'_>) -> Result<Graph, PlanError> {
     let mut planner = Planner::new(request, images)?;
     let target = planner.target_stage()?;
-    planner.plan_stage(target)?;
+    // One after the other in their order, for a long chain of stages would be
+    // too deep a recursion.
+    for index in planner.needed(&[target])? {
+        planner.plan_stage(index)?;
+    }
     Ok(planner.finish(target))
+}
+
+/// Looks at the stages as a plan does, for the build checks, and tells what the
+/// target needs: at every stage of the file where no target is asked for.
+pub(super) fn check(request: &Request<'_>, images: &mut Images<'_>) -> Result<Outline, PlanError> {
+    let mut planner = Planner::new(request, images)?;
+    let target = planner.target_stage()?;
+    let all: Vec<usize> = match request.target {
+        Some(_) => vec![target],
+        None => (0..request.dockerfile.stages.len()).collect(),
+    };
+    for index in planner.needed(&all)? {
+        planner.plan_stage(index)?;
+    }
+    let needed = planner.needed(&[target])?;
+    Ok(planner.outline(target, &needed))
 }
 
 /// The plan in the making.
@@ -60,7 +90,9 @@ struct Planner<'a, 'i> {
     request: &'a Request<'a>,
     images: &'a mut Images<'i>,
     /// Global arguments: automatic ones and those before the first `FROM`.
-    globals: Vec<(String, String)>,
+    globals: Variables,
+    /// The stages of each name, in order.
+    names: HashMap<String, Vec<usize>>,
     /// Stages that are planned, by index.
     stages: Vec<Option<StageState>>,
     /// Stages being planned, to notice circles.
@@ -68,9 +100,11 @@ struct Planner<'a, 'i> {
     vertices: Vec<Vertex>,
     /// Images used so far, by reference, with their vertex.
     sources: BTreeMap<String, (BaseImage, Option<VertexId>)>,
-    /// Steps of stages that may not come from the cache.
-    uncached: BTreeSet<VertexId>,
+    /// The stage that each vertex was made for, in their order.
+    stage_of: Vec<Option<usize>>,
     warnings: Vec<(Span, String)>,
+    /// What each stage uses, for the outline.
+    used: BTreeMap<usize, Used>,
 }
 
 impl<'a, 'i> Planner<'a, 'i> {
@@ -79,15 +113,25 @@ impl<'a, 'i> Planner<'a, 'i> {
         let mut planner = Self {
             request,
             images,
-            globals: Vec::new(),
+            globals: Variables::new(),
+            names: HashMap::new(),
             stages: std::iter::repeat_with(|| None).take(stages).collect(),
             open: Vec::new(),
             vertices: Vec::new(),
             sources: BTreeMap::new(),
-            uncached: BTreeSet::new(),
+            stage_of: Vec::new(),
             warnings: Vec::new(),
+            used: BTreeMap::new(),
         };
+        for (index, stage) in request.dockerfile.stages.iter().enumerate() {
+            if let Some(name) = &stage.from.value.name {
+                let name = name.text.to_ascii_lowercase();
+                planner.names.entry(name).or_default().push(index);
+            }
+        }
+        planner.check_default_bases();
         planner.globals = args::globals(request)?;
+        planner.check_froms()?;
         Ok(planner)
     }
 
@@ -119,30 +163,16 @@ impl<'a, 'i> Planner<'a, 'i> {
 
     /// The last stage before `before` with this name, letter case ignored.
     fn stage_by_name(&self, name: &str, before: usize) -> Option<usize> {
-        let stages = &self.request.dockerfile.stages[..before];
-        stages.iter().rposition(|stage| {
-            let own = stage.from.value.name.as_ref();
-            own.is_some_and(|own| own.text.eq_ignore_ascii_case(name))
-        })
+        let own = self.names.get(&name.to_ascii_lowercase())?;
+        let above = own.partition_point(|index| *index < before);
+        above.checked_sub(1).map(|last| own[last])
     }
 
     /// Adds a step and returns its name.
     fn push(&mut self, vertex: Vertex) -> VertexId {
-        let id = VertexId(self.vertices.len());
         self.vertices.push(vertex);
-        if self.open.last().is_some_and(|stage| self.is_uncached(*stage)) {
-            self.uncached.insert(id);
-        }
-        id
-    }
-
-    /// Whether the steps of a stage may not come from the cache.
-    fn is_uncached(&self, stage: usize) -> bool {
-        let name = self.request.dockerfile.stages[stage].from.value.name.as_ref();
-        self.request.no_cache_filter.iter().any(|wanted| match name {
-            Some(name) if name.text.eq_ignore_ascii_case(wanted) => true,
-            _ => *wanted == stage.to_string() || *wanted == format!("stage-{stage}"),
-        })
+        self.stage_of.push(self.open.last().copied());
+        VertexId(self.vertices.len() - 1)
     }
 
     /// The vertex of an image's tree, made once; `None` for an image without layers.
@@ -155,8 +185,11 @@ impl<'a, 'i> Planner<'a, 'i> {
         if let Some(known) = self.sources.get(reference) {
             return Ok(known.clone());
         }
-        let image = (self.images)(reference)
-            .map_err(|message| PlanError::new(span.unwrap_or_default(), message))?;
+        let image = match (self.images)(reference) {
+            Ok(image) => image,
+            Err(_) if self.request.is_check => BaseImage::unknown(reference),
+            Err(message) => return Err(PlanError::new(span.unwrap_or_default(), message)),
+        };
         let vertex = (!image.diff_ids.is_empty()).then(|| {
             self.push(Vertex {
                 parent: None,
@@ -183,7 +216,8 @@ impl<'a, 'i> Planner<'a, 'i> {
             base: stage.base,
             base_history: stage.base_history,
             history,
-            uncached: self.uncached,
+            stage_of: self.stage_of,
+            uncached: BTreeSet::new(),
             warnings: self.warnings,
         }
     }

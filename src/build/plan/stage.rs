@@ -1,5 +1,6 @@
 //! One stage: its base, and what its instructions have made of it so far.
 
+use super::checks::StageChecks;
 use super::error::PlanError;
 use super::scope::Variables;
 use super::{Planner, error};
@@ -32,6 +33,8 @@ pub(super) struct StageState {
     pub(super) cmd_set: bool,
     /// The name that progress shows.
     pub(super) label: String,
+    /// What the build checks remember of it.
+    pub(super) checks: StageChecks,
     /// How many steps progress counts, and how many it has shown.
     pub(super) steps: (usize, usize),
 }
@@ -68,14 +71,15 @@ impl Planner<'_, '_> {
         let dockerfile = self.request.dockerfile;
         let definition = &dockerfile.stages[index];
         if self.open.contains(&index) {
-            let name = definition.from.value.name.as_ref();
-            let name = name.map_or_else(|| index.to_string(), |name| name.text.clone());
+            let name = self.stage_title(index);
             return Err(PlanError::new(
                 definition.from.span,
                 format!("circular dependency detected on stage: {name}"),
             ));
         }
         self.open.push(index);
+        let checks = self.request.checks;
+        let outer = checks.enter(&definition.from, definition.from.span);
         let mut stage = self.start_stage(index)?;
         let triggers = std::mem::take(&mut stage.config.config.on_build);
         let triggers = parse_triggers(&triggers, definition.from.span)?;
@@ -93,14 +97,18 @@ impl Planner<'_, '_> {
             } else {
                 definition.from.span
             };
-            self.instruction(index, &mut stage, instruction, span)
-                .map_err(|mut err| {
-                    if !own || err.span == Span::default() {
-                        err.span = span;
-                    }
-                    err
-                })?;
+            checks.enter(instruction, span);
+            let result = self.instruction(index, &mut stage, instruction, span);
+            checks.report_unset(&stage);
+            self.note_used(index, &stage, &instruction.value, span);
+            result.map_err(|mut err| {
+                if !own || err.span == Span::default() {
+                    err.span = span;
+                }
+                err
+            })?;
         }
+        checks.leave(outer);
         self.open.pop();
         self.stages[index] = Some(stage);
         Ok(())
@@ -113,7 +121,7 @@ impl Planner<'_, '_> {
         if let Some(after) = from.after.first() {
             return Err(PlanError::later(after.span, "FROM --after"));
         }
-        let scope = Variables::from(self.globals.clone());
+        let scope = self.globals.clone();
         let base = self.expand(&from.base, &scope)?;
         if base.is_empty() {
             return Err(PlanError::new(
@@ -138,6 +146,7 @@ impl Planner<'_, '_> {
                 .clone()
                 .expect("the stage was just planned");
             stage.cmd_set = false;
+            stage.checks = stage.checks.inherited();
             stage.steps = (0, 0);
             stage.label = label;
             return Ok(stage);
@@ -149,7 +158,9 @@ impl Planner<'_, '_> {
             .count();
         let title = |image: &BaseImage| format!("[{label}1/{count}] FROM {}", image.reference);
         let (image, top) = self.image(&base, Some(definition.from.span), title)?;
+        self.check_base_platform(definition, &base, &image);
         let mut stage = self.scratch(label);
+        stage.checks.is_base_unknown = image.is_unknown();
         stage.top = top;
         stage.steps = (1, 1);
         stage.scope = Variables::from_lines(&image.config.config.env);
@@ -184,6 +195,7 @@ impl Planner<'_, '_> {
             args: Vec::new(),
             cmd_set: false,
             label,
+            checks: StageChecks::default(),
             steps: (0, 0),
         };
         default_path(&mut stage);
@@ -221,7 +233,11 @@ impl Planner<'_, '_> {
     ) -> Result<String, PlanError> {
         let escape = self.request.dockerfile.escape.unwrap_or('\\');
         dockerfile::expand(&word.text, escape, scope)
-            .map(|expanded| expanded.text)
+            .map(|expanded| {
+                let checks = self.request.checks;
+                checks.unset(word.span, &expanded.unmatched, || scope.names());
+                expanded.text
+            })
             .map_err(|err| PlanError::expand(word.span, &err))
     }
 
@@ -232,29 +248,22 @@ impl Planner<'_, '_> {
         word: &dockerfile::Word,
     ) -> Result<Option<usize>, PlanError> {
         let name = word.text.as_str();
+        let stages = self.request.dockerfile.stages.len();
+        // Numbers too large were refused for the whole file.
         let found = match name.parse::<usize>() {
-            Ok(number) if number < index => Some(number),
-            Ok(number) => {
-                return Err(PlanError::new(
-                    word.span,
-                    format!("invalid stage index {number}: only earlier stages can be copied from"),
-                ));
-            }
-            Err(_) => self.stage_by_name(name, index),
+            Ok(number) => Some(number).filter(|number| *number < stages),
+            Err(_) => self
+                .stage_by_name(name, index)
+                .or_else(|| self.stage_by_name(name, stages)),
         };
-        if found.is_none() {
-            let stages = &self.request.dockerfile.stages;
-            let later = self.stage_by_name(name, stages.len());
-            if later.is_some_and(|later| later >= index) {
-                let own = stages[index].from.value.name.as_ref();
-                let own = own.map_or_else(|| index.to_string(), |own| own.text.clone());
-                return Err(PlanError::new(
-                    word.span,
-                    format!(
-                        "cannot copy from stage {name:?}, it needs to be defined before current stage {own:?}"
-                    ),
-                ));
-            }
+        if found.is_some_and(|found| found >= index) {
+            let own = self.stage_title(index);
+            return Err(PlanError::new(
+                word.span,
+                format!(
+                    "cannot copy from stage {name:?}, it needs to be defined before current stage {own:?}"
+                ),
+            ));
         }
         if let Some(found) = found {
             self.plan_stage(found)?;

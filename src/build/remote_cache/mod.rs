@@ -59,6 +59,7 @@ impl Export<'_> {
                 step,
                 name: format!("exporting cache to {}", target.place),
                 inputs: Vec::new(),
+                line: None,
             });
             let exported = self.one(target, steps);
             let outcome = match exported {
@@ -82,7 +83,7 @@ impl Export<'_> {
                 step,
                 outcome,
                 took: began.elapsed(),
-                layer_bytes: None,
+                layer: None,
                 usage: None,
             });
         }

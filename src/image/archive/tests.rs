@@ -367,6 +367,15 @@ fn archives_that_end_too_early_are_refused() {
 }
 
 #[test]
+fn a_checksum_that_is_no_octal_number_is_damage() {
+    let mut archive = pack(&legacy(&[&layer_of(HELLO)], &["x:1"]));
+    for first in [0x80, 0xbf, 0xff] {
+        archive[148] = first;
+        refused(&archive, "not a tar");
+    }
+}
+
+#[test]
 fn damaged_archives_never_panic() {
     let (_, files) = oci_of("x:1", true);
     let archive = pack(&files);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{Project, RUNS, needs};
 
 /// How long something may take that has to happen.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 #[test]
 fn files_of_the_context_are_bound_and_not_kept() {

@@ -16,7 +16,7 @@ use crate::layer::{EntryKind, Lower as _};
 use crate::progress::StepId;
 use crate::sandbox::{Mount, MountKind, Overlay, SecretBytes};
 use crate::snapshot::{self, View};
-use crate::store::SnapshotId;
+use crate::store::{self, SnapshotId};
 
 /// The mounts of a step. What they stand on goes when this is dropped, after the
 /// step has ended.
@@ -87,6 +87,14 @@ impl<'t> Mounts<'t> {
             .iter()
             .zip(trees.iter().copied().chain(std::iter::repeat(None)))
             .collect();
+        for (_, tree) in &with_trees {
+            // Another process may forget the cache while the step looks at it.
+            if let Some(tree) = *tree
+                && !tools.store.pin(tree)?
+            {
+                return Err(store::Error::NoSnapshot(tree).into());
+            }
+        }
         mounts.caches = Caches::take(tools, &with_trees, step)?;
         let mut sources: Vec<(&RunMount, Source)> = Vec::new();
         for (number, (mount, tree)) in with_trees.iter().enumerate() {
