@@ -11,6 +11,7 @@ use crate::dockerfile::Span;
 use crate::oci::{DiffId, Digest, History, ImageConfig, ImageId};
 
 use super::RunNetwork;
+use super::chmod::Chmod;
 use super::mount::RunMount;
 
 /// Names a vertex: its place in [`Graph::vertices`], where inputs come first.
@@ -98,7 +99,8 @@ impl Vertex {
     /// The vertices whose results it needs.
     pub(super) fn inputs(&self) -> impl Iterator<Item = VertexId> + use<> {
         let from = match &self.op {
-            Op::Copy(op) => op.from().into_iter().flatten().collect(),
+            Op::Copy(op) => op.from().into_iter().flatten().chain(op.users).collect(),
+            Op::Link(op) => vec![op.layer],
             Op::Run(op) => op.mounts.iter().filter_map(RunMount::from).collect(),
             _ => Vec::new(),
         };
@@ -115,6 +117,8 @@ pub(super) enum Op {
     Run(RunOp),
     /// Copies files.
     Copy(CopyOp),
+    /// Puts a layer that was made on no parent onto one.
+    Link(LinkOp),
     /// Makes a working directory.
     Workdir(WorkdirOp),
 }
@@ -180,8 +184,14 @@ pub(super) struct CopyOp {
     pub(super) destination: String,
     /// `--chown`, expanded.
     pub(super) chown: Option<String>,
+    /// The step whose users the names of `--chown` are, where that is not the parent.
+    pub(super) users: Option<VertexId>,
     /// `--chmod`.
-    pub(super) chmod: Option<u32>,
+    pub(super) chmod: Option<Chmod>,
+    /// `--exclude`, expanded: what is left out, relative to each source.
+    pub(super) exclude: Vec<String>,
+    /// `--parents`: whether the sources' directories are kept below the destination.
+    pub(super) parents: bool,
     /// Whether local archives are extracted (ADD).
     pub(super) unpack: bool,
     /// `COPY` or `ADD`, for messages.
@@ -227,6 +237,13 @@ pub(super) struct CopyPattern {
     pub(super) source: CopySource,
     /// Its place in the Dockerfile.
     pub(super) span: Option<Span>,
+}
+
+/// The second half of `--link`.
+#[derive(Debug)]
+pub(super) struct LinkOp {
+    /// The step whose layer it is. It stands on nothing.
+    pub(super) layer: VertexId,
 }
 
 /// `WORKDIR`.

@@ -33,6 +33,8 @@ impl Definition {
             Op::Image(image) => parts.push(part("layers", &list(&image.diff_ids))),
             Op::Run(op) => run_parts(op, extra_hosts, &mut parts),
             Op::Copy(op) => copy_parts(op, &mut parts),
+            // Parent and layer are all that it is.
+            Op::Link(_) => {}
             Op::Workdir(WorkdirOp { path, user }) => {
                 parts.push(part("path", path));
                 parts.push(part("user", user));
@@ -89,12 +91,22 @@ pub(super) fn is_from(name: &str) -> bool {
     name == "from" || name.starts_with("from ")
 }
 
+/// Whether a part is the key of a step that notes tell the content of.
+pub(super) fn is_step(name: &str) -> bool {
+    matches!(name, "parent" | "layer" | "users") || is_from(name)
+}
+
+/// Whether a note means something in this store alone.
+pub(super) fn is_local(name: &str) -> bool {
+    name == "@parent" || name.starts_with("@mounted ")
+}
+
 /// Whether two records have the same parts, inputs that are compared by content left out.
 pub(super) fn same_operation(a: &[KeyPart], b: &[KeyPart]) -> bool {
     fn own(parts: &[KeyPart]) -> impl Iterator<Item = &KeyPart> {
         let input = |part: &&KeyPart| {
             let name = part.name.as_str();
-            !name.starts_with('@') && name != "parent" && !is_from(name) && !is_mount_tree(name)
+            !name.starts_with('@') && !is_step(name) && !is_mount_tree(name)
         };
         parts.iter().filter(input)
     }
@@ -122,6 +134,7 @@ pub(super) fn kind(op: &Op) -> &'static str {
         Op::Image(_) => "image",
         Op::Run(_) => "run",
         Op::Copy(_) => "copy",
+        Op::Link(_) => "link",
         Op::Workdir(_) => "workdir",
     }
 }
@@ -160,8 +173,14 @@ fn copy_parts(op: &CopyOp, parts: &mut Vec<KeyPart>) {
     parts.push(part("instruction", op.instruction));
     parts.push(part("destination", &op.destination));
     parts.push(part("chown", op.chown.as_deref().unwrap_or_default()));
-    let chmod = op.chmod.map(|mode| format!("{mode:04o}"));
+    let chmod = op.chmod.as_ref().map(ToString::to_string);
     parts.push(part("chmod", &chmod.unwrap_or_default()));
+    if op.parents {
+        parts.push(part("parents", "true"));
+    }
+    for (number, pattern) in op.exclude.iter().enumerate() {
+        parts.push(part(&format!("exclude {number}"), pattern));
+    }
     for file in &op.inline {
         parts.push(part(&format!("heredoc {}", file.name), &file.content));
     }
@@ -235,7 +254,10 @@ mod tests {
             inline: Vec::new(),
             destination: "/d/".to_owned(),
             chown: None,
+            users: None,
             chmod: None,
+            exclude: Vec::new(),
+            parents: false,
             unpack: false,
             instruction: "COPY",
         }

@@ -6,6 +6,7 @@
 
 mod ahead;
 mod check;
+mod chmod;
 mod error;
 mod explain;
 mod export;

@@ -84,8 +84,10 @@ impl Solver<'_> {
         if let Some(result) = self.same_by_content(vertex, definition, earlier, parent)?
             && store.pin(result)?
         {
-            let files = earlier.and_then(|earlier| key::value(&earlier.parts, "@files"));
-            let definition = with_files(definition.clone(), files);
+            let mut definition = definition.clone();
+            for (name, value) in earlier.map(notes_of).unwrap_or_default() {
+                definition = definition.with(&name, &value);
+            }
             self.remember(id, definition, Some(result))?;
             self.tell(
                 id,
@@ -124,26 +126,29 @@ impl Solver<'_> {
         }
     }
 
-    /// The name of a step by content; its inputs must be there.
+    /// The name of a step by content; its inputs must be there, or else the notes
+    /// that tell their content.
     fn content_of(
         &self,
         id: VertexId,
         definition: &Definition,
-        files: Option<&str>,
+        notes: Option<Vec<(String, String)>>,
     ) -> Result<Option<Digest>, StepError> {
         let vertex = self.vertex(id);
-        let found;
-        let files = match (&vertex.op, files) {
-            (Op::Copy(op), None) if !op.from().is_empty() => {
-                found = self.prepared(op)?.digest()?.to_string();
-                Some(found.as_str())
+        let notes = match (notes, &vertex.op) {
+            (Some(notes), _) => notes,
+            (None, Op::Copy(op)) if !op.from().is_empty() || op.users.is_some() => {
+                owned(self.prepared(op)?.notes()?)
             }
-            (_, files) => files,
+            (None, Op::Link(op)) => owned(self.link_notes(op)?),
+            _ => Vec::new(),
         };
         let parent = self.input(vertex.parent);
         let base = self.base_layers(id);
         let store = self.tools.store;
-        Ok(content_key(store, vertex, definition, base, parent, files)?)
+        Ok(content_key(
+            store, vertex, definition, base, parent, &notes,
+        )?)
     }
 
     /// The image that the tree of a step begins with.
@@ -316,25 +321,27 @@ impl Solver<'_> {
         if vertex.parent.is_some() && self.input(vertex.parent).is_none() {
             return None;
         }
-        let files = key::value(&record.parts, "@files").map(str::to_owned);
+        let notes = notes_of(&record);
         let definition = Definition {
             line: record.line,
             parts: record.parts,
         };
-        let copies = definition.parts.iter().any(|part| key::is_from(&part.name));
-        if copies && files.is_none() {
-            return None;
-        }
-        self.content_of(id, &definition, files.as_deref())
+        self.content_of(id, &definition, Some(notes))
             .ok()
             .flatten()
     }
 }
 
-/// Adds the note of what was copied, where it is known.
-fn with_files(definition: Definition, files: Option<&str>) -> Definition {
-    match files {
-        Some(files) => definition.with("@files", &files),
-        None => definition,
-    }
+/// The notes of a record that tell the content of what it took from other steps.
+fn notes_of(record: &CacheRecord) -> Vec<(String, String)> {
+    let parts = record.parts.iter();
+    parts
+        .filter(|part| part.name.starts_with('@') && !key::is_local(&part.name))
+        .map(|part| (part.name.clone(), part.value.clone()))
+        .collect()
+}
+
+fn owned(notes: Vec<(&'static str, String)>) -> Vec<(String, String)> {
+    let notes = notes.into_iter();
+    notes.map(|(name, value)| (name.to_owned(), value)).collect()
 }

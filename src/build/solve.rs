@@ -14,9 +14,9 @@ use std::time::Instant;
 
 use super::ahead;
 use super::error::StepError;
-use super::graph::{BaseImage, CopyOp, Graph, Op, RunOp, Vertex, VertexId};
+use super::graph::{BaseImage, CopyOp, Graph, LinkOp, Op, RunOp, Vertex, VertexId};
 use super::key::{self, Definition};
-use super::ops::{Tools, copy, run, workdir};
+use super::ops::{Tools, copy, link, run, workdir};
 use super::remote_cache::Imports;
 use crate::fs::Lock;
 use crate::image;
@@ -206,6 +206,10 @@ impl<'a> Solver<'a> {
                 Some(key) => definition = definition.with("parent", &key),
             },
         }
+        if let Op::Link(op) = &vertex.op {
+            let layer = self.state(op.layer).key;
+            return Ok(layer.map(|layer| definition.with("layer", &layer)));
+        }
         if let Op::Run(op) = &vertex.op {
             return Ok(self.with_mounts(definition, op));
         }
@@ -237,6 +241,9 @@ impl<'a> Solver<'a> {
                 None => definition.with(&name, &"nothing"),
                 Some(from) => definition.with(&name, &self.state(from).key?),
             };
+        }
+        if let Some(users) = op.users {
+            definition = definition.with("users", &self.state(users).key?);
         }
         Some(definition)
     }
@@ -477,8 +484,8 @@ impl<'a> Solver<'a> {
             Some(definition) => definition,
             None => self.complete(vertex, files.as_ref().and_then(|files| files.of_contexts)),
         };
-        if let Some(files) = files.and_then(|files| files.of_steps) {
-            definition = definition.with("@files", &files);
+        for (name, value) in files.into_iter().flat_map(|files| files.notes) {
+            definition = definition.with(name, &value);
         }
         if self.tools.request.explain_cache {
             self.explain(id, &definition, result);
@@ -536,20 +543,17 @@ impl<'a> Solver<'a> {
         if !snapshot::same_content(self.tools.store, old, parent)? {
             return Ok(None);
         }
-        if let Op::Copy(op) = &vertex.op
-            && !op.from().is_empty()
-        {
-            let files = self.prepared(op)?.digest()?;
-            if key::value(&earlier.parts, "@files") != Some(files.to_string().as_str()) {
-                return Ok(None);
+        let is_noted =
+            |(name, now): (&str, String)| key::value(&earlier.parts, name) == Some(now.as_str());
+        let is_same = match &vertex.op {
+            Op::Copy(op) if !op.from().is_empty() || op.users.is_some() => {
+                self.prepared(op)?.notes()?.into_iter().all(is_noted)
             }
-        }
-        if let Op::Run(op) = &vertex.op
-            && !self.mounts_same(op, earlier)?
-        {
-            return Ok(None);
-        }
-        Ok(earlier.result)
+            Op::Link(op) => self.link_notes(op)?.into_iter().all(is_noted),
+            Op::Run(op) => self.mounts_same(op, earlier)?,
+            _ => true,
+        };
+        Ok(earlier.result.filter(|_| is_same))
     }
 
     /// Whether what a step mounts is the same as it was the last time.
@@ -595,7 +599,24 @@ impl<'a> Solver<'a> {
                 let copied = self.prepared(op)?.run(store, parent, before)?;
                 Ok((copied.result, Some(copied.files)))
             }
+            Op::Link(op) => {
+                let result = link::run(store, parent, self.input(Some(op.layer)))?;
+                let files = copy::Files {
+                    of_contexts: None,
+                    notes: self.link_notes(op)?,
+                };
+                Ok((result, Some(files)))
+            }
         }
+    }
+
+    /// What tells whether a link puts the same content as before.
+    pub(super) fn link_notes(&self, op: &LinkOp) -> Result<Vec<(&'static str, String)>, StepError> {
+        let Some(layer) = self.input(Some(op.layer)) else {
+            return Ok(Vec::new());
+        };
+        let tree = snapshot::tree_digest(self.tools.store, layer)?;
+        Ok(vec![("@files", tree.to_string())])
     }
 
     /// A copy with its sources found, in trees that are all there.

@@ -3,7 +3,8 @@
 //! Roots are: the layers of every image (each prefix of its diff IDs as a chain
 //! ID), the results of cache records, what containers lie on, what the user wants
 //! to keep, what living processes have pinned or are writing, and whatever was
-//! made within the last minute. A root needs everything beneath it.
+//! made within the last minute. A root needs everything beneath it, and those in
+//! whose directories the content lies.
 
 use std::collections::{HashMap, HashSet};
 
@@ -82,7 +83,8 @@ pub(super) struct Stacks {
 }
 
 struct Place {
-    parent: Option<SnapshotId>,
+    /// The snapshot beneath, and the one in whose directory the content lies.
+    needs: [Option<SnapshotId>; 2],
     state: i64,
     created_at: i64,
 }
@@ -95,7 +97,7 @@ impl Stacks {
             chains: HashMap::new(),
         };
         let mut statement =
-            db.prepare_cached("SELECT id, parent, state, chain_id, created_at FROM snapshots")?;
+            db.prepare_cached("SELECT id, parent, state, chain_id, created_at, layer FROM snapshots")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let id: SnapshotId = row.get(0)?;
@@ -103,7 +105,7 @@ impl Stacks {
                 stacks.chains.entry(chain).or_default().push(id);
             }
             let place = Place {
-                parent: row.get(1)?,
+                needs: [row.get(1)?, row.get(5)?],
                 state: row.get(2)?,
                 created_at: row.get(4)?,
             };
@@ -112,16 +114,14 @@ impl Stacks {
         Ok(stacks)
     }
 
-    /// `tops` and everything beneath them.
-    pub(super) fn down(&self, tops: Vec<SnapshotId>) -> HashSet<SnapshotId> {
+    /// `tops` and everything that they need.
+    pub(super) fn down(&self, mut tops: Vec<SnapshotId>) -> HashSet<SnapshotId> {
         let mut found = HashSet::new();
-        for top in tops {
-            let mut next = Some(top);
-            while let Some(id) = next
-                && let Some(place) = self.rows.get(&id)
+        while let Some(id) = tops.pop() {
+            if let Some(place) = self.rows.get(&id)
                 && found.insert(id)
             {
-                next = place.parent;
+                tops.extend(place.needs.iter().flatten());
             }
         }
         found

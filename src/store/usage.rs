@@ -17,7 +17,9 @@ pub struct LayerUse {
     pub id: SnapshotId,
     /// The snapshot beneath.
     pub parent: Option<SnapshotId>,
-    /// Bytes of regular files in it.
+    /// The snapshot in whose directory the content lies; `None` for its own.
+    pub layer: Option<SnapshotId>,
+    /// Bytes of regular files in its own directory.
     pub bytes: u64,
     /// When it was made, nanoseconds since 1970.
     pub created_at: i64,
@@ -58,7 +60,7 @@ impl Store {
         let busy = stacks.down(busy);
         let mut uses = Vec::new();
         let mut statement = db.prepare_cached(
-            "SELECT id, parent, state, bytes, created_at FROM snapshots WHERE state <> ?1
+            "SELECT id, parent, state, bytes, created_at, layer FROM snapshots WHERE state <> ?1
              ORDER BY id",
         )?;
         let mut rows = statement.query([CONDEMNED])?;
@@ -68,11 +70,13 @@ impl Store {
                 continue;
             }
             let created_at = row.get(4)?;
+            let layer: Option<SnapshotId> = row.get(5)?;
             let record = records.get(&id).cloned().unwrap_or_default();
             uses.push(LayerUse {
                 id,
                 parent: row.get(1)?,
-                bytes: unsigned(row, 3)?,
+                layer,
+                bytes: if layer.is_none() { unsigned(row, 3)? } else { 0 },
                 created_at,
                 used_at: record.used_at.max(created_at),
                 uses: record.uses,

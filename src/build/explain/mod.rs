@@ -170,6 +170,15 @@ impl Solver<'_> {
                 let input = self.input_of_part(id, definition, name);
                 cause("a tree that it mounts has changed", input, old(name))
             }
+            Difference::Layer => {
+                let input = self.input_of_part(id, definition, "layer");
+                cause("what it links has changed", input, old("layer"))
+            }
+            Difference::Users => {
+                let input = self.input_of_part(id, definition, "users");
+                let what = "the step whose users it names has another result";
+                cause(what, input, old("users"))
+            }
             Difference::Files => {
                 let lines = self.file_lines(earlier.result, Some(result));
                 // Files that differ only where the copy does not show it.
@@ -227,6 +236,8 @@ impl Solver<'_> {
                 Difference::From(part) | Difference::MountTree(part) => {
                     (part.as_str(), self.input_of_part(id, &definition, part))
                 }
+                Difference::Layer => ("layer", self.input_of_part(id, &definition, "layer")),
+                Difference::Users => ("users", self.input_of_part(id, &definition, "users")),
                 _ => continue,
             };
             if let (Some(input), Some(old)) = (input, key::value(&before.parts, part)) {

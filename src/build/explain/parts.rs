@@ -20,6 +20,10 @@ pub(super) enum Difference {
     From(String),
     /// A step whose files it mounts, by the part's name.
     MountTree(String),
+    /// The step that made the layer that it links.
+    Layer,
+    /// The step whose users it names.
+    Users,
     /// Files of the context.
     Files,
 }
@@ -75,6 +79,8 @@ fn difference(
     match name {
         "parent" => Difference::Parent,
         "files" => Difference::Files,
+        "layer" => Difference::Layer,
+        "users" => Difference::Users,
         _ if key::is_from(name) => Difference::From(name.to_owned()),
         _ if key::is_mount_tree(name) => Difference::MountTree(name.to_owned()),
         _ => Difference::Text(text(name, old, new, arguments)),

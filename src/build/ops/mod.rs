@@ -1,6 +1,7 @@
 //! How each operation runs: inputs that are trees to a result that is a tree.
 
 pub(super) mod copy;
+pub(super) mod link;
 pub(super) mod run;
 pub(super) mod workdir;
 

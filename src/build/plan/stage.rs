@@ -52,6 +52,12 @@ impl StageState {
         format!("[{}{done}/{all}] {text}", self.label)
     }
 
+    /// The name of a further part of the step that was named last.
+    pub(super) fn part_name(&self, text: &str) -> String {
+        let (done, all) = self.steps;
+        format!("[{}{done}/{all}] {text}", self.label)
+    }
+
     /// The shell of shell-form instructions.
     pub(super) fn shell(&self) -> Vec<String> {
         if self.config.config.shell.is_empty() {

@@ -13,31 +13,33 @@ use crate::store::{SnapshotId, Store};
 const VERSION: &[u8] = b"rbuild content key 1";
 
 /// The name of a step by content. `base` are the layers of the image that the tree
-/// began with, `parent` is the tree, and `files` the digest of what is copied from
-/// other steps. `None` when it copies from steps and that digest is not known.
+/// began with, `parent` is the tree, and `notes` tell what is taken from other
+/// steps. `None` when something is and they do not tell.
 pub(in crate::build) fn content_key(
     store: &Store,
     vertex: &Vertex,
     definition: &Definition,
     base: &[DiffId],
     parent: Option<SnapshotId>,
-    files: Option<&str>,
+    notes: &[(String, String)],
 ) -> Result<Option<Digest>, snapshot::Error> {
-    let copies = definition.parts.iter().any(|part| key::is_from(&part.name));
-    if copies && files.is_none() {
+    let mut inputs = definition.parts.iter().map(|part| part.name.as_str());
+    if notes.is_empty() && inputs.any(|name| name != "parent" && key::is_step(name)) {
         return Ok(None);
     }
     let mut hasher = Hasher::new();
     hasher.part(VERSION);
     hasher.part(key::kind(&vertex.op).as_bytes());
     for part in &definition.parts {
-        let is_input = part.name == "parent" || key::is_from(&part.name);
-        if !is_input && !part.name.starts_with('@') {
+        if !key::is_step(&part.name) && !part.name.starts_with('@') {
             hasher.part(part.name.as_bytes());
             hasher.part(part.value.as_bytes());
         }
     }
-    hasher.part(files.unwrap_or_default().as_bytes());
+    for (name, value) in notes {
+        hasher.part(name.as_bytes());
+        hasher.part(value.as_bytes());
+    }
     let mut stack = match parent {
         Some(parent) => store.snapshot_stack(parent)?,
         None => Vec::new(),

@@ -11,6 +11,7 @@ use super::compress::{Compressor, media_type};
 use super::import::{Hit, Imports};
 use super::record::{self, ContentRecord, LayerRecord, Record, StepRecord, VERSION};
 use super::{CacheMode, CacheTarget, open_target};
+use crate::build::key;
 use crate::layer::{PackOptions, pack_tree};
 use crate::oci::{CacheKey, DiffId, Digest, Hasher};
 use crate::snapshot::layer_dir;
@@ -377,7 +378,6 @@ impl<'a> Exporter<'a> {
 
 /// A cache record without what only this store knows.
 fn portable(record: CacheRecord, layers: Vec<DiffId>) -> StepRecord {
-    let local = |name: &str| name.starts_with('@') && name != "@files";
     StepRecord {
         version: VERSION,
         key: record.key,
@@ -387,7 +387,7 @@ fn portable(record: CacheRecord, layers: Vec<DiffId>) -> StepRecord {
         parts: record
             .parts
             .into_iter()
-            .filter(|part| !local(&part.name))
+            .filter(|part| !key::is_local(&part.name))
             .map(|part| (part.name, part.value))
             .collect(),
     }

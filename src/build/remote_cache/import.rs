@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::backend::{Backend, BackendError, Checked};
 use super::record::{self, ContentRecord, LayerRecord, StepRecord};
 use super::{CacheSource, open_source};
+use crate::build::key;
 use crate::image::{self, Image};
 use crate::oci::{CacheKey, ChainId, DiffId, Digest};
 use crate::progress::{Event, Sink};
@@ -32,7 +33,7 @@ impl Hit {
     /// another store's snapshots.
     pub(in crate::build) fn notes(&self) -> impl Iterator<Item = KeyPart> {
         let parts = self.record.key_parts().into_iter();
-        parts.filter(|part| part.name == "@files")
+        parts.filter(|part| part.name.starts_with('@') && !key::is_local(&part.name))
     }
 
     /// The record as the store would keep it, for comparing keys.

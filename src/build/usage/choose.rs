@@ -55,10 +55,13 @@ pub(super) fn choose<'a>(
         .enumerate()
         .map(|(place, item)| (item.id, place))
         .collect();
-    let parent = |item: &CacheItem| item.parent.and_then(|id| places.get(&id)).copied();
+    let parents = |item: &CacheItem| -> Vec<usize> {
+        let known = item.parents.iter().filter_map(|id| places.get(id));
+        known.copied().collect()
+    };
     let mut children = vec![0_usize; items.len()];
     for item in items {
-        if let Some(parent) = parent(item) {
+        for parent in parents(item) {
             children[parent] += 1;
         }
     }
@@ -82,7 +85,7 @@ pub(super) fn choose<'a>(
         if !item.is_shared {
             left = left.saturating_sub(item.bytes);
         }
-        if let Some(parent) = parent(item) {
+        for parent in parents(item) {
             children[parent] -= 1;
             if children[parent] == 0 && may_go(&items[parent]) {
                 queue.insert(entry(parent));
@@ -120,7 +123,10 @@ mod tests {
         CacheItem {
             id: CacheItemId::Layer(SnapshotId(id)),
             kind: CacheKind::Regular,
-            parent: parent.map(|id| CacheItemId::Layer(SnapshotId(id))),
+            parents: parent
+                .map(|id| CacheItemId::Layer(SnapshotId(id)))
+                .into_iter()
+                .collect(),
             created_at: id,
             used_at,
             uses: 1,

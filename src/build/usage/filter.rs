@@ -117,7 +117,7 @@ impl CacheFilter {
         let flag = |value: bool| if value { "true" } else { "" }.to_owned();
         let value = match self.field {
             Field::Id => item.id.to_string(),
-            Field::Parents => item.parent.map(|id| id.to_string()).unwrap_or_default(),
+            Field::Parents => item.parents_text(),
             Field::Description => item.description.clone(),
             Field::Type => item.kind.to_string(),
             Field::InUse => flag(item.in_use),
@@ -177,7 +177,7 @@ mod tests {
         CacheItem {
             id: CacheItemId::Mount(7),
             kind: CacheKind::CacheMount,
-            parent: None,
+            parents: Vec::new(),
             created_at: 1,
             used_at: 100,
             uses: 0,

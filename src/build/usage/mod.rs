@@ -77,8 +77,8 @@ pub struct CacheItem {
     pub id: CacheItemId,
     /// What kind of thing it is.
     pub kind: CacheKind,
-    /// The item that it lies on.
-    pub parent: Option<CacheItemId>,
+    /// The items that it lies on, or that have its content.
+    pub parents: Vec<CacheItemId>,
     /// When it was made, nanoseconds since 1970.
     pub created_at: i64,
     /// When it was used last; a layer's time is exact to an hour.
@@ -102,6 +102,12 @@ pub struct CacheItem {
 }
 
 impl CacheItem {
+    /// The items that it lies on, with commas between them.
+    pub fn parents_text(&self) -> String {
+        let ids: Vec<String> = self.parents.iter().map(ToString::to_string).collect();
+        ids.join(",")
+    }
+
     /// Whether removing it is allowed and would free its bytes.
     pub fn is_reclaimable(&self) -> bool {
         !self.in_use && !self.is_shared && !self.is_kept
@@ -163,7 +169,11 @@ fn layer(row: LayerUse) -> CacheItem {
     CacheItem {
         id: CacheItemId::Layer(row.id),
         kind: CacheKind::Regular,
-        parent: row.parent.map(CacheItemId::Layer),
+        parents: [row.parent, row.layer]
+            .into_iter()
+            .flatten()
+            .map(CacheItemId::Layer)
+            .collect(),
         created_at: row.created_at,
         used_at: row.used_at,
         uses: row.uses,
@@ -187,7 +197,7 @@ fn mount(
     Ok(CacheItem {
         id: CacheItemId::Mount(row.id),
         kind: CacheKind::CacheMount,
-        parent: None,
+        parents: Vec::new(),
         created_at: row.created_at,
         used_at: row.used_at.max(row.created_at),
         uses: 0,

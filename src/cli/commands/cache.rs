@@ -194,8 +194,8 @@ fn show(
             other => other.to_string(),
         };
         let mut lines = vec![("ID:", item.id.to_string())];
-        if let Some(parent) = item.parent {
-            lines.push(("Parent:", parent.to_string()));
+        if !item.parents.is_empty() {
+            lines.push(("Parent:", item.parents_text()));
         }
         lines.extend([
             ("Created at:", text("CreatedAt")),
@@ -228,7 +228,7 @@ fn row(item: &CacheItem, now: Timestamp) -> Value {
     let star = |is: bool| if is { "*" } else { "" };
     json!({
         "ID": format!("{}{}", item.id, star(item.is_mutable)),
-        "Parents": item.parent.map(|id| id.to_string()).unwrap_or_default(),
+        "Parents": item.parents_text(),
         "CreatedAt": human::moment(time(item.created_at)),
         "Mutable": item.is_mutable,
         "Reclaimable": item.is_reclaimable(),

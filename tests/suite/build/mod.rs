@@ -6,6 +6,8 @@ mod cache;
 mod cache_transfer;
 mod config;
 mod copy;
+mod copy_flags;
+mod copy_link;
 mod crash;
 mod disk;
 mod du;

@@ -27,7 +27,10 @@ fn op(patterns: &[&str], destination: &str) -> CopyOp {
         }],
         destination: destination.to_owned(),
         chown: None,
+        users: None,
         chmod: None,
+        exclude: Vec::new(),
+        parents: false,
         unpack: false,
         instruction: "COPY",
     }

@@ -175,7 +175,10 @@ impl Planner<'_, '_> {
             inline: Vec::new(),
             destination: format!("/{source}"),
             chown: None,
+            users: None,
             chmod: None,
+            exclude: Vec::new(),
+            parents: false,
             unpack: false,
             instruction: "RUN --mount",
         };
