@@ -31,10 +31,10 @@ use std::time::Instant;
 pub use check::{Checked, check};
 pub use error::{Error, Source};
 pub use plan::{Outline, OutlineArg, OutlineMount};
-pub use request::{BuildRequest, BuildResult, Cancel, ContextSource, DockerfileSource, RunNetwork};
 pub use remote_cache::{
     CacheCompression, CacheMode, CacheMounts, CachePlace, CacheSource, CacheTarget,
 };
+pub use request::{BuildRequest, BuildResult, Cancel, ContextSource, DockerfileSource, RunNetwork};
 pub use step_options::{Entitlement, Retry, Secret, SshAgent, StepOptions, StepPattern, StepRule};
 
 use crate::dockerfile::{self, Diagnostic, Dockerfile, Level, Parsed};
@@ -96,6 +96,7 @@ fn sweep(store: &Store, ended: &AtomicBool) {
     /// One build removes no more than this: the next one goes on.
     const MOST: usize = 64;
     // What cannot be removed now is the next build's, or a prune's.
+    drop(store.temp_sweep());
     drop(snapshot::collect_dead(store, MOST, &|| {
         ended.load(Ordering::Relaxed)
     }));
@@ -106,7 +107,9 @@ fn fit(store: &Store, cap: u64, sink: &dyn Sink) {
     let held = store.unpin_all().map_err(usage::Error::from);
     if let Err(err) = held.and_then(|()| usage::hold_cap(store, cap)) {
         let why = remote_cache::causes(&err);
-        sink.event(Event::Warning(format!("cannot limit the build cache: {why}")));
+        sink.event(Event::Warning(format!(
+            "cannot limit the build cache: {why}"
+        )));
     }
 }
 
@@ -158,11 +161,7 @@ fn run(
     let solver = Solver::new(&graph, &tools, &imports, first, &source.text);
     let solved = solver.solve();
     let wanted = !request.cache_to.is_empty() && !cancel.is_canceled();
-    let results = if wanted {
-        solver.exports()
-    } else {
-        Vec::new()
-    };
+    let results = if wanted { solver.exports() } else { Vec::new() };
     if let Some(Ok(attachment)) = tools.network.into_inner() {
         // A lease that cannot be given back ends with this process.
         drop(attachment.detach(store));

@@ -235,8 +235,14 @@ impl Solver<'_> {
     /// that are part of the target's, and of the others the knowledge that they are
     /// known. Then the next build needs no other place to find the same.
     pub(super) fn settle(&self) -> Result<(), StepError> {
+        if self.imports.is_empty() {
+            return Ok(());
+        }
         let ids = (0..self.graph.vertices.len()).map(VertexId);
-        let is_open = |id: &VertexId| self.state(*id).result.is_none() && self.imports.has(id.0);
+        let is_open = |id: &VertexId| {
+            let is_image = matches!(self.vertex(*id).op, Op::Image(_));
+            !is_image && self.state(*id).result.is_none()
+        };
         let open: Vec<VertexId> = ids.filter(is_open).collect();
         if open.is_empty() {
             return Ok(());
@@ -251,6 +257,12 @@ impl Solver<'_> {
         let diff_ids: Vec<Option<DiffId>> = stack.iter().map(|row| row.diff_id).collect();
         for id in open {
             let Some(hit) = self.imports.hit(id.0) else {
+                // Nobody needed it; its key is what leads to those after it.
+                if !self.must_run_first(id)
+                    && let Some(definition) = self.definition(id)?
+                {
+                    self.remember(id, definition, None)?;
+                }
                 continue;
             };
             let place = hit.layers().len().min(stack.len());
@@ -326,9 +338,7 @@ impl Solver<'_> {
             line: record.line,
             parts: record.parts,
         };
-        self.content_of(id, &definition, Some(notes))
-            .ok()
-            .flatten()
+        self.content_of(id, &definition, Some(notes)).ok().flatten()
     }
 }
 
@@ -343,5 +353,7 @@ fn notes_of(record: &CacheRecord) -> Vec<(String, String)> {
 
 fn owned(notes: Vec<(&'static str, String)>) -> Vec<(String, String)> {
     let notes = notes.into_iter();
-    notes.map(|(name, value)| (name.to_owned(), value)).collect()
+    notes
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }

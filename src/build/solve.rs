@@ -638,7 +638,10 @@ impl<'a> Solver<'a> {
         }
         if let Op::Run(op) = &vertex.op {
             for (number, mount) in op.mounts.iter().enumerate() {
-                if let Some(tree) = self.known_input(mount.from()).filter(|_| mount.takes_tree()) {
+                if let Some(tree) = self
+                    .known_input(mount.from())
+                    .filter(|_| mount.takes_tree())
+                {
                     definition = definition.with(&key::mounted(number), &tree);
                 }
             }

@@ -28,8 +28,8 @@ pub struct CacheRecord {
     /// two records that differ only in inputs. Used to explain and to reuse.
     pub line: Digest,
     /// The snapshot on which the result lies, or the same as its parent's when
-    /// the step changed nothing; `None` when the step is known, but its tree was
-    /// found elsewhere and never needed here.
+    /// the step changed nothing; `None` when the step is known, but its tree is
+    /// not here: it was found elsewhere and never needed, or was removed.
     pub result: Option<SnapshotId>,
     /// The parts of the key.
     pub parts: Vec<KeyPart>,

@@ -96,8 +96,9 @@ impl Stacks {
             rows: HashMap::new(),
             chains: HashMap::new(),
         };
-        let mut statement =
-            db.prepare_cached("SELECT id, parent, state, chain_id, created_at, layer FROM snapshots")?;
+        let mut statement = db.prepare_cached(
+            "SELECT id, parent, state, chain_id, created_at, layer FROM snapshots",
+        )?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let id: SnapshotId = row.get(0)?;

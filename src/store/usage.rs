@@ -10,6 +10,10 @@ use super::reach::{Stacks, container_tops, image_tops, pinned};
 use super::{Error, GRACE, Process, SnapshotId, Store, now};
 use crate::oci::CacheKey;
 
+/// How long a record without a result is remembered after its last use, in
+/// nanoseconds: 30 days.
+const ABSENT: i64 = 30 * 24 * 3_600 * 1_000_000_000;
+
 /// A snapshot that the build cache holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LayerUse {
@@ -76,7 +80,11 @@ impl Store {
                 id,
                 parent: row.get(1)?,
                 layer,
-                bytes: if layer.is_none() { unsigned(row, 3)? } else { 0 },
+                bytes: if layer.is_none() {
+                    unsigned(row, 3)?
+                } else {
+                    0
+                },
                 created_at,
                 used_at: record.used_at.max(created_at),
                 uses: record.uses,
@@ -92,7 +100,8 @@ impl Store {
     }
 
     /// Condemns those of `ids` that nothing but their own cache records and each
-    /// other need, with these records. Returns them, top first; the caller removes
+    /// other need. The records stay for a while without a result: a step whose tree
+    /// is not here may still lead to one whose tree is. Returns them, top first; the caller removes
     /// the directory of each and then calls [`Store::snapshot_forget`].
     ///
     /// What living processes have pinned stays, and so does what was made within
@@ -112,8 +121,10 @@ impl Store {
                 .into_iter()
                 .filter(|id| stacks.has_committed(*id) && !needed.contains(id))
                 .collect();
+            tx.prepare_cached("DELETE FROM cache WHERE result IS NULL AND used_at < ?1")?
+                .execute([now().saturating_sub(ABSENT)])?;
             for id in &gone {
-                tx.prepare_cached("DELETE FROM cache WHERE result = ?1")?
+                tx.prepare_cached("UPDATE cache SET result = NULL WHERE result = ?1")?
                     .execute([id])?;
                 tx.prepare_cached("UPDATE snapshots SET state = ?2 WHERE id = ?1")?
                     .execute((id, CONDEMNED))?;

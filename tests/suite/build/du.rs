@@ -96,6 +96,7 @@ fn pruning_takes_what_no_image_has() {
         return;
     }
     let project = built();
+    project.file("kept", "k");
     let tree = project.tree();
     let wanted = ids(&items(&project, &["--filter=private"]));
     let would = prune(&project, &["--dry-run"]);
@@ -171,6 +172,7 @@ fn what_is_pinned_stays() {
         .run(&["builder", "pin", "nope"])
         .fails(1, "nope");
     // An image's layers stay when the image goes.
+    project.build(&[]);
     project
         .home()
         .run(&["builder", "pin", super::project::NAME])
@@ -208,7 +210,7 @@ fn a_limit_holds_while_the_build_runs() {
     assert_eq!(project.build(&[]).ended("DONE").len(), 0);
     // A build that alone is larger is told of, works, and leaves no more than that.
     project.file("Dockerfile", DOCKERFILE);
-    let mut command = project.home().command(&project.arguments(&[]));
+    let mut command = project.home().command(&project.arguments(&["--no-cache"]));
     let output = command.env("RBUILD_CACHE_MAX", "120k").output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{said}");
@@ -245,4 +247,23 @@ fn a_build_removes_what_a_killed_one_left() {
     project.build(&[]);
     assert!(!half_done());
     project.assert_tidy();
+}
+
+#[test]
+fn a_pruned_stage_still_leads_to_the_image() {
+    if !needs(&RUNS) {
+        return;
+    }
+    let project = Project::on_busybox(
+        "FROM busybox AS make\nCOPY in /in\nRUN cp /in /out\nFROM busybox\nCOPY --from=make /out /\n",
+    );
+    project.file("in", "in");
+    project.build(&[]);
+    prune(&project, &[]);
+    let outcome = project.build(&[]);
+    assert_eq!(outcome.ended("DONE").len(), 0, "{}", outcome.stderr);
+    project.file("in", "other");
+    assert_eq!(project.build(&[]).ended("DONE").len(), 3);
+    prune(&project, &["-a"]);
+    assert_eq!(project.build(&[]).ended("DONE").len(), 3);
 }

@@ -76,7 +76,9 @@ pub(in crate::build) fn run(
         step,
         timeout: steps.timeout(vertex),
     };
-    attempt::with_retries(tools, steps.retry(vertex), step, |usage| command.once(usage))
+    attempt::with_retries(tools, steps.retry(vertex), step, |usage| {
+        command.once(usage)
+    })
 }
 
 /// A step's command, to be run.
