@@ -105,7 +105,7 @@ fn sweep(store: &Store, ended: &AtomicBool) {
 /// Makes the cache fit once this build needs nothing of it any more.
 fn fit(store: &Store, cap: u64, sink: &dyn Sink) {
     let held = store.unpin_all().map_err(usage::Error::from);
-    if let Err(err) = held.and_then(|()| usage::hold_cap(store, cap)) {
+    if let Err(err) = held.and_then(|()| usage::settle_cap(store, cap)) {
         let why = remote_cache::causes(&err);
         sink.event(Event::Warning(format!(
             "cannot limit the build cache: {why}"
@@ -145,6 +145,7 @@ fn run(
         redactor: &redactor,
         sink: steps.sink,
     };
+    let imports = Imports::open(store, &sink, &request.cache_from);
     let tools = Tools {
         store,
         contexts: &input.contexts,
@@ -154,11 +155,11 @@ fn run(
         scratch,
         network: OnceLock::new(),
         redactor: &redactor,
+        imports: &imports,
         arguments: explain::declared_arguments(&parsed.dockerfile),
         renewed: Mutex::default(),
     };
-    let imports = Imports::open(store, &sink, &request.cache_from);
-    let solver = Solver::new(&graph, &tools, &imports, first, &source.text);
+    let solver = Solver::new(&graph, &tools, first, &source.text);
     let solved = solver.solve();
     let wanted = !request.cache_to.is_empty() && !cancel.is_canceled();
     let results = if wanted { solver.exports() } else { Vec::new() };
@@ -179,7 +180,8 @@ fn run(
         sink: steps.sink,
         first_step: last.saturating_add(1),
     };
-    let exported = export.run(&request.cache_to, &results);
+    let mounts = ops::run::portable_caches(&graph);
+    let exported = export.run(&request.cache_to, &results, &mounts);
     let result = result?;
     exported.map_err(Error::CacheExport)?;
     Ok(result)

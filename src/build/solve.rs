@@ -78,7 +78,6 @@ impl<'a> Solver<'a> {
     pub(super) fn new(
         graph: &'a Graph,
         tools: &'a Tools<'a>,
-        imports: &'a Imports<'a>,
         first_step: u32,
         source: &'a str,
     ) -> Self {
@@ -91,7 +90,7 @@ impl<'a> Solver<'a> {
             source,
             states: Mutex::new(vec![State::default(); graph.vertices.len()]),
             unpacked: Mutex::default(),
-            imports,
+            imports: tools.imports,
             cap_passed: AtomicBool::new(false),
         }
     }

@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::graph::ContextId;
 use super::redact::Redactor;
+use super::remote_cache::Imports;
 use super::{BuildRequest, Cancel};
 use crate::context::Context;
 use crate::fs::PathError;
@@ -45,6 +46,8 @@ pub(super) struct Tools<'a> {
     pub(super) network: OnceLock<Result<network::Attachment, String>>,
     /// Keeps secrets out of what is shown.
     pub(super) redactor: &'a Redactor,
+    /// What other data roots have exported.
+    pub(super) imports: &'a Imports<'a>,
     /// The variables that are arguments of the build, for explanations.
     pub(super) arguments: BTreeSet<String>,
     /// Cache mounts that this build has begun anew, because it may not use the cache.

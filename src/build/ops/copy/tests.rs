@@ -70,6 +70,7 @@ fn recorded_digests_are_those_of_the_layer() {
     let request = BuildRequest::new(ContextSource::Directory(dir.clone()));
     let cancel = Cancel::new();
     let redactor = crate::build::redact::Redactor::new(&request.steps.secrets);
+    let imports = crate::build::remote_cache::Imports::open(&store, &Silent, &[]);
     let tools = Tools {
         store: &store,
         contexts: &contexts,
@@ -79,6 +80,7 @@ fn recorded_digests_are_those_of_the_layer() {
         scratch: home.path(),
         network: std::sync::OnceLock::new(),
         redactor: &redactor,
+        imports: &imports,
         arguments: std::collections::BTreeSet::new(),
         renewed: std::sync::Mutex::default(),
     };
