@@ -5,8 +5,8 @@
 //! decided here.
 
 use super::error::Source;
-use super::plan::{self, Checks, Outline};
-use super::{BuildRequest, Error, input};
+use super::plan::{self, Checks, Choices, Outline};
+use super::{BuildRequest, Cancel, Error, input};
 use crate::dockerfile::{self, CheckOptions, Diagnostic, Dockerfile, Level, Parsed};
 use crate::oci::Platform;
 use crate::progress::{Event, Sink};
@@ -40,7 +40,10 @@ pub struct Checked {
 /// Errors in it are a part of the result.
 pub fn check(store: &Store, request: &BuildRequest) -> Result<Checked, Error> {
     let scratch = store.temp_dir()?;
-    let input = input::open(store, request, scratch.path())?;
+    let input = super::with_fetcher(store, request, &Cancel::new(), &|fetcher| {
+        input::open(store, fetcher, request, scratch.path())
+    })?;
+    let choices = Choices::of(request, &input);
     let source = input.source;
     let parsed = dockerfile::parse(&source.text);
     let options = options(request, &source, &parsed.dockerfile)?;
@@ -63,11 +66,12 @@ pub fn check(store: &Store, request: &BuildRequest) -> Result<Checked, Error> {
         platform,
         several: request.platforms.len() > 1,
         network: request.network,
+        choices: &choices,
         allow: &request.steps.allow,
         checks: &checks,
         is_check: true,
     };
-    let planned = plan::check(&plan_request, &mut |reference| {
+    let planned = plan::check(&plan_request, &mut |reference, platform| {
         super::find_image(store, reference, platform)
     });
     let warnings = warnings(&parsed, &options, &checks);

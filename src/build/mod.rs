@@ -12,6 +12,7 @@ mod emulation;
 mod epoch;
 mod error;
 mod export;
+mod fetch;
 mod graph;
 mod input;
 mod key;
@@ -23,6 +24,7 @@ mod redact;
 mod request;
 mod solve;
 mod step_options;
+mod syntax;
 
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
@@ -34,19 +36,24 @@ pub use output::{
     Target,
 };
 pub use plan::{Outline, OutlineArg, OutlineMount};
-pub use request::{BuildRequest, BuildResult, Cancel, ContextSource, DockerfileSource, RunNetwork};
-
+pub use request::{
+    BuildRequest, BuildResult, Cancel, ContextSource, DockerfileSource, NamedContext, RunNetwork,
+    context_name,
+};
 pub use step_options::{Entitlement, Retry, Secret, SshAgent, StepOptions, StepPattern, StepRule};
 
-use crate::dockerfile::{self, Diagnostic, Level, Parsed};
+use crate::dockerfile::{self, Diagnostic, Level, Parsed, Span};
 use crate::image;
 use crate::oci::Platform;
 use crate::progress::{Event, Layer, Outcome, Sink, StepId};
+use crate::remote::Remote;
 use crate::store::{SnapshotId, Store};
 use epoch::Epoch;
 use export::Built;
+use fetch::Fetcher;
 use graph::{BaseImage, Graph};
 use ops::Tools;
+use plan::Choices;
 use redact::{RedactedSink, Redactor};
 use solve::Solver;
 
@@ -57,10 +64,42 @@ pub fn build(
     sink: &dyn Sink,
     cancel: &Cancel,
 ) -> Result<BuildResult, Error> {
+    with_fetcher(store, request, cancel, &|fetcher| {
+        build_with(store, request, sink, cancel, fetcher)
+    })
+}
+
+/// Does `work` with what fetches for this build.
+fn with_fetcher<T>(
+    store: &Store,
+    request: &BuildRequest,
+    cancel: &Cancel,
+    work: &dyn Fn(&Fetcher<'_>) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let remote = Remote {
+        secret: &|name| Some(request.steps.secrets.get(name)?.value().to_vec()),
+        ssh_agent: request
+            .steps
+            .agents
+            .get("default")
+            .map(|agent| agent.socket.as_path()),
+        canceled: &|| cancel.is_stopped(),
+        ..Remote::new(&request.remote)
+    };
+    work(&Fetcher::new(store, &remote))
+}
+
+fn build_with(
+    store: &Store,
+    request: &BuildRequest,
+    sink: &dyn Sink,
+    cancel: &Cancel,
+    fetcher: &Fetcher<'_>,
+) -> Result<BuildResult, Error> {
     let scratch = store.temp_dir()?;
     let steps = Steps { sink };
     let mut input = steps.timed(1, "[internal] load build definition", || {
-        input::open(store, request, scratch.path())
+        input::open(store, fetcher, request, scratch.path())
     })?;
     let mut first = 2;
     if let Some(name) = &input.ignore_file {
@@ -68,7 +107,7 @@ pub fn build(
         first += 1;
     }
     let result = run(
-        store,
+        fetcher,
         request,
         &input,
         scratch.path(),
@@ -83,7 +122,7 @@ pub fn build(
 }
 
 fn run(
-    store: &Store,
+    fetcher: &Fetcher<'_>,
     request: &BuildRequest,
     input: &input::Input,
     scratch: &std::path::Path,
@@ -91,8 +130,14 @@ fn run(
     first: u32,
     cancel: &Cancel,
 ) -> Result<BuildResult, Error> {
-    let parsed = parse(&input.source)?;
-    let options = check::options(request, &input.source, &parsed.dockerfile)?;
+    let store = fetcher.store();
+    let source = &input.source;
+    let parsed = parse(source)?;
+    let asked = request.build_args.get(syntax::ARGUMENT);
+    if let Some((span, warning)) = syntax::warning(&parsed.dockerfile, asked) {
+        steps.warn(source, span, &warning);
+    }
+    let options = check::options(request, source, &parsed.dockerfile)?;
     let redactor = Redactor::new(&request.steps.secrets);
     let sink = RedactedSink {
         redactor: &redactor,
@@ -100,6 +145,7 @@ fn run(
     };
     let mut work = Work {
         store,
+        fetcher,
         request,
         input,
         parsed: &parsed,
@@ -125,6 +171,7 @@ fn run(
 /// A build under way: one graph a platform, each solved in turn.
 struct Work<'a> {
     store: &'a Store,
+    fetcher: &'a Fetcher<'a>,
     request: &'a BuildRequest,
     input: &'a input::Input,
     parsed: &'a Parsed,
@@ -187,7 +234,9 @@ impl<'a> Work<'a> {
     ) -> Result<Built, Error> {
         let source = &self.input.source;
         let (checks, unheard) = (self.checks(), self.checks());
+        let choices = Choices::of(request, self.input);
         let plan_request = plan::Request {
+            choices: &choices,
             checks: &unheard,
             is_check: false,
             dockerfile: &self.parsed.dockerfile,
@@ -212,7 +261,7 @@ impl<'a> Work<'a> {
             build_args: &build_args,
             ..plan_request
         };
-        let graph = plan::plan(&plan_request, &mut |reference| {
+        let graph = plan::plan(&plan_request, &mut |reference, platform| {
             find_image(self.store, reference, platform)
         })
         .map_err(|err| Error::plan(source, err));
@@ -221,6 +270,7 @@ impl<'a> Work<'a> {
         self.warn(&graph);
         let tools = Tools {
             store: self.store,
+            fetcher: self.fetcher,
             contexts: &self.input.contexts,
             request,
             sink: self.sink,
@@ -261,13 +311,8 @@ impl<'a> Work<'a> {
     }
 
     fn warn(&self, graph: &Graph) {
-        let source = &self.input.source;
         for (span, warning) in &graph.warnings {
-            let line = span.line(&source.text);
-            self.steps.sink.event(Event::Warning(format!(
-                "{warning} ({}:{line})",
-                source.name
-            )));
+            self.steps.warn(&self.input.source, Some(*span), warning);
         }
     }
 }
@@ -352,6 +397,13 @@ struct Steps<'a> {
 }
 
 impl Steps<'_> {
+    /// A warning, with its place where it has one.
+    fn warn(&self, source: &Source, span: Option<Span>, warning: &str) {
+        let place = span.map(|span| format!(" ({}:{})", source.name, span.line(&source.text)));
+        let text = format!("{warning}{}", place.unwrap_or_default());
+        self.sink.event(Event::Warning(text));
+    }
+
     fn timed<T>(
         &self,
         number: u32,

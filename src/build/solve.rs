@@ -61,6 +61,10 @@ pub(super) struct Solver<'a> {
     first_step: u32,
     source: &'a str,
     states: Mutex<Vec<State>>,
+    /// Steps that stand on one that may not come from the cache.
+    stale: BTreeSet<usize>,
+    /// Definitions of steps from servers, once they are known.
+    fetched: Mutex<BTreeMap<usize, Definition>>,
     unpacked: Mutex<Vec<(StepId, Layer)>>,
 }
 
@@ -80,12 +84,15 @@ impl<'a> Solver<'a> {
             first_step,
             source,
             states: Mutex::new(vec![State::default(); graph.vertices.len()]),
+            stale: stale(graph),
+            fetched: Mutex::default(),
             unpacked: Mutex::default(),
         }
     }
 
     /// Brings every step that the target needs to a result.
     pub(super) fn solve(&self) -> Result<Solved, StepError> {
+        self.ask_servers()?;
         for index in 0..self.graph.vertices.len() {
             let id = VertexId(index);
             self.look_up(id).map_err(|err| err.at(self.vertex(id)))?;
@@ -141,6 +148,54 @@ impl<'a> Solver<'a> {
         id.and_then(|id| self.state(id).result)
     }
 
+    /// Asks, several servers at a time, what the steps that come from them are now.
+    fn ask_servers(&self) -> Result<(), StepError> {
+        /// How many are asked at once.
+        const AT_ONCE: usize = 8;
+        let vertices = self.graph.vertices.iter().enumerate();
+        let remote: Vec<_> = vertices
+            .filter(|(_, vertex)| vertex.op.is_remote())
+            .collect();
+        let ask = |index: usize, vertex: &Vertex| {
+            let fresh = self.ignores_cache(VertexId(index));
+            let found = self.tools.fetcher.look_up(vertex, fresh);
+            found.map_err(|err| StepError::from(err).at(vertex))
+        };
+        for part in remote.chunks(AT_ONCE) {
+            std::thread::scope(|scope| {
+                let start = |&(index, vertex): &(usize, &'a Vertex)| {
+                    (index, scope.spawn(move || ask(index, vertex)))
+                };
+                let threads: Vec<_> = part.iter().map(start).collect();
+                for (index, thread) in threads {
+                    let found = match thread.join() {
+                        Ok(found) => found?,
+                        Err(panic) => std::panic::resume_unwind(panic),
+                    };
+                    found.map(|definition| self.definitions().insert(index, definition));
+                }
+                Ok::<_, StepError>(())
+            })?;
+        }
+        Ok(())
+    }
+
+    fn definitions(&self) -> MutexGuard<'_, BTreeMap<usize, Definition>> {
+        self.fetched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a step must run whatever the cache holds.
+    fn ignores_cache(&self, id: VertexId) -> bool {
+        self.tools.request.no_cache || self.graph.uncached.contains(&id.0)
+    }
+
+    /// Whether the result under a step's key may be another than it would be now:
+    /// the step must run, or it stands on one that must. In the second case a result on
+    /// the same content still counts.
+    fn ignores_key(&self, id: VertexId) -> bool {
+        self.ignores_cache(id) || self.stale.contains(&id.0)
+    }
+
     /// Looks a step up by definition, without running anything.
     fn look_up(&self, id: VertexId) -> Result<(), StepError> {
         let vertex = self.vertex(id);
@@ -161,7 +216,7 @@ impl<'a> Solver<'a> {
         };
         let key = definition.key(&vertex.op);
         self.states()[id.0].key = Some(key);
-        if !self.tools.request.no_cache
+        if !self.ignores_key(id)
             && let Some(record) = self.tools.store.cache_get(key)?
         {
             self.states()[id.0].result = record.result;
@@ -182,6 +237,9 @@ impl<'a> Solver<'a> {
     /// or reading the context for it would be work done twice.
     fn definition(&self, id: VertexId) -> Result<Option<Definition>, StepError> {
         let vertex = self.vertex(id);
+        if vertex.op.is_remote() {
+            return Ok(self.definitions().get(&id.0).cloned());
+        }
         let mut definition = self.begin_definition(vertex);
         match vertex.parent {
             None => definition = definition.with("parent", &"nothing"),
@@ -206,8 +264,8 @@ impl<'a> Solver<'a> {
         if !op.reads_context() {
             return Ok(Some(definition));
         }
-        let known = !self.tools.request.no_cache
-            && self.tools.store.cache_nearest(definition.line)?.is_some();
+        let known =
+            !self.ignores_cache(id) && self.tools.store.cache_nearest(definition.line)?.is_some();
         if !known {
             return Ok(None);
         }
@@ -249,7 +307,11 @@ impl<'a> Solver<'a> {
     fn needed(&self) -> BTreeSet<usize> {
         let states = self.states();
         let mut needed = BTreeSet::new();
-        let mut todo: Vec<VertexId> = self.own_layers().chain(self.graph.target).collect();
+        let mut todo: Vec<VertexId> = self
+            .own_layers()
+            .chain(self.graph.target)
+            .chain(self.graph.required.iter().copied())
+            .collect();
         while let Some(id) = todo.pop() {
             if states[id.0].result.is_none() && needed.insert(id.0) {
                 todo.extend(self.graph.vertices[id.0].inputs());
@@ -266,7 +328,7 @@ impl<'a> Solver<'a> {
     /// Runs the needed steps, independent ones at the same time.
     fn run_needed(&self, needed: &BTreeSet<usize>) -> Result<(), StepError> {
         let waits_for = |index: usize| -> usize {
-            let inputs = self.graph.vertices[index].inputs();
+            let inputs = self.graph.waits_for(index);
             inputs.filter(|input| needed.contains(&input.0)).count()
         };
         let mut waiting: BTreeMap<usize, usize> = needed
@@ -318,7 +380,7 @@ impl<'a> Solver<'a> {
                     continue;
                 }
                 for (user, inputs) in &mut waiting {
-                    let uses = self.graph.vertices[*user].inputs();
+                    let uses = self.graph.waits_for(*user);
                     *inputs -= uses.filter(|input| input.0 == index).count();
                 }
                 let layer = self.state(VertexId(index)).result;
@@ -436,15 +498,23 @@ impl<'a> Solver<'a> {
         if let Some(definition) = &definition {
             let key = definition.key(&vertex.op);
             self.states()[id.0].key = Some(key);
-            if !self.tools.request.no_cache {
+            if !self.ignores_cache(id) {
                 let found = store.cache_get(key)?.and_then(|record| record.result);
-                if let Some(result) = found {
+                if let Some(result) = found.filter(|_| !self.ignores_key(id)) {
                     return Ok((result, true));
                 }
                 if let Some(result) =
                     self.same_by_content(vertex, definition, earlier.as_ref(), parent)?
                 {
-                    self.remember(id, definition.clone(), result, parent)?;
+                    let files = earlier
+                        .as_ref()
+                        .and_then(|earlier| key::value(&earlier.parts, "@files"));
+                    let mut definition = definition.clone();
+                    if let Some(files) = files {
+                        // They are the same, as was just found out.
+                        definition = definition.with("@files", &files);
+                    }
+                    self.remember(id, definition, result, parent)?;
                     return Ok((result, true));
                 }
             }
@@ -452,7 +522,7 @@ impl<'a> Solver<'a> {
         let (result, files) = self.execute(id, parent, earlier.as_ref())?;
         let mut definition = match definition {
             Some(definition) => definition,
-            None => self.complete(vertex, files.as_ref().and_then(|files| files.of_contexts)),
+            None => self.complete(id, files.as_ref().and_then(|files| files.of_contexts)),
         };
         for (name, value) in files.into_iter().flat_map(|files| files.notes) {
             definition = definition.with(name, &value);
@@ -472,8 +542,13 @@ impl<'a> Solver<'a> {
         top.ok_or_else(|| image::Error::NotFound(base.reference.clone()).into())
     }
 
-    /// The definition of a COPY from the context, now that its files were read.
-    fn complete(&self, vertex: &Vertex, files: Option<Digest>) -> Definition {
+    /// The definition of a COPY from the context, now that its files were read, or
+    /// of a download, now that it is here.
+    fn complete(&self, id: VertexId, files: Option<Digest>) -> Definition {
+        let vertex = self.vertex(id);
+        if let Some(definition) = self.definitions().get(&id.0) {
+            return definition.clone();
+        }
         let definition = self.begin_definition(vertex);
         let parent = vertex.parent.and_then(|parent| self.state(parent).key);
         let mut definition = match (vertex.parent, parent) {
@@ -576,6 +651,12 @@ impl<'a> Solver<'a> {
         match &self.vertex(id).op {
             Op::Image(base) => Ok((self.base(base)?, None)),
             Op::Workdir(op) => Ok((workdir::run(self.tools, op, parent)?, None)),
+            Op::Http(_) | Op::Git(_) => {
+                let fresh = self.ignores_cache(id);
+                let fetched = self.tools.fetcher.run(self.vertex(id), fresh)?;
+                self.definitions().insert(id.0, fetched.definition);
+                Ok((fetched.result, None))
+            }
             Op::Run(op) => {
                 let mounts = op.mounts.iter().map(|mount| self.input(mount.from()));
                 let inputs = run::Inputs {
@@ -652,7 +733,7 @@ impl<'a> Solver<'a> {
             result: Some(result),
             parts: definition.parts,
         };
-        if self.tools.request.no_cache {
+        if self.ignores_key(id) {
             self.tools.store.cache_replace(&record)?;
         } else {
             self.tools.store.cache_put(&record)?;
@@ -685,4 +766,20 @@ impl<'a> Solver<'a> {
             }
         }
     }
+}
+
+/// The steps that stand on one that may not come from the cache.
+fn stale(graph: &Graph) -> BTreeSet<usize> {
+    let mut stale = BTreeSet::new();
+    if graph.uncached.is_empty() {
+        return stale;
+    }
+    for (index, vertex) in graph.vertices.iter().enumerate() {
+        let is_new =
+            |input: VertexId| graph.uncached.contains(&input.0) || stale.contains(&input.0);
+        if vertex.inputs().any(is_new) {
+            stale.insert(index);
+        }
+    }
+    stale
 }

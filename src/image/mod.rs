@@ -18,8 +18,8 @@ mod fixture;
 mod tests;
 
 pub use archive::{
-    Bundle, ImportOptions, Layout, Loaded, Variant, choose_platform, import, load, save,
-    save_bundles, save_directory,
+    Bundle, ImportOptions, Layout, Loaded, Variant, choose_platform, import, load, load_layout,
+    save, save_bundles, save_directory,
 };
 pub use assemble::{NewImage, assemble, make};
 pub use error::Error;

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use super::fetch::Fetcher;
 use super::graph::ContextId;
 use super::redact::Redactor;
 use super::{BuildRequest, Cancel};
@@ -39,6 +40,8 @@ pub(super) type Renewed = Mutex<BTreeSet<CacheMountKey>>;
 pub(super) struct Tools<'a> {
     /// The store.
     pub(super) store: &'a Store,
+    /// What comes from servers.
+    pub(super) fetcher: &'a Fetcher<'a>,
     /// The build contexts, the main one first.
     pub(super) contexts: &'a [Context],
     /// The request, for what RUN steps get.

@@ -7,7 +7,7 @@ use crate::context::Patterns;
 use crate::dockerfile;
 use crate::oci::{DiffId, Digest, ImageConfig, ImageId};
 
-fn base(reference: &str) -> Result<BaseImage, String> {
+fn base(reference: &str, _platform: &Platform) -> Result<BaseImage, String> {
     if reference == "missing" {
         return Err("missing: not found".to_owned());
     }
@@ -42,6 +42,7 @@ fn make(text: &str, args: &[(&str, &str)], target: Option<&str>) -> Result<Graph
         target,
         platform: &Platform::host(),
         network: RunNetwork::Default,
+        choices: &Choices::default(),
         checks: &Checks::new(&options, &ignored),
         is_check: false,
     };

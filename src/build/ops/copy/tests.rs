@@ -32,6 +32,7 @@ fn op(patterns: &[&str], destination: &str) -> CopyOp {
         exclude: Vec::new(),
         parents: false,
         unpack: false,
+        unpack_remote: false,
         instruction: "COPY",
     }
 }
@@ -69,9 +70,12 @@ fn recorded_digests_are_those_of_the_layer() {
     let contexts = [Context::open(&dir, Patterns::default(), home.path().join("memory")).unwrap()];
     let request = BuildRequest::new(ContextSource::Directory(dir.clone()));
     let cancel = Cancel::new();
+    let remote = crate::remote::Remote::new(&request.remote);
+    let fetcher = crate::build::fetch::Fetcher::new(&store, &remote);
     let redactor = crate::build::redact::Redactor::new(&request.steps.secrets);
     let tools = Tools {
         store: &store,
+        fetcher: &fetcher,
         contexts: &contexts,
         request: &request,
         sink: &Silent,

@@ -5,12 +5,6 @@ use crate::cli::report::Failure;
 /// Flags that are not available yet.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Later {
-    /// A further context by name
-    #[arg(long, hide = true, value_name = "NAME=VALUE")]
-    build_context: Vec<String>,
-    /// Stages that may not come from the cache
-    #[arg(long, hide = true, value_name = "STAGES")]
-    no_cache_filter: Vec<String>,
     /// Where to take cache from
     #[arg(long, hide = true, value_name = "SOURCE")]
     cache_from: Vec<String>,
@@ -26,8 +20,6 @@ impl Later {
     /// Refuses the first flag that is set.
     pub(crate) fn refuse(&self) -> Result<(), Failure> {
         let set = [
-            ("build-context", !self.build_context.is_empty()),
-            ("no-cache-filter", !self.no_cache_filter.is_empty()),
             ("cache-from", !self.cache_from.is_empty()),
             ("cache-to", !self.cache_to.is_empty()),
             ("policy", !self.policy.is_empty()),

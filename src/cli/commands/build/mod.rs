@@ -27,7 +27,7 @@ use crate::cli::{excerpt, human, values};
 /// Build an image from a Dockerfile
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The context: a directory, a tar file, or `-` for a tar or a Dockerfile on standard input
+    /// The context: a directory, a tar file, a git repository, the URL of a tar or a Dockerfile, or `-` for one on standard input
     #[arg(value_name = "CONTEXT")]
     context: Option<String>,
     /// Give the image this name; may be repeated
