@@ -11,6 +11,7 @@ mod compare;
 mod emulation;
 mod epoch;
 mod error;
+mod explain;
 mod export;
 mod fetch;
 mod graph;
@@ -21,11 +22,15 @@ mod ops;
 mod output;
 mod plan;
 mod redact;
+mod remote_cache;
 mod request;
+mod reuse;
 mod solve;
 mod step_options;
 mod syntax;
+pub mod usage;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
@@ -36,6 +41,9 @@ pub use output::{
     Target,
 };
 pub use plan::{Outline, OutlineArg, OutlineMount};
+pub use remote_cache::{
+    CacheCompression, CacheMode, CacheMounts, CachePlace, CacheSource, CacheTarget,
+};
 pub use request::{
     BuildRequest, BuildResult, Cancel, ContextSource, DockerfileSource, NamedContext, RunNetwork,
     context_name,
@@ -47,6 +55,7 @@ use crate::image;
 use crate::oci::Platform;
 use crate::progress::{Event, Layer, Outcome, Sink, StepId};
 use crate::remote::Remote;
+use crate::snapshot;
 use crate::store::{SnapshotId, Store};
 use epoch::Epoch;
 use export::Built;
@@ -55,6 +64,7 @@ use graph::{BaseImage, Graph};
 use ops::Tools;
 use plan::Choices;
 use redact::{RedactedSink, Redactor};
+use remote_cache::Imports;
 use solve::Solver;
 
 /// Builds. `cancel` stops it from another thread.
@@ -106,19 +116,51 @@ fn build_with(
         steps.timed(first, &format!("[internal] load {name}"), || Ok(()))?;
         first += 1;
     }
-    let result = run(
-        fetcher,
-        request,
-        &input,
-        scratch.path(),
-        &steps,
-        first,
-        cancel,
-    );
+    let ended = AtomicBool::new(false);
+    let result = std::thread::scope(|scope| {
+        scope.spawn(|| sweep(store, &ended));
+        let result = run(
+            fetcher,
+            request,
+            &input,
+            scratch.path(),
+            &steps,
+            first,
+            cancel,
+        );
+        ended.store(true, Ordering::Relaxed);
+        result
+    });
+    if let Some(cap) = request.cache_max {
+        fit(store, cap, sink);
+    }
     for context in &mut input.contexts {
         context.save();
     }
     result
+}
+
+/// Removes what killed builds have left half done, beside this build and only as
+/// long as that runs.
+fn sweep(store: &Store, ended: &AtomicBool) {
+    /// One build removes no more than this: the next one goes on.
+    const MOST: usize = 64;
+    // What cannot be removed now is the next build's, or a prune's.
+    drop(store.temp_sweep());
+    drop(snapshot::collect_dead(store, MOST, &|| {
+        ended.load(Ordering::Relaxed)
+    }));
+}
+
+/// Makes the cache fit once this build needs nothing of it any more.
+fn fit(store: &Store, cap: u64, sink: &dyn Sink) {
+    let held = store.unpin_all().map_err(usage::Error::from);
+    if let Err(err) = held.and_then(|()| usage::hold_cap(store, cap)) {
+        let why = remote_cache::causes(&err);
+        sink.event(Event::Warning(format!(
+            "cannot limit the build cache: {why}"
+        )));
+    }
 }
 
 fn run(
@@ -143,7 +185,10 @@ fn run(
         redactor: &redactor,
         sink: steps.sink,
     };
+    let imports = Imports::open(store, &sink, &request.cache_from);
     let mut work = Work {
+        imports: &imports,
+        results: Vec::new(),
         store,
         fetcher,
         request,
@@ -161,15 +206,31 @@ fn run(
         next: first,
     };
     let outcome = work.all();
+    let results = std::mem::take(&mut work.results);
+    let next = work.next;
     if let Some(Ok(attachment)) = Arc::into_inner(work.network).and_then(OnceLock::into_inner) {
         // A lease that cannot be given back ends with this process.
         drop(attachment.detach(store));
     }
-    outcome
+    let outputs = u32::try_from(request.outputs.len().max(1)).unwrap_or(1);
+    // What succeeded serves the next build, whatever became of this one.
+    let export = remote_cache::Export {
+        store,
+        imports: &imports,
+        sink: steps.sink,
+        first_step: next.saturating_add(outputs),
+    };
+    let exported = export.run(&request.cache_to, &results);
+    let result = outcome?;
+    exported.map_err(Error::CacheExport)?;
+    Ok(result)
 }
 
 /// A build under way: one graph a platform, each solved in turn.
 struct Work<'a> {
+    imports: &'a Imports<'a>,
+    /// What goes to other places that keep results.
+    results: Vec<remote_cache::ExportStep>,
     store: &'a Store,
     fetcher: &'a Fetcher<'a>,
     request: &'a BuildRequest,
@@ -280,10 +341,15 @@ impl<'a> Work<'a> {
             scratch: self.scratch,
             network: Arc::clone(&self.network),
             redactor: self.redactor,
+            arguments: explain::declared_arguments(&self.parsed.dockerfile),
             renewed: &self.renewed,
         };
         let first = self.next;
-        let solved = Solver::new(&graph, &tools, first, &source.text).solve();
+        let solver = Solver::new(&graph, &tools, self.imports, first, &source.text);
+        let solved = solver.solve();
+        if !request.cache_to.is_empty() && !request.forget && !self.cancel.is_canceled() {
+            self.results.extend(solver.exports());
+        }
         self.next += u32::try_from(graph.vertices.len()).unwrap_or(u32::MAX - self.next);
         let solved = solved.map_err(|err| Error::step(source, &err, self.redactor))?;
         let target = graph.target.and_then(|id| u32::try_from(id.0).ok());

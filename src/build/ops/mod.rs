@@ -60,6 +60,8 @@ pub(super) struct Tools<'a> {
     pub(super) platform: &'a Platform,
     /// Keeps secrets out of what is shown.
     pub(super) redactor: &'a Redactor,
+    /// The variables that are arguments of the build, for explanations.
+    pub(super) arguments: BTreeSet<String>,
     /// Cache mounts that this build has begun anew, because it may not use the cache.
     pub(super) renewed: &'a Renewed,
 }

@@ -85,6 +85,7 @@ fn recorded_digests_are_those_of_the_layer() {
         epoch: None,
         platform: &crate::oci::Platform::host(),
         redactor: &redactor,
+        arguments: std::collections::BTreeSet::new(),
         renewed: &std::sync::Mutex::default(),
     };
     let op = op(&["tree", "large"], "/to/");
