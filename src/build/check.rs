@@ -57,20 +57,22 @@ pub fn check(store: &Store, request: &BuildRequest) -> Result<Checked, Error> {
         });
     }
     let checks = Checks::new(&options, &input.ignored);
-    let platform = request.platform.clone().unwrap_or_else(Platform::host);
+    let host = Platform::host();
+    let platform = request.platforms.first().unwrap_or(&host);
     let plan_request = plan::Request {
         dockerfile: &parsed.dockerfile,
         build_args: &request.build_args,
         target: request.target.as_deref(),
-        platform: &platform,
+        platform,
+        several: request.platforms.len() > 1,
         network: request.network,
         choices: &choices,
         allow: &request.steps.allow,
         checks: &checks,
         is_check: true,
     };
-    let planned = plan::check(&plan_request, &mut |reference, _| {
-        super::find_image(store, reference)
+    let planned = plan::check(&plan_request, &mut |reference, platform| {
+        super::find_image(store, reference, platform)
     });
     let warnings = warnings(&parsed, &options, &checks);
     let (outline, error) = match planned {

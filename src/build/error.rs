@@ -111,6 +111,9 @@ pub enum Error {
     /// The snapshots refused.
     #[error(transparent)]
     Snapshot(#[from] snapshot::Error),
+    /// A layer cannot be written again.
+    #[error(transparent)]
+    Rewrite(#[from] snapshot::RewriteError),
     /// The store refused.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -221,6 +224,8 @@ enum Cause {
     #[error(transparent)]
     Snapshot(#[from] snapshot::Error),
     #[error(transparent)]
+    Rewrite(#[from] snapshot::RewriteError),
+    #[error(transparent)]
     Store(#[from] store::Error),
     #[error(transparent)]
     File(#[from] PathError),
@@ -271,6 +276,7 @@ impl StepError {
                 "the source is not in the build context, or the ignore file leaves it out"
             }
             Cause::Fetch(err) => return err.hint().map(str::to_owned),
+            Cause::Run(RunError::Emulation(err)) => return err.hint(),
             Cause::Copy(CopyError::SeveralSources(_)) => "write a / at the end of the destination",
             Cause::Run(err) => return err.hint(),
             _ => return None,

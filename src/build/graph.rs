@@ -13,6 +13,7 @@ use crate::oci::{DiffId, Digest, History, ImageConfig, ImageId, Platform};
 use crate::remote::{Checksum, git};
 
 use super::RunNetwork;
+use super::chmod::Chmod;
 use super::mount::RunMount;
 
 /// Names a vertex: its place in [`Graph::vertices`], where inputs come first.
@@ -110,7 +111,8 @@ impl Vertex {
     /// The vertices whose results it needs. What else it waits for is in [`Graph::after`].
     pub(super) fn inputs(&self) -> impl Iterator<Item = VertexId> + use<> {
         let from = match &self.op {
-            Op::Copy(op) => op.from().into_iter().flatten().collect(),
+            Op::Copy(op) => op.from().into_iter().flatten().chain(op.users).collect(),
+            Op::Link(op) => vec![op.layer],
             Op::Run(op) => op.mounts.iter().filter_map(RunMount::from).collect(),
             _ => Vec::new(),
         };
@@ -127,6 +129,8 @@ pub(super) enum Op {
     Run(RunOp),
     /// Copies files.
     Copy(CopyOp),
+    /// Puts a layer that was made on no parent onto one.
+    Link(LinkOp),
     /// Makes a working directory.
     Workdir(WorkdirOp),
     /// Downloads a file.
@@ -216,8 +220,14 @@ pub(super) struct CopyOp {
     pub(super) destination: String,
     /// `--chown`, expanded.
     pub(super) chown: Option<String>,
+    /// The step whose users the names of `--chown` are, where that is not the parent.
+    pub(super) users: Option<VertexId>,
     /// `--chmod`.
-    pub(super) chmod: Option<u32>,
+    pub(super) chmod: Option<Chmod>,
+    /// `--exclude`, expanded: what is left out, relative to each source.
+    pub(super) exclude: Vec<String>,
+    /// `--parents`: whether the sources' directories are kept below the destination.
+    pub(super) parents: bool,
     /// Whether archives of a context are extracted (ADD).
     pub(super) unpack: bool,
     /// Whether archives of another step are extracted (ADD of a URL with `--unpack`).
@@ -265,6 +275,13 @@ pub(super) struct CopyPattern {
     pub(super) source: CopySource,
     /// Its place in the Dockerfile.
     pub(super) span: Option<Span>,
+}
+
+/// The second half of `--link`.
+#[derive(Debug)]
+pub(super) struct LinkOp {
+    /// The step whose layer it is. It stands on nothing.
+    pub(super) layer: VertexId,
 }
 
 /// `WORKDIR`.

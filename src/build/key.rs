@@ -37,9 +37,10 @@ impl Definition {
                 parts.push(part("path", path));
                 parts.push(part("user", user));
             }
-            // What a server says is added once it was asked.
             Op::Http(op) => http_parts(op, &mut parts),
-            Op::Git(_) => {}
+            // Parent and layer are all that a link is; what a server says is added
+            // once it was asked.
+            Op::Link(_) | Op::Git(_) => {}
         }
         let mut hasher = Hasher::new();
         hasher.part(VERSION);
@@ -96,7 +97,10 @@ pub(super) fn same_operation(a: &[KeyPart], b: &[KeyPart]) -> bool {
     fn own(parts: &[KeyPart]) -> impl Iterator<Item = &KeyPart> {
         let input = |part: &&KeyPart| {
             let name = part.name.as_str();
-            !name.starts_with('@') && name != "parent" && !is_from(name) && !is_mount_tree(name)
+            let is_input = matches!(name, "parent" | "layer" | "users" | "epoch")
+                || is_from(name)
+                || is_mount_tree(name);
+            !name.starts_with('@') && !is_input
         };
         parts.iter().filter(input)
     }
@@ -113,6 +117,10 @@ pub(super) fn explain(old: &[KeyPart], new: &[KeyPart]) -> Vec<String> {
             ("parent", _) => lines.push("the step before it has another result".to_owned()),
             (name, _) if is_from(name) => {
                 lines.push("the stage it copies from has another result".to_owned());
+            }
+            ("layer", _) => lines.push("what it links changed".to_owned()),
+            ("users", _) => {
+                lines.push("the step whose users it names has another result".to_owned());
             }
             ("files", _) => lines.push("files changed".to_owned()),
             (name, Some(_)) if is_mount_tree(name) => {
@@ -152,6 +160,7 @@ fn kind(op: &Op) -> &'static str {
         Op::Image(_) => "image",
         Op::Run(_) => "run",
         Op::Copy(_) => "copy",
+        Op::Link(_) => "link",
         Op::Workdir(_) => "workdir",
         Op::Http(_) => "http",
         Op::Git(_) => "git",
@@ -204,7 +213,7 @@ fn copy_parts(op: &CopyOp, parts: &mut Vec<KeyPart>) {
     parts.push(part("instruction", op.instruction));
     parts.push(part("destination", &op.destination));
     parts.push(part("chown", op.chown.as_deref().unwrap_or_default()));
-    let chmod = op.chmod.map(|mode| format!("{mode:04o}"));
+    let chmod = op.chmod.as_ref().map(ToString::to_string);
     parts.push(part("chmod", &chmod.unwrap_or_default()));
     // What the instruction does without the flag is no part.
     if op.instruction == "ADD" && !op.unpack {
@@ -212,6 +221,12 @@ fn copy_parts(op: &CopyOp, parts: &mut Vec<KeyPart>) {
     }
     if op.unpack_remote {
         parts.push(part("unpack", "true"));
+    }
+    if op.parents {
+        parts.push(part("parents", "true"));
+    }
+    for (number, pattern) in op.exclude.iter().enumerate() {
+        parts.push(part(&format!("exclude {number}"), pattern));
     }
     for file in &op.inline {
         parts.push(part(&format!("heredoc {}", file.name), &file.content));
@@ -287,7 +302,10 @@ mod tests {
             inline: Vec::new(),
             destination: "/d/".to_owned(),
             chown: None,
+            users: None,
             chmod: None,
+            exclude: Vec::new(),
+            parents: false,
             unpack: false,
             unpack_remote: false,
             instruction: "COPY",

@@ -79,10 +79,21 @@ impl Redactor {
                 inputs,
                 line,
             } => Event::Started {
-                line,
                 step,
                 name: clean(name),
                 inputs,
+                line,
+            },
+            Event::Transfer {
+                step,
+                name,
+                done,
+                total,
+            } => Event::Transfer {
+                step,
+                name: clean(name),
+                done,
+                total,
             },
             Event::Note { step, text } => Event::Note {
                 step,

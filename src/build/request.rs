@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::StepOptions;
-use crate::oci::{ImageId, Platform, Reference};
+use super::{Output, StepOptions};
+use crate::oci::{Descriptor, ImageId, Platform, Reference};
 use crate::sandbox::{Killer, ResourceLimits, Rlimit};
 
 /// Where a build context comes from.
@@ -100,8 +100,8 @@ pub struct BuildRequest {
     pub network: RunNetwork,
     /// `--add-host`: names with their addresses.
     pub extra_hosts: Vec<(String, IpAddr)>,
-    /// The platform to build for; the host's when absent.
-    pub platform: Option<Platform>,
+    /// The platforms to build for, each once; the host's when there are none.
+    pub platforms: Vec<Platform>,
     /// Whether each missed step says what changed.
     pub explain_cache: bool,
     /// Size of `/dev/shm` of RUN steps, in bytes.
@@ -112,6 +112,16 @@ pub struct BuildRequest {
     pub resources: ResourceLimits,
     /// Secrets, agents, rights and limits of time of RUN steps.
     pub steps: StepOptions,
+    /// Where the result goes; into the store under `tags` when nothing is said.
+    pub outputs: Vec<Output>,
+    /// Whether the new layers become one.
+    pub squash: bool,
+    /// Whether times in layers stay as they are, whatever `SOURCE_DATE_EPOCH` says.
+    pub keep_times: bool,
+    /// Whether everything is built once more and compared.
+    pub check_reproducible: bool,
+    /// Whether results are forgotten instead of put into the cache.
+    pub forget: bool,
 }
 
 impl BuildRequest {
@@ -131,12 +141,17 @@ impl BuildRequest {
             remote: crate::remote::Settings::default(),
             network: RunNetwork::Default,
             extra_hosts: Vec::new(),
-            platform: None,
+            platforms: Vec::new(),
             explain_cache: false,
             shm_bytes: 64 << 20,
             rlimits: Vec::new(),
             resources: ResourceLimits::default(),
             steps: StepOptions::default(),
+            outputs: Vec::new(),
+            squash: false,
+            keep_times: false,
+            check_reproducible: false,
+            forget: false,
         }
     }
 }
@@ -156,12 +171,18 @@ pub fn context_name(name: &str) -> String {
 }
 
 /// What a build made.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct BuildResult {
-    /// The image.
-    pub image: ImageId,
+    /// The image, of this machine's platform where there are several; `None`
+    /// when no output is an image.
+    pub image: Option<ImageId>,
     /// The names it got.
     pub names: Vec<Reference>,
+    /// What the image is found by: its manifest, or the index over several.
+    pub descriptor: Option<Descriptor>,
+    /// How the two builds differ that `check_reproducible` asked for, one line a
+    /// fact; empty when they are the same, `None` when nobody asked.
+    pub differences: Option<Vec<String>>,
 }
 
 /// Stops a build from another thread: no step starts any more, running ones are killed.

@@ -13,9 +13,9 @@ use std::time::Instant;
 
 use super::ahead;
 use super::error::StepError;
-use super::graph::{BaseImage, CopyOp, Graph, Op, RunOp, Vertex, VertexId};
+use super::graph::{BaseImage, CopyOp, Graph, LinkOp, Op, RunOp, Vertex, VertexId};
 use super::key::{self, Definition};
-use super::ops::{Tools, copy, run, workdir};
+use super::ops::{Tools, copy, link, run, workdir};
 use crate::fs::Lock;
 use crate::image;
 use crate::oci::{CacheKey, ChainId, Digest};
@@ -224,6 +224,15 @@ impl<'a> Solver<'a> {
         Ok(())
     }
 
+    /// What the operation itself brings, and the moment that times are clamped to.
+    fn begin_definition(&self, vertex: &Vertex) -> Definition {
+        let definition = Definition::of(vertex, &self.extra_hosts);
+        match self.tools.epoch {
+            Some(epoch) => definition.with("epoch", &epoch),
+            None => definition,
+        }
+    }
+
     /// The whole definition of a step; `None` while an input's key is not known
     /// or reading the context for it would be work done twice.
     fn definition(&self, id: VertexId) -> Result<Option<Definition>, StepError> {
@@ -231,13 +240,17 @@ impl<'a> Solver<'a> {
         if vertex.op.is_remote() {
             return Ok(self.definitions().get(&id.0).cloned());
         }
-        let mut definition = Definition::of(vertex, &self.extra_hosts);
+        let mut definition = self.begin_definition(vertex);
         match vertex.parent {
             None => definition = definition.with("parent", &"nothing"),
             Some(parent) => match self.state(parent).key {
                 None => return Ok(None),
                 Some(key) => definition = definition.with("parent", &key),
             },
+        }
+        if let Op::Link(op) = &vertex.op {
+            let layer = self.state(op.layer).key;
+            return Ok(layer.map(|layer| definition.with("layer", &layer)));
         }
         if let Op::Run(op) = &vertex.op {
             return Ok(self.with_mounts(definition, op));
@@ -268,6 +281,9 @@ impl<'a> Solver<'a> {
                 None => definition.with(&name, &"nothing"),
                 Some(from) => definition.with(&name, &self.state(from).key?),
             };
+        }
+        if let Some(users) = op.users {
+            definition = definition.with("users", &self.state(users).key?);
         }
         Some(definition)
     }
@@ -490,13 +506,13 @@ impl<'a> Solver<'a> {
                 if let Some(result) =
                     self.same_by_content(vertex, definition, earlier.as_ref(), parent)?
                 {
-                    let files = earlier
-                        .as_ref()
-                        .and_then(|earlier| key::value(&earlier.parts, "@files"));
+                    // What was noted of the sources is as it was: that was just found out.
                     let mut definition = definition.clone();
-                    if let Some(files) = files {
-                        // They are the same, as was just found out.
-                        definition = definition.with("@files", &files);
+                    for name in ["@files", "@owner"] {
+                        let noted = earlier.as_ref();
+                        if let Some(value) = noted.and_then(|one| key::value(&one.parts, name)) {
+                            definition = definition.with(name, &value);
+                        }
                     }
                     self.remember(id, definition, result, parent)?;
                     return Ok((result, true));
@@ -508,8 +524,8 @@ impl<'a> Solver<'a> {
             Some(definition) => definition,
             None => self.complete(id, files.as_ref().and_then(|files| files.of_contexts)),
         };
-        if let Some(files) = files.and_then(|files| files.of_steps) {
-            definition = definition.with("@files", &files);
+        for (name, value) in files.into_iter().flat_map(|files| files.notes) {
+            definition = definition.with(name, &value);
         }
         if self.tools.request.explain_cache {
             self.explain(id, &definition, earlier.as_ref(), result);
@@ -533,7 +549,7 @@ impl<'a> Solver<'a> {
         if let Some(definition) = self.definitions().get(&id.0) {
             return definition.clone();
         }
-        let definition = Definition::of(vertex, &self.extra_hosts);
+        let definition = self.begin_definition(vertex);
         let parent = vertex.parent.and_then(|parent| self.state(parent).key);
         let mut definition = match (vertex.parent, parent) {
             (None, _) => definition.with("parent", &"nothing"),
@@ -572,20 +588,40 @@ impl<'a> Solver<'a> {
         if !snapshot::same_content(self.tools.store, old, parent)? {
             return Ok(None);
         }
-        if let Op::Copy(op) = &vertex.op
-            && !op.from().is_empty()
-        {
-            let files = self.prepared(op)?.digest()?;
-            if key::value(&earlier.parts, "@files") != Some(files.to_string().as_str()) {
-                return Ok(None);
+        let is_noted =
+            |(name, now): (&str, String)| key::value(&earlier.parts, name) == Some(now.as_str());
+        let is_same = match &vertex.op {
+            Op::Copy(op) if !op.from().is_empty() || op.users.is_some() => {
+                self.prepared(op)?.notes()?.into_iter().all(is_noted)
             }
-        }
-        if let Op::Run(op) = &vertex.op
-            && !self.mounts_same(op, earlier)?
-        {
+            Op::Link(op) => self.link_notes(op)?.into_iter().all(is_noted),
+            Op::Run(op) => self.mounts_same(op, earlier)?,
+            _ => true,
+        };
+        if !is_same {
             return Ok(None);
         }
+        let epoch = |parts| key::value(parts, "epoch");
+        if epoch(&earlier.parts) != epoch(&definition.parts) {
+            return self.retimed(vertex, earlier, parent);
+        }
         Ok(earlier.result)
+    }
+
+    /// The earlier result of a command with its times as they would be now: what
+    /// a command does is not done again because another commit is built.
+    fn retimed(
+        &self,
+        vertex: &Vertex,
+        earlier: &CacheRecord,
+        parent: Option<SnapshotId>,
+    ) -> Result<Option<SnapshotId>, StepError> {
+        match (&vertex.op, earlier.result, self.tools.epoch) {
+            (Op::Run(_), Some(result), Some(epoch)) => {
+                Ok(snapshot::retime(self.tools.store, result, parent, epoch)?)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Whether what a step mounts is the same as it was the last time.
@@ -612,7 +648,6 @@ impl<'a> Solver<'a> {
         parent: Option<SnapshotId>,
         earlier: Option<&CacheRecord>,
     ) -> Result<(SnapshotId, Option<copy::Files>), StepError> {
-        let store = self.tools.store;
         match &self.vertex(id).op {
             Op::Image(base) => Ok((self.base(base)?, None)),
             Op::Http(_) | Op::Git(_) => {
@@ -621,7 +656,7 @@ impl<'a> Solver<'a> {
                 self.definitions().insert(id.0, fetched.definition);
                 Ok((fetched.result, None))
             }
-            Op::Workdir(op) => Ok((workdir::run(store, op, parent)?, None)),
+            Op::Workdir(op) => Ok((workdir::run(self.tools, op, parent)?, None)),
             Op::Run(op) => {
                 let mounts = op.mounts.iter().map(|mount| self.input(mount.from()));
                 let inputs = run::Inputs {
@@ -634,10 +669,27 @@ impl<'a> Solver<'a> {
             }
             Op::Copy(op) => {
                 let before = earlier.and_then(|record| record.result);
-                let copied = self.prepared(op)?.run(store, parent, before)?;
+                let copied = self.prepared(op)?.run(self.tools, parent, before)?;
                 Ok((copied.result, Some(copied.files)))
             }
+            Op::Link(op) => {
+                let result = link::run(self.tools.store, parent, self.input(Some(op.layer)))?;
+                let files = copy::Files {
+                    of_contexts: None,
+                    notes: self.link_notes(op)?,
+                };
+                Ok((result, Some(files)))
+            }
         }
+    }
+
+    /// What tells whether a link puts the same content as before.
+    fn link_notes(&self, op: &LinkOp) -> Result<Vec<(&'static str, String)>, StepError> {
+        let Some(layer) = self.input(Some(op.layer)) else {
+            return Ok(Vec::new());
+        };
+        let tree = snapshot::tree_digest(self.tools.store, layer)?;
+        Ok(vec![("@files", tree.to_string())])
     }
 
     /// A copy with its sources found, in trees that are all there.
@@ -670,6 +722,11 @@ impl<'a> Solver<'a> {
         }
         let key = definition.key(&vertex.op);
         self.states()[id.0].key = Some(key);
+        if self.tools.request.forget {
+            // Nothing names it then; it is needed until the build ends.
+            self.tools.store.pin(result)?;
+            return Ok(());
+        }
         let record = CacheRecord {
             key,
             line: definition.line,

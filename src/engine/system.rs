@@ -83,10 +83,14 @@ impl Engine {
             usage.images.bytes += layer.bytes;
             usage.images.reclaimable += if *used { 0 } else { layer.bytes };
         }
-        let of_images: BTreeSet<SnapshotId> = layers
+        let mut of_images: BTreeSet<SnapshotId> = layers
             .values()
             .filter_map(|(layer, _)| layer.snapshot)
             .collect();
+        for id in of_images.clone() {
+            let row = self.store.snapshot_get(id)?;
+            of_images.extend(row.and_then(|row| row.layer));
+        }
         for one in &uses {
             // One that is removed meanwhile takes no room.
             let bytes = container::own_size(&self.store, &one.container).unwrap_or(0);
@@ -103,8 +107,9 @@ impl Engine {
             };
             if !of_images.contains(&id) {
                 usage.build_cache.total += 1;
-                usage.build_cache.bytes += row.bytes;
-                usage.build_cache.reclaimable += row.bytes;
+                let own = if row.layer.is_none() { row.bytes } else { 0 };
+                usage.build_cache.bytes += own;
+                usage.build_cache.reclaimable += own;
             }
         }
         Ok(usage)

@@ -66,7 +66,10 @@ fn collect_snapshots(store: &Store) -> Result<u64, Error> {
 }
 
 fn remove_snapshot(store: &Store, id: SnapshotId) -> Result<u64, Error> {
-    let bytes = store.snapshot_get(id)?.map_or(0, |row| row.bytes);
+    let row = store.snapshot_get(id)?;
+    // What lies elsewhere is freed there.
+    let own = row.filter(|row| row.layer.is_none());
+    let bytes = own.map_or(0, |row| row.bytes);
     remove_tree(&store.paths().snapshots().join(id.to_string()))?;
     store.snapshot_forget(id)?;
     Ok(bytes)

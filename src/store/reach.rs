@@ -3,7 +3,8 @@
 //! Roots are: the layers of every image (each prefix of its diff IDs as a chain
 //! ID), the results of cache records, what containers lie on, what living
 //! processes have pinned or are writing, and whatever was made within the last
-//! minute. A root needs everything beneath it.
+//! minute. A root needs everything beneath it, and those in whose directories the
+//! content lies.
 
 use std::collections::{HashMap, HashSet};
 
@@ -62,17 +63,17 @@ impl Store {
 }
 
 fn reached(tx: &Transaction<'_>) -> Result<HashSet<SnapshotId>, Error> {
-    let mut parents = HashMap::new();
+    let mut needs: HashMap<SnapshotId, [Option<SnapshotId>; 2]> = HashMap::new();
     let mut chains: HashMap<ChainId, Vec<SnapshotId>> = HashMap::new();
     let mut roots = Vec::new();
     let newest = now().saturating_sub(GRACE);
     let mut statement =
-        tx.prepare_cached("SELECT id, parent, state, chain_id, created_at FROM snapshots")?;
+        tx.prepare_cached("SELECT id, parent, state, chain_id, created_at, layer FROM snapshots")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let id: SnapshotId = row.get(0)?;
         let state: i64 = row.get(2)?;
-        parents.insert(id, row.get::<_, Option<SnapshotId>>(1)?);
+        needs.insert(id, [row.get(1)?, row.get(5)?]);
         if let Some(chain) = row.get(3)? {
             chains.entry(chain).or_default().push(id);
         }
@@ -86,13 +87,11 @@ fn reached(tx: &Transaction<'_>) -> Result<HashSet<SnapshotId>, Error> {
         roots.extend(chains.get(&chain).into_iter().flatten());
     }
     let mut reached = HashSet::new();
-    for root in roots {
-        let mut next = Some(root);
-        while let Some(id) = next
-            && let Some(parent) = parents.get(&id)
+    while let Some(id) = roots.pop() {
+        if let Some(needed) = needs.get(&id)
             && reached.insert(id)
         {
-            next = *parent;
+            roots.extend(needed.iter().flatten());
         }
     }
     Ok(reached)

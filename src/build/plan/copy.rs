@@ -4,7 +4,11 @@ use super::Planner;
 use super::error::PlanError;
 use super::instructions::absolute;
 use super::stage::StageState;
-use crate::build::graph::{ContextId, CopyOp, CopyPattern, CopySource, InlineFile, Op, Vertex};
+use crate::build::chmod::{BadMode, Chmod};
+use crate::build::graph::{
+    ContextId, CopyOp, CopyPattern, CopySource, InlineFile, LinkOp, Op, Vertex,
+};
+use crate::context::Patterns;
 use crate::dockerfile::{self, Copy, CopyFlags, Heredoc, Span, Word};
 
 /// What COPY and ADD have in common.
@@ -16,6 +20,7 @@ pub(super) struct Parts<'a> {
     pub(super) destination: &'a Word,
     pub(super) unpack: bool,
     pub(super) unpack_remote: bool,
+    pub(super) parents: bool,
 }
 
 /// Where a source is looked for.
@@ -34,6 +39,14 @@ impl Place {
     }
 }
 
+/// What history shows of an instruction, expanded.
+struct Words {
+    sources: Vec<String>,
+    chown: Option<String>,
+    chmod: Option<String>,
+    destination: String,
+}
+
 impl Planner<'_, '_> {
     pub(super) fn copy(
         &mut self,
@@ -43,9 +56,6 @@ impl Planner<'_, '_> {
         text: &str,
         span: Span,
     ) -> Result<(), PlanError> {
-        if let Some((true, span)) = copy.parents {
-            return Err(PlanError::later(span, "COPY --parents"));
-        }
         for source in &copy.sources {
             let text = self.expand(source, &stage.scope)?;
             let refuse = |what: &str| {
@@ -72,6 +82,7 @@ impl Planner<'_, '_> {
             destination: &copy.destination,
             unpack: false,
             unpack_remote: false,
+            parents: copy.parents.is_some_and(|(parents, _)| parents),
         };
         self.copy_parts(stage, &parts, &|_| Place::of(source), text, span)
     }
@@ -106,7 +117,7 @@ impl Planner<'_, '_> {
                     err
                 }
             })?;
-        self.check_image_platform(&from.text, &image, self.request.platform);
+        self.check_image_platform(&from.text, &image, &platform);
         Ok(CopySource::Vertex(vertex))
     }
 
@@ -120,70 +131,74 @@ impl Planner<'_, '_> {
         span: Span,
     ) -> Result<(), PlanError> {
         let flags = parts.flags;
-        if let Some((true, span)) = flags.link {
-            return Err(PlanError::later(
-                span,
-                &format!("{} --link", parts.instruction),
-            ));
+        let (sources, patterns) = self.patterns(stage, parts, tree)?;
+        let words = Words {
+            sources,
+            chown: self.flag(stage, flags.chown.as_ref())?,
+            chmod: self.flag(stage, flags.chmod.as_ref())?,
+            destination: self.expand(parts.destination, &stage.scope)?,
+        };
+        let chmod = flags.chmod.as_ref().zip(words.chmod.as_deref());
+        let chmod = chmod.map(|(word, text)| chmod_of(word, text)).transpose()?;
+        // BuildKit makes a link of no instruction that changes modes, and on nothing
+        // there is nothing to link to.
+        let is_link = flags.link.is_some_and(|(link, _)| link) && chmod.is_none();
+        let base = stage.top.filter(|_| is_link);
+        self.check_sources(parts, &patterns);
+        let op = CopyOp {
+            patterns,
+            inline: self.inline(stage, parts)?,
+            destination: destination(&stage.config.config.working_dir, &words.destination),
+            users: base.filter(|_| words.chown.as_deref().is_some_and(names_users)),
+            chown: words.chown.clone(),
+            chmod,
+            exclude: self.exclude(stage, &flags.exclude)?,
+            parents: parts.parents,
+            unpack: parts.unpack,
+            unpack_remote: parts.unpack_remote,
+            instruction: parts.instruction,
+        };
+        let created_by = created_by(parts, &words);
+        let mut vertex = self.push(Vertex {
+            parent: stage.top.filter(|_| base.is_none()),
+            op: Op::Copy(op),
+            span: Some(span),
+            name: stage.step_name(text),
+            text: text.to_owned(),
+        });
+        if base.is_some() {
+            let text = format!("LINK {text}");
+            vertex = self.push(Vertex {
+                parent: base,
+                op: Op::Link(LinkOp { layer: vertex }),
+                span: Some(span),
+                name: stage.part_name(&text),
+                text,
+            });
         }
-        if let Some(exclude) = flags.exclude.first() {
-            return Err(PlanError::later(
-                exclude.span,
-                &format!("{} --exclude", parts.instruction),
-            ));
-        }
-        let chown = flags
-            .chown
-            .as_ref()
-            .map(|word| self.expand(word, &stage.scope))
-            .transpose()?;
-        let chmod = flags
-            .chmod
-            .as_ref()
-            .map(|word| self.chmod(stage, word, parts))
-            .transpose()?;
-        let (written_sources, patterns) = self.patterns(stage, parts, tree)?;
+        stage.top = Some(vertex);
+        stage.record(created_by, Some(vertex));
+        Ok(())
+    }
+
+    /// Looks whether the ignore file leaves out what is named.
+    fn check_sources(&self, parts: &Parts<'_>, patterns: &[CopyPattern]) {
         let verb = if parts.instruction == "ADD" {
             "Add"
         } else {
             "Copy"
         };
-        for pattern in &patterns {
+        for pattern in patterns {
             if pattern.source == CopySource::Context(ContextId::MAIN) {
                 self.request.checks.source(verb, &pattern.text);
             }
         }
-        let inline = self.inline(stage, parts)?;
-        let written = self.expand(parts.destination, &stage.scope)?;
-        let created_by = created_by(
-            parts,
-            chown.as_deref(),
-            &written_sources,
-            &written,
-            stage,
-            self,
-        )?;
-        let name = stage.step_name(text);
-        let op = CopyOp {
-            patterns,
-            inline,
-            destination: destination(&stage.config.config.working_dir, &written),
-            chown,
-            chmod,
-            unpack: parts.unpack,
-            unpack_remote: parts.unpack_remote,
-            instruction: parts.instruction,
-        };
-        let vertex = self.push(Vertex {
-            parent: stage.top,
-            op: Op::Copy(op),
-            span: Some(span),
-            name,
-            text: text.to_owned(),
-        });
-        stage.top = Some(vertex);
-        stage.record(created_by, Some(vertex));
-        Ok(())
+    }
+
+    /// The value of a flag, expanded; an empty one is none.
+    fn flag(&self, stage: &StageState, word: Option<&Word>) -> Result<Option<String>, PlanError> {
+        let value = word.map(|word| self.expand(word, &stage.scope));
+        Ok(value.transpose()?.filter(|value| !value.is_empty()))
     }
 
     fn patterns(
@@ -226,28 +241,39 @@ impl Planner<'_, '_> {
         parts.heredocs.iter().map(expand).collect()
     }
 
-    fn chmod(&self, stage: &StageState, word: &Word, parts: &Parts<'_>) -> Result<u32, PlanError> {
-        let text = self.expand(word, &stage.scope)?;
-        match u32::from_str_radix(&text, 8) {
-            Ok(mode) if mode <= 0o7777 => Ok(mode),
-            _ if is_symbolic_mode(&text) => Err(PlanError::later(
-                word.span,
-                &format!("{} --chmod with a symbolic mode", parts.instruction),
-            )),
-            _ => Err(PlanError::new(
-                word.span,
-                format!(
-                    "invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777"
-                ),
-            )),
-        }
+    fn exclude(&self, stage: &StageState, words: &[Word]) -> Result<Vec<String>, PlanError> {
+        let expand = |word: &Word| {
+            let text = self.expand(word, &stage.scope)?;
+            match Patterns::new(std::slice::from_ref(&text)) {
+                Ok(_) => Ok(text),
+                Err(err) => Err(PlanError::new(
+                    word.span,
+                    format!("invalid excludepatterns: [{text}]: {err}"),
+                )),
+            }
+        };
+        words.iter().map(expand).collect()
     }
 }
 
-fn is_symbolic_mode(text: &str) -> bool {
-    !text.is_empty()
-        && text.contains(['+', '-', '='])
-        && text.chars().all(|c| "ugoarwxXst+-=,".contains(c))
+fn chmod_of(word: &Word, text: &str) -> Result<Chmod, PlanError> {
+    Chmod::parse(text).map_err(|err| match err {
+        BadMode::Number => PlanError::new(
+            word.span,
+            format!(
+                "invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777"
+            ),
+        ),
+        BadMode::Syntax => PlanError::new(word.span, "invalid syntax").with_hint(Some(format!(
+            "`{text}` is no mode; write it as 0644 or as u=rwX,go=rX"
+        ))),
+    })
+}
+
+/// Whether any part of `--chown` has to be looked up.
+fn names_users(chown: &str) -> bool {
+    let mut parts = chown.splitn(2, ':').filter(|part| !part.is_empty());
+    parts.any(|part| part.parse::<u32>().is_err())
 }
 
 pub(super) fn is_url(text: &str) -> bool {
@@ -271,32 +297,25 @@ fn destination(working_dir: &str, written: &str) -> String {
     }
 }
 
-fn created_by(
-    parts: &Parts<'_>,
-    chown: Option<&str>,
-    sources: &[String],
-    destination: &str,
-    stage: &StageState,
-    planner: &Planner<'_, '_>,
-) -> Result<String, PlanError> {
+fn created_by(parts: &Parts<'_>, words: &Words) -> String {
     let mut text = parts.instruction.to_owned();
-    if let Some(chown) = chown {
+    if parts.parents {
+        text.push_str(" --parents");
+    }
+    if let Some(chown) = &words.chown {
         text.push_str(&format!(" --chown={chown}"));
     }
-    if let Some(chmod) = &parts.flags.chmod {
-        text.push_str(&format!(
-            " --chmod={}",
-            planner.expand(chmod, &stage.scope)?
-        ));
+    if let Some(chmod) = &words.chmod {
+        text.push_str(&format!(" --chmod={chmod}"));
     }
-    for source in sources {
+    for source in &words.sources {
         text.push_str(&format!(" {source}"));
     }
     for heredoc in parts.heredocs {
         text.push_str(&format!(" <<{}", heredoc.name));
     }
-    text.push_str(&format!(" {destination} # buildkit"));
-    Ok(text)
+    text.push_str(&format!(" {} # buildkit", words.destination));
+    text
 }
 
 #[cfg(test)]

@@ -46,6 +46,8 @@ pub(super) struct Request<'a> {
     pub(in crate::build) target: Option<&'a str>,
     /// The platform to build for.
     pub(in crate::build) platform: &'a Platform,
+    /// Whether others are built as well: the names of steps then tell which is which.
+    pub(in crate::build) several: bool,
     /// The network of RUN steps that do not choose one.
     pub(in crate::build) network: RunNetwork,
     /// Contexts by name, and what is wanted of stages.
@@ -61,6 +63,29 @@ pub(super) struct Request<'a> {
 
 /// Finds an image by reference, for a platform. The error is the message.
 pub(super) type Images<'a> = dyn FnMut(&str, &Platform) -> Result<BaseImage, String> + 'a;
+
+/// The value that an argument has before the first `FROM`, from the command line
+/// or from the Dockerfile, and its place there; `None` when it has none.
+pub(super) fn global_argument(
+    request: &Request<'_>,
+    name: &str,
+) -> Result<Option<(String, Option<Span>)>, PlanError> {
+    if let Some(given) = request.build_args.get(name) {
+        return Ok(Some((given.clone(), None)));
+    }
+    let globals = args::globals(request)?;
+    let value = globals.value(name).map(str::to_owned);
+    let declared = request
+        .dockerfile
+        .global_args
+        .iter()
+        .flat_map(|line| &line.value);
+    let span = declared
+        .filter(|arg| arg.name.text == name)
+        .find_map(|arg| arg.default.as_ref())
+        .map(|word| word.span);
+    Ok(value.map(|value| (value, span)))
+}
 
 /// Makes the plan.
 pub(super) fn plan(request: &Request<'_>, images: &mut Images<'_>) -> Result<Graph, PlanError> {

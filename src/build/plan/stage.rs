@@ -80,6 +80,12 @@ impl StageState {
         history.chain(self.top).collect()
     }
 
+    /// The name of a further part of the step that was named last.
+    pub(super) fn part_name(&self, text: &str) -> String {
+        let (done, all) = self.steps;
+        format!("[{}{done}/{all}] {text}", self.label)
+    }
+
     /// The shell of shell-form instructions.
     pub(super) fn shell(&self) -> Vec<String> {
         if self.config.config.shell.is_empty() {
@@ -188,8 +194,17 @@ impl Planner<'_, '_> {
             .iter()
             .filter(|one| makes_step(&one.value))
             .count();
-        let title = |image: &BaseImage| format!("[{label}1/{count}] FROM {}", image.reference);
-        let (image, top) = self.image(&base, &platform, Some(span), title)?;
+        let title = |image: &BaseImage| {
+            let triggers = image.config.config.on_build.iter();
+            let count = count + triggers.filter(|text| trigger_makes_step(text)).count();
+            format!("[{label}1/{count}] FROM {}", image.reference)
+        };
+        let (image, top) = self
+            .image(&base, &platform, Some(span), title)
+            .map_err(|err| match self.suggest_stage(&base, index) {
+                None => err,
+                hint => err.with_hint(hint),
+            })?;
         self.check_base_platform(definition, &base, &image);
         let mut stage = Self::scratch(label, &platform);
         stage.checks.is_base_unknown = image.is_unknown();
@@ -201,10 +216,16 @@ impl Planner<'_, '_> {
     /// What progress calls a stage.
     fn stage_label(&self, index: usize) -> String {
         let stages = &self.request.dockerfile.stages;
-        match &stages[index].from.value.name {
+        let label = match &stages[index].from.value.name {
             Some(name) => format!("{} ", name.text.to_lowercase()),
             None if stages.len() > 1 => format!("stage-{index} "),
             None => String::new(),
+        };
+        if self.request.several {
+            // `linux/arm64 build `, as BuildKit has it.
+            format!("{} {label}", self.request.platform)
+        } else {
+            label
         }
     }
 
@@ -349,14 +370,21 @@ impl Planner<'_, '_> {
         Ok(found)
     }
 
-    /// The names of the stages before `index`, for suggestions.
+    /// `did you mean x?` for a name that is neither a stage before `index` nor an
+    /// image: the stages are asked, and the images that everybody uses.
     pub(super) fn suggest_stage(&self, name: &str, index: usize) -> Option<String> {
+        const COMMON: [&str; 7] = [
+            "alpine", "busybox", "centos", "debian", "golang", "ubuntu", "fedora",
+        ];
         let stages = &self.request.dockerfile.stages[..index];
-        let names: Vec<&str> = stages
+        let names = stages
             .iter()
             .filter_map(|stage| stage.from.value.name.as_ref())
-            .map(|name| name.text.as_str())
-            .collect();
+            .map(|name| name.text.as_str());
+        let names: Vec<&str> = names.chain(COMMON).collect();
+        if names.contains(&name) {
+            return None;
+        }
         error::nearest(name, &names)
     }
 }
@@ -374,6 +402,13 @@ fn makes_step(instruction: &Instruction) -> bool {
         instruction,
         Instruction::Add(_) | Instruction::Copy(_) | Instruction::Run(_) | Instruction::Workdir(_)
     )
+}
+
+/// As [`makes_step`], of a trigger that was not parsed yet.
+fn trigger_makes_step(text: &str) -> bool {
+    let name = text.split_whitespace().next().unwrap_or_default();
+    let names = ["ADD", "COPY", "RUN", "WORKDIR"];
+    names.iter().any(|step| name.eq_ignore_ascii_case(step))
 }
 
 /// The `ONBUILD` triggers of a base image, parsed.

@@ -35,6 +35,7 @@ fn make(text: &str, args: &[(&str, &str)], target: Option<&str>) -> Result<Graph
     let allow = BTreeSet::new();
     let (options, ignored) = (dockerfile::CheckOptions::default(), Patterns::default());
     let request = Request {
+        several: false,
         allow: &allow,
         dockerfile: &parsed.dockerfile,
         build_args: &build_args,

@@ -27,7 +27,10 @@ fn op(patterns: &[&str], destination: &str) -> CopyOp {
         }],
         destination: destination.to_owned(),
         chown: None,
+        users: None,
         chmod: None,
+        exclude: Vec::new(),
+        parents: false,
         unpack: false,
         unpack_remote: false,
         instruction: "COPY",
@@ -78,15 +81,16 @@ fn recorded_digests_are_those_of_the_layer() {
         sink: &Silent,
         cancel: &cancel,
         scratch: home.path(),
-        network: std::sync::OnceLock::new(),
+        network: std::sync::Arc::default(),
+        epoch: None,
         redactor: &redactor,
-        renewed: std::sync::Mutex::default(),
+        renewed: &std::sync::Mutex::default(),
     };
     let op = op(&["tree", "large"], "/to/");
     let check = |earlier| {
         let copied = Prepared::new(&op, &tools, |_| None)
             .unwrap()
-            .run(&store, None, earlier)
+            .run(&tools, None, earlier)
             .unwrap();
         let mut again = Prepared::of_contexts(&op, &tools).unwrap();
         // The key is the same before and after the files are read.

@@ -52,6 +52,7 @@ fn found(text: &str, target: Option<&str>, args: &[(&str, &str)], ignored: &str)
         build_args: &args.collect::<BTreeMap<_, _>>(),
         target,
         platform: &"linux/amd64".parse::<Platform>().unwrap(),
+        several: false,
         network: RunNetwork::Default,
         allow: &BTreeSet::new(),
         checks: &checks,

@@ -9,7 +9,7 @@ use rbuild::build::{BuildRequest, ContextSource, DockerfileSource, RunNetwork};
 use rbuild::context::is_archive;
 use rbuild::engine::{Config, Engine, Error};
 use rbuild::fs::At;
-use rbuild::oci::{Platform, Reference};
+use rbuild::oci::Reference;
 use rbuild::sandbox::ResourceLimits;
 
 use super::later::unavailable;
@@ -91,7 +91,6 @@ pub(super) fn read(args: &Args, config: &Config, engine: &Engine) -> Result<Requ
     build.no_cache = args.no_cache;
     build.explain_cache = args.explain_cache;
     build.network = network(&args.network)?;
-    build.platform = platform(&args.platform)?;
     for text in &args.add_host {
         build.extra_hosts.push(extra_host(text, engine)?);
     }
@@ -102,7 +101,7 @@ pub(super) fn read(args: &Args, config: &Config, engine: &Engine) -> Result<Requ
     build.resources = resources(args)?;
     args.steps.apply(&mut build, config)?;
     args.contexts.apply(&mut build, config)?;
-    args.outputs.apply(&mut build, config)?;
+    args.outputs.apply(&mut build, config, &args.steps.allow)?;
     args.caching.apply(&mut build, config)?;
     args.failing.apply(&mut build, config)?;
     args.reporting.apply(&mut build, config)?;
@@ -218,23 +217,6 @@ fn network(mode: &str) -> Result<RunNetwork, Failure> {
                 .with_hint("use `default`, `none` or `host`"))
         }
     }
-}
-
-fn platform(texts: &[String]) -> Result<Option<Platform>, Failure> {
-    let text = match texts {
-        [] => return Ok(None),
-        [one] => one,
-        _ => return Err(unavailable("--platform with several platforms")),
-    };
-    let platform: Platform = text
-        .parse()
-        .map_err(|err: rbuild::oci::ParsePlatformError| Failure::new(1, err.to_string()))?;
-    let host = Platform::host();
-    if platform != host {
-        return Err(unavailable(&format!("--platform {platform}"))
-            .with_hint(format!("this machine is `{host}`")));
-    }
-    Ok(Some(platform))
 }
 
 /// `host-gateway` is the address of the default bridge.
