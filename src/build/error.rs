@@ -275,8 +275,8 @@ impl StepError {
             Cause::Copy(CopyError::NotFound { .. }) => {
                 "the source is not in the build context, or the ignore file leaves it out"
             }
-            Cause::Fetch(err) => return err.hint().map(str::to_owned),
             Cause::Run(RunError::Emulation(err)) => return err.hint(),
+            Cause::Fetch(err) => return err.hint().map(str::to_owned),
             Cause::Copy(CopyError::SeveralSources(_)) => "write a / at the end of the destination",
             Cause::Run(err) => return err.hint(),
             _ => return None,

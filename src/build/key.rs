@@ -215,18 +215,18 @@ fn copy_parts(op: &CopyOp, parts: &mut Vec<KeyPart>) {
     parts.push(part("chown", op.chown.as_deref().unwrap_or_default()));
     let chmod = op.chmod.as_ref().map(ToString::to_string);
     parts.push(part("chmod", &chmod.unwrap_or_default()));
+    if op.parents {
+        parts.push(part("parents", "true"));
+    }
+    for (number, pattern) in op.exclude.iter().enumerate() {
+        parts.push(part(&format!("exclude {number}"), pattern));
+    }
     // What the instruction does without the flag is no part.
     if op.instruction == "ADD" && !op.unpack {
         parts.push(part("unpack", "false"));
     }
     if op.unpack_remote {
         parts.push(part("unpack", "true"));
-    }
-    if op.parents {
-        parts.push(part("parents", "true"));
-    }
-    for (number, pattern) in op.exclude.iter().enumerate() {
-        parts.push(part(&format!("exclude {number}"), pattern));
     }
     for file in &op.inline {
         parts.push(part(&format!("heredoc {}", file.name), &file.content));

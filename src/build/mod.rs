@@ -65,7 +65,7 @@ pub fn build(
     cancel: &Cancel,
 ) -> Result<BuildResult, Error> {
     with_fetcher(store, request, cancel, &|fetcher| {
-        build_with(fetcher, request, sink, cancel)
+        build_with(store, request, sink, cancel, fetcher)
     })
 }
 
@@ -76,10 +76,13 @@ fn with_fetcher<T>(
     cancel: &Cancel,
     work: &dyn Fn(&Fetcher<'_>) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    let agents = &request.steps.agents;
     let remote = Remote {
         secret: &|name| Some(request.steps.secrets.get(name)?.value().to_vec()),
-        ssh_agent: agents.get("default").map(|agent| agent.socket.as_path()),
+        ssh_agent: request
+            .steps
+            .agents
+            .get("default")
+            .map(|agent| agent.socket.as_path()),
         canceled: &|| cancel.is_stopped(),
         ..Remote::new(&request.remote)
     };
@@ -87,12 +90,12 @@ fn with_fetcher<T>(
 }
 
 fn build_with(
-    fetcher: &Fetcher<'_>,
+    store: &Store,
     request: &BuildRequest,
     sink: &dyn Sink,
     cancel: &Cancel,
+    fetcher: &Fetcher<'_>,
 ) -> Result<BuildResult, Error> {
-    let store = fetcher.store();
     let scratch = store.temp_dir()?;
     let steps = Steps { sink };
     let mut input = steps.timed(1, "[internal] load build definition", || {
@@ -128,12 +131,13 @@ fn run(
     cancel: &Cancel,
 ) -> Result<BuildResult, Error> {
     let store = fetcher.store();
-    let parsed = parse(&input.source)?;
+    let source = &input.source;
+    let parsed = parse(source)?;
     let asked = request.build_args.get(syntax::ARGUMENT);
     if let Some((span, warning)) = syntax::warning(&parsed.dockerfile, asked) {
-        steps.warn(&input.source, span, &warning);
+        steps.warn(source, span, &warning);
     }
-    let options = check::options(request, &input.source, &parsed.dockerfile)?;
+    let options = check::options(request, source, &parsed.dockerfile)?;
     let redactor = Redactor::new(&request.steps.secrets);
     let sink = RedactedSink {
         redactor: &redactor,
@@ -142,7 +146,6 @@ fn run(
     let mut work = Work {
         store,
         fetcher,
-        choices: Choices::of(request, input),
         request,
         input,
         parsed: &parsed,
@@ -169,7 +172,6 @@ fn run(
 struct Work<'a> {
     store: &'a Store,
     fetcher: &'a Fetcher<'a>,
-    choices: Choices,
     request: &'a BuildRequest,
     input: &'a input::Input,
     parsed: &'a Parsed,
@@ -232,7 +234,9 @@ impl<'a> Work<'a> {
     ) -> Result<Built, Error> {
         let source = &self.input.source;
         let (checks, unheard) = (self.checks(), self.checks());
+        let choices = Choices::of(request, self.input);
         let plan_request = plan::Request {
+            choices: &choices,
             checks: &unheard,
             is_check: false,
             dockerfile: &self.parsed.dockerfile,
@@ -242,7 +246,6 @@ impl<'a> Work<'a> {
             several,
             network: request.network,
             allow: &request.steps.allow,
-            choices: &self.choices,
         };
         let epoch = find_epoch(&plan_request).map_err(|err| Error::plan(source, err))?;
         let build_args = match epoch {
@@ -393,7 +396,7 @@ struct Steps<'a> {
 }
 
 impl Steps<'_> {
-    /// Tells a warning, with its place where it has one.
+    /// A warning, with its place where it has one.
     fn warn(&self, source: &Source, span: Option<Span>, warning: &str) {
         let place = span.map(|span| format!(" ({}:{})", source.name, span.line(&source.text)));
         let text = format!("{warning}{}", place.unwrap_or_default());

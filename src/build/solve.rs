@@ -508,9 +508,9 @@ impl<'a> Solver<'a> {
                 {
                     // What was noted of the sources is as it was: that was just found out.
                     let mut definition = definition.clone();
+                    let noted = |name| key::value(&earlier.as_ref()?.parts, name);
                     for name in ["@files", "@owner"] {
-                        let noted = earlier.as_ref();
-                        if let Some(value) = noted.and_then(|one| key::value(&one.parts, name)) {
+                        if let Some(value) = noted(name) {
                             definition = definition.with(name, &value);
                         }
                     }
@@ -650,13 +650,13 @@ impl<'a> Solver<'a> {
     ) -> Result<(SnapshotId, Option<copy::Files>), StepError> {
         match &self.vertex(id).op {
             Op::Image(base) => Ok((self.base(base)?, None)),
+            Op::Workdir(op) => Ok((workdir::run(self.tools, op, parent)?, None)),
             Op::Http(_) | Op::Git(_) => {
                 let fresh = self.ignores_cache(id);
                 let fetched = self.tools.fetcher.run(self.vertex(id), fresh)?;
                 self.definitions().insert(id.0, fetched.definition);
                 Ok((fetched.result, None))
             }
-            Op::Workdir(op) => Ok((workdir::run(self.tools, op, parent)?, None)),
             Op::Run(op) => {
                 let mounts = op.mounts.iter().map(|mount| self.input(mount.from()));
                 let inputs = run::Inputs {

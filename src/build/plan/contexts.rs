@@ -159,6 +159,9 @@ impl Planner<'_, '_> {
             return VertexId(index);
         }
         let op = CopyOp {
+            users: None,
+            exclude: Vec::new(),
+            parents: false,
             patterns: vec![CopyPattern {
                 text: "/".to_owned(),
                 literal: true,
@@ -167,11 +170,8 @@ impl Planner<'_, '_> {
             }],
             inline: Vec::new(),
             destination: "/".to_owned(),
-            users: None,
             chown: None,
             chmod: None,
-            exclude: Vec::new(),
-            parents: false,
             unpack: false,
             unpack_remote: false,
             instruction: "COPY",

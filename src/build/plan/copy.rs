@@ -23,6 +23,14 @@ pub(super) struct Parts<'a> {
     pub(super) parents: bool,
 }
 
+/// What history shows of an instruction, expanded.
+struct Words {
+    chown: Option<String>,
+    chmod: Option<String>,
+    sources: Vec<String>,
+    destination: String,
+}
+
 /// Where a source is looked for.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
@@ -37,14 +45,6 @@ impl Place {
     pub(super) fn of(source: CopySource) -> Self {
         Self { source, path: None }
     }
-}
-
-/// What history shows of an instruction, expanded.
-struct Words {
-    sources: Vec<String>,
-    chown: Option<String>,
-    chmod: Option<String>,
-    destination: String,
 }
 
 impl Planner<'_, '_> {
@@ -81,8 +81,8 @@ impl Planner<'_, '_> {
             heredocs: &copy.heredocs,
             destination: &copy.destination,
             unpack: false,
-            unpack_remote: false,
             parents: copy.parents.is_some_and(|(parents, _)| parents),
+            unpack_remote: false,
         };
         self.copy_parts(stage, &parts, &|_| Place::of(source), text, span)
     }
@@ -117,7 +117,7 @@ impl Planner<'_, '_> {
                     err
                 }
             })?;
-        self.check_image_platform(&from.text, &image, &platform);
+        self.check_image_platform(&from.text, &image, self.request.platform);
         Ok(CopySource::Vertex(vertex))
     }
 

@@ -199,12 +199,12 @@ impl Planner<'_, '_> {
             let count = count + triggers.filter(|text| trigger_makes_step(text)).count();
             format!("[{label}1/{count}] FROM {}", image.reference)
         };
-        let (image, top) = self
-            .image(&base, &platform, Some(span), title)
-            .map_err(|err| match self.suggest_stage(&base, index) {
-                None => err,
-                hint => err.with_hint(hint),
-            })?;
+        let (image, top) =
+            self.image(&base, &platform, Some(span), title)
+                .map_err(|err| match self.suggest_stage(&base, index) {
+                    None => err,
+                    hint => err.with_hint(hint),
+                })?;
         self.check_base_platform(definition, &base, &image);
         let mut stage = Self::scratch(label, &platform);
         stage.checks.is_base_unknown = image.is_unknown();
@@ -223,10 +223,9 @@ impl Planner<'_, '_> {
         };
         if self.request.several {
             // `linux/arm64 build `, as BuildKit has it.
-            format!("{} {label}", self.request.platform)
-        } else {
-            label
+            return format!("{} {label}", self.request.platform);
         }
+        label
     }
 
     /// The state of a stage that begins with another one.

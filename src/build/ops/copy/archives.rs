@@ -12,7 +12,6 @@ use rustix::fs::Stat;
 use super::place::{Content, Placer};
 use super::source::SourceTree;
 use super::{CopyError, Prepared, present};
-use crate::build::graph::CopySource;
 use crate::context::{self, is_archive};
 use crate::fs::{At, PathError};
 use crate::layer::{Entry, EntryKind};
@@ -29,15 +28,6 @@ pub(super) struct Unpacked {
 }
 
 impl Prepared<'_> {
-    /// Whether archives that a source names are extracted.
-    fn unpacks(&self, pattern: usize) -> bool {
-        match self.op.patterns.get(pattern).map(|pattern| pattern.source) {
-            Some(CopySource::Context(_)) => self.op.unpack,
-            Some(CopySource::Vertex(_)) => self.op.unpack_remote,
-            None => false,
-        }
-    }
-
     /// Unpacks the archives among what was selected, by the item's number.
     pub(super) fn unpack_archives(
         &self,
@@ -47,8 +37,7 @@ impl Prepared<'_> {
         let trees = present(&self.trees);
         for (number, item) in self.selection.items.iter().enumerate() {
             let path = &item.entry.path;
-            let is_file = matches!(item.entry.kind, EntryKind::File { .. });
-            if !is_file || !self.unpacks(item.pattern) {
+            if !matches!(item.entry.kind, EntryKind::File { .. }) || !self.unpacks(item.pattern) {
                 continue;
             }
             let file = trees[item.tree].open(path)?;

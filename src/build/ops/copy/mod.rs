@@ -305,6 +305,15 @@ impl<'a> Prepared<'a> {
         let users = users(self.users.as_ref().unwrap_or(below))?;
         Ok(Some(owner::resolve(chown, &users)?))
     }
+
+    /// Whether archives that a source names are extracted.
+    fn unpacks(&self, pattern: usize) -> bool {
+        match self.op.patterns.get(pattern).map(|pattern| pattern.source) {
+            Some(CopySource::Context(_)) => self.op.unpack,
+            Some(CopySource::Vertex(_)) => self.op.unpack_remote,
+            None => false,
+        }
+    }
 }
 
 /// The trees by number. Nothing was selected from one that is missing, which an
