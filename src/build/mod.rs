@@ -341,7 +341,6 @@ impl<'a> Work<'a> {
             request,
             sink: self.sink,
             epoch: epoch.filter(|_| !request.keep_times),
-            platform,
             cancel: self.cancel,
             scratch: self.scratch,
             network: Arc::clone(&self.network),
