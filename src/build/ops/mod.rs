@@ -16,7 +16,6 @@ use super::{BuildRequest, Cancel};
 use crate::context::Context;
 use crate::fs::PathError;
 use crate::network;
-use crate::oci::Platform;
 use crate::oci::passwd::{Account, Users};
 use crate::progress::{Event, Sink, StepId};
 use crate::snapshot::{self, View};
@@ -56,8 +55,6 @@ pub(super) struct Tools<'a> {
     pub(super) scratch: &'a Path,
     /// The network namespace that RUN steps share, made when one needs it.
     pub(super) network: SharedNetwork,
-    /// The platform that is built for.
-    pub(super) platform: &'a Platform,
     /// Keeps secrets out of what is shown.
     pub(super) redactor: &'a Redactor,
     /// Cache mounts that this build has begun anew, because it may not use the cache.

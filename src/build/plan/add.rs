@@ -64,7 +64,7 @@ impl Planner<'_, '_> {
             destination: &add.destination,
             parents: false,
             unpack: explicit.unwrap_or(true),
-            unpack_remote: explicit.unwrap_or(false);
+            unpack_remote: explicit.unwrap_or(false)
                 && kinds.iter().any(|(_, kind)| matches!(kind, Kind::Url)),
         };
         self.copy_parts(stage, &parts, &|number| places[number].clone(), text, span)

@@ -83,7 +83,6 @@ fn recorded_digests_are_those_of_the_layer() {
         scratch: home.path(),
         network: std::sync::Arc::default(),
         epoch: None,
-        platform: &crate::oci::Platform::host(),
         redactor: &redactor,
         renewed: &std::sync::Mutex::default(),
     };

@@ -96,7 +96,7 @@ impl Command<'_, '_> {
     fn once(&self, usage: &mut Option<Usage>) -> Result<SnapshotId, RunError> {
         let Self { tools, op, .. } = self;
         let parent = self.inputs.parent;
-        emulation::check(tools.platform)?;
+        emulation::check(&op.platform)?;
         let account = account(tools.store, parent, &op.user)?;
         let active = Active::begin(tools.store, parent)?;
         let below = View::open(tools.store, parent)?;
