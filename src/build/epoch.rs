@@ -132,7 +132,9 @@ pub(super) fn time_of(fetcher: &Fetcher<'_>, op: Op) -> Result<Option<i64>, Erro
         }
         Op::Http(op) => {
             let text = format!("download {}", op.url);
-            let path = fetcher.tree(Op::Http(op.clone()), text, false)?.join(&op.name);
+            let path = fetcher
+                .tree(Op::Http(op.clone()), text, false)?
+                .join(&op.name);
             let file = File::open(&path).at("open", &path)?;
             let mtime = file.metadata().at("read", &path)?.mtime();
             // A file without a date is of 1970.
