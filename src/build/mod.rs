@@ -313,7 +313,7 @@ impl<'a> Work<'a> {
             network: request.network,
             allow: &request.steps.allow,
         };
-        let epoch = find_epoch(&plan_request).map_err(|err| Error::plan(source, err))?;
+        let epoch = self.epoch(&plan_request)?;
         let build_args = match epoch {
             Found::Nothing => request.build_args.clone(),
             Found::Resolved(moment) => epoch::resolved(&request.build_args, moment),
@@ -368,6 +368,30 @@ impl<'a> Work<'a> {
         })
     }
 
+    /// What `SOURCE_DATE_EPOCH` leads to.
+    fn epoch(&self, request: &plan::Request<'_>) -> Result<Found, Error> {
+        let plan_error = |err| Error::plan(&self.input.source, err);
+        let contexts = &self.input.named;
+        let wanted = epoch::wanted(request, &|name| contexts.contains_key(name));
+        let op = match wanted.map_err(plan_error)? {
+            Epoch::None => return Ok(Found::Nothing),
+            Epoch::At(seconds) => return Ok(Found::Resolved(Some(seconds))),
+            Epoch::OfContext(name) => match contexts.get(&name) {
+                Some(named) => epoch::op_of_context(named),
+                None => input::remote_op(self.request)?,
+            },
+            Epoch::OfStage(index) => {
+                let mut images = |reference: &str, platform: &Platform| {
+                    find_image(self.store, reference, platform)
+                };
+                let found = epoch::op_of_stage(request, index, &mut images);
+                Some(found.map_err(plan_error)?)
+            }
+        };
+        let moment = op.map(|op| epoch::time_of(self.fetcher, op));
+        Ok(Found::Resolved(moment.transpose()?.flatten()))
+    }
+
     fn checks(&self) -> plan::Checks<'a> {
         plan::Checks::new(self.options, &self.input.ignored)
     }
@@ -403,16 +427,6 @@ fn tell_packed(store: &Store, sink: &dyn Sink, unpacked: &[(StepId, Layer)]) {
             sink.event(Event::Layer { step: *step, layer });
         }
     }
-}
-
-/// What `SOURCE_DATE_EPOCH` leads to.
-fn find_epoch(request: &plan::Request<'_>) -> Result<Found, plan::PlanError> {
-    Ok(match epoch::wanted(request, &|_| false)? {
-        Epoch::None => Found::Nothing,
-        Epoch::At(seconds) => Found::Resolved(Some(seconds)),
-        // A directory has no time of its own.
-        Epoch::OfContext(_) | Epoch::OfStage(_) => Found::Resolved(None),
-    })
 }
 
 /// Whether `SOURCE_DATE_EPOCH` was given, and the moment that it led to.
