@@ -11,6 +11,8 @@ use crate::store::Store;
 
 /// Largest Dockerfile or ignore file that is read, in bytes.
 const TEXT_LIMIT: u64 = 16 << 20;
+/// What a Dockerfile that has no file is called, as BuildKit has it.
+const UNNAMED: &str = "Dockerfile";
 /// How much of standard input is looked at to tell an archive from a Dockerfile.
 const HEAD: usize = 1 << 20;
 
@@ -47,7 +49,7 @@ pub(super) fn open(store: &Store, request: &BuildRequest, scratch: &Path) -> Res
             if context::is_archive(&bytes[..bytes.len().min(HEAD)]) {
                 unpack(&bytes[..], scratch)?
             } else {
-                text = Some(to_text(bytes.to_vec(), "-")?);
+                text = Some(to_text(bytes.to_vec(), UNNAMED)?);
                 let empty = scratch.join("context");
                 std::fs::create_dir(&empty).at("create", &empty)?;
                 empty
@@ -97,7 +99,7 @@ fn dockerfile(
         text: text.into(),
     };
     match &request.dockerfile {
-        DockerfileSource::Text(text) => Ok((named("-", text.clone()), None)),
+        DockerfileSource::Text(text) => Ok((named(UNNAMED, text.clone()), None)),
         DockerfileSource::Path(path) => {
             let bytes = match read_limited(path) {
                 Ok(bytes) => bytes,
@@ -119,7 +121,7 @@ fn dockerfile(
         }
         DockerfileSource::Default => {
             if let Some(text) = text {
-                return Ok((named("-", text), None));
+                return Ok((named(UNNAMED, text), None));
             }
             for name in ["Dockerfile", "dockerfile"] {
                 if let Some(bytes) = context.read(Path::new(name), TEXT_LIMIT)? {

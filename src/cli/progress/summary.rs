@@ -114,6 +114,12 @@ impl Summary {
         text
     }
 
+    /// A text in the look of warnings.
+    pub(crate) fn painted(&self, text: &str) -> String {
+        let style = self.warning;
+        format!("{style}{text}{style:#}")
+    }
+
     /// The warnings, in the order in which they came.
     pub(crate) fn warnings(&self) -> &[String] {
         &self.record.warnings

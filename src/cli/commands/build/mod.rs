@@ -195,13 +195,7 @@ fn run_build(
     let summary = progress.finish(ending(&result));
     if !matches!(mode, Mode::Quiet | Mode::None | Mode::RawJson) {
         let is_expanded = args.accepted.debug || output.is_detailed();
-        warnings::show(
-            summary.warnings(),
-            is_expanded,
-            &request.build,
-            engine,
-            output,
-        );
+        warnings::show(&summary, is_expanded, &request.build, engine, output);
     }
     let result = result.map_err(|error| {
         if interrupt.happened() {

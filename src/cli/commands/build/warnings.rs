@@ -6,16 +6,18 @@ use rbuild::engine::Engine;
 
 use crate::cli::excerpt;
 use crate::cli::output::Output;
+use crate::cli::progress::Summary;
 
 /// Shows the warnings in a line each or, expanded, with what they are about and
 /// the lines that they are for.
 pub(super) fn show(
-    warnings: &[String],
+    summary: &Summary,
     is_expanded: bool,
     request: &BuildRequest,
     engine: &Engine,
     output: &mut Output,
 ) {
+    let warnings = summary.warnings();
     if warnings.is_empty() {
         return;
     }
@@ -28,7 +30,8 @@ pub(super) fn show(
     } else {
         " (use --debug to expand)"
     };
-    output.message(format!("\n {count} found{more}:"));
+    let title = summary.painted(&format!("{count} found{more}:"));
+    output.message(format!("\n {title}"));
     // Places are not a part of the events; who wants them waits a little.
     let checked = is_expanded.then(|| engine.check(request).ok()).flatten();
     for warning in warnings {
