@@ -159,6 +159,18 @@ impl Patterns {
         }
     }
 
+    /// Whether a pattern without `!` matches `dir`, or may match something beneath it.
+    pub fn may_match_below(&self, dir: &Path) -> bool {
+        let dir = dir.as_os_str().as_bytes();
+        let ends = glob::ends(dir);
+        let beneath = [dir, b"/"].concat();
+        let mut lines = self.lines.iter().filter(|line| !line.is_exclusion);
+        lines.any(|line| {
+            line.glob.matches(dir, Goal::PathOrParent(&ends))
+                || line.glob.matches(&beneath, Goal::Beneath)
+        })
+    }
+
     /// Whether a directory that is ignored must still be walked because a later
     /// `!` pattern may bring something beneath it back.
     pub fn may_reinclude_below(&self, dir: &Path) -> bool {
