@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::graph::Vertex;
+use super::aftermath::Left;
+use super::graph::{Vertex, VertexId};
 use super::ops::copy::CopyError;
 use super::ops::run::RunError;
 use super::plan::PlanError;
@@ -63,7 +64,15 @@ pub enum Error {
         message: String,
         /// What to do.
         hint: Option<String>,
+        /// What was left of the step.
+        left: Box<Left>,
     },
+    /// A step's sandbox cannot be entered.
+    #[error("{0}")]
+    Scene(String),
+    /// A step's tree has no shell.
+    #[error("`{0}` is not there: the step's tree has no shell")]
+    NoShell(String),
     /// The build was stopped.
     #[error("build canceled")]
     Canceled,
@@ -137,7 +146,16 @@ impl Error {
             span: err.span,
             hint: err.hint(),
             message: err.to_string(),
+            left: Box::default(),
         }
+    }
+
+    /// Adds what was left of the step.
+    pub(super) fn leaving(mut self, rest: Left) -> Self {
+        if let Self::Step { left, .. } = &mut self {
+            **left = rest;
+        }
+        self
     }
 
     /// The place in the Dockerfile, what to call it, and what to do, where the error has one.
@@ -166,6 +184,7 @@ impl Error {
                 span: Some(span),
                 message,
                 hint,
+                ..
             } => Some((source_file, one(*span, message, hint))),
             _ => None,
         }
@@ -177,6 +196,7 @@ impl Error {
 pub(super) struct StepError {
     cause: Cause,
     span: Option<Span>,
+    vertex: Option<VertexId>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -202,6 +222,7 @@ impl<E: Into<Cause>> From<E> for StepError {
         Self {
             cause: cause.into(),
             span: None,
+            vertex: None,
         }
     }
 }
@@ -212,6 +233,7 @@ impl StepError {
         Self {
             cause: Cause::Canceled,
             span: None,
+            vertex: None,
         }
     }
 
@@ -229,6 +251,17 @@ impl StepError {
         };
         self.span = self.span.or(own).or(vertex.span);
         self
+    }
+
+    /// Adds which step it is.
+    pub(super) fn of(mut self, vertex: VertexId) -> Self {
+        self.vertex = Some(vertex);
+        self
+    }
+
+    /// The step that failed.
+    pub(super) fn vertex(&self) -> Option<VertexId> {
+        self.vertex
     }
 
     fn hint(&self) -> Option<String> {

@@ -46,7 +46,7 @@ pub(super) fn export(
 
 /// When the image was made: with its last layer, so that a build in which
 /// nothing changed gives the very same image.
-fn created(config: &ImageConfig) -> Option<String> {
+pub(super) fn created(config: &ImageConfig) -> Option<String> {
     let last = config
         .history
         .iter()
@@ -55,7 +55,12 @@ fn created(config: &ImageConfig) -> Option<String> {
     last.or_else(|| config.created.clone())
 }
 
-fn history(store: &Store, graph: &Graph, solved: &Solved) -> Result<Vec<History>, Error> {
+/// The history of a solved plan.
+pub(super) fn history(
+    store: &Store,
+    graph: &Graph,
+    solved: &Solved,
+) -> Result<Vec<History>, Error> {
     let mut entries = graph.base_history.clone();
     let mut last = entries.iter().rev().find_map(|entry| entry.created.clone());
     let mut below: Option<SnapshotId> = None;

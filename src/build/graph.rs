@@ -9,6 +9,7 @@ use crate::dockerfile::Span;
 use crate::oci::{DiffId, History, ImageConfig, ImageId};
 
 use super::RunNetwork;
+use super::plan::cut::Place;
 
 /// Names a vertex: its place in [`Graph::vertices`], where inputs come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,6 +22,10 @@ pub(super) struct Graph {
     pub(super) vertices: Vec<Vertex>,
     /// The vertex with the target's tree; `None` for `FROM scratch` without any step.
     pub(super) target: Option<VertexId>,
+    /// Further vertices whose trees are wanted.
+    pub(super) also: Vec<VertexId>,
+    /// The instruction that each vertex belongs to; an image that a stage begins with has none.
+    pub(super) places: Vec<Option<Place>>,
     /// The target's configuration, without `rootfs` and `history`.
     pub(super) config: ImageConfig,
     /// The image that the target's tree begins with, if any.

@@ -4,6 +4,8 @@
 //! In: a [`BuildRequest`]. Out: a [`BuildResult`], and events on the way. The
 //! plan and the keys are pure; what touches disk and kernel is in `ops`.
 
+mod aftermath;
+mod debug;
 mod error;
 mod export;
 mod graph;
@@ -12,39 +14,55 @@ mod key;
 mod ops;
 mod plan;
 mod request;
+mod scene;
 mod solve;
 
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Instant;
 
+pub use aftermath::{BringOut, Brought, Left, LeftImage, OnError};
+pub use debug::{DebugRequest, ParseStepError, StepAddress, debug};
 pub use error::{Error, Source};
 pub use request::{BuildRequest, BuildResult, Cancel, ContextSource, DockerfileSource, RunNetwork};
+pub use scene::{Nobody, Scene, Stands, Visitor};
 
 use crate::dockerfile::{self, Dockerfile, Level};
 use crate::image;
 use crate::oci::Platform;
 use crate::progress::{Event, Outcome, Sink, StepId};
 use crate::store::Store;
+use aftermath::Aftermath;
 use graph::{BaseImage, Graph};
 use ops::Tools;
+use ops::run::Failed;
+use plan::cut::Cut;
 use solve::Solver;
 
-/// Builds. `cancel` stops it from another thread.
+/// The progress number of the first step of the graph; what comes before reads the input.
+const FIRST_STEP: u32 = 3;
+
+/// Builds. `cancel` stops it from another thread; `visitor` is let into the
+/// sandbox of a step that failed, where the request says so.
 pub fn build(
     store: &Store,
     request: &BuildRequest,
     sink: &dyn Sink,
     cancel: &Cancel,
+    visitor: &dyn Visitor,
 ) -> Result<BuildResult, Error> {
     let scratch = store.temp_dir()?;
     let steps = Steps { sink };
-    let mut input = steps.timed(1, "[internal] load build definition", || {
-        input::open(store, request, scratch.path())
-    })?;
-    if let Some(name) = &input.ignore_file {
-        steps.timed(2, &format!("[internal] load {name}"), || Ok(()))?;
-    }
-    let result = run(store, request, &input, scratch.path(), &steps, cancel);
+    let mut input = steps.open(store, request, scratch.path())?;
+    let result = run(
+        store,
+        request,
+        &input,
+        scratch.path(),
+        &steps,
+        cancel,
+        visitor,
+    );
     input.context.save();
     result
 }
@@ -53,20 +71,16 @@ fn run(
     store: &Store,
     request: &BuildRequest,
     input: &input::Input,
-    scratch: &std::path::Path,
+    scratch: &Path,
     steps: &Steps<'_>,
     cancel: &Cancel,
+    visitor: &dyn Visitor,
 ) -> Result<BuildResult, Error> {
     let source = &input.source;
     let dockerfile = parse(source)?;
-    let graph = make_plan(store, request, source, &dockerfile)?;
-    for (span, warning) in &graph.warnings {
-        let line = span.line(&source.text);
-        steps.sink.event(Event::Warning(format!(
-            "{warning} ({}:{line})",
-            source.name
-        )));
-    }
+    let replan = |cut| make_plan(store, request, source, &dockerfile, cut);
+    let graph = replan(None)?;
+    steps.warn(&graph, source);
     let tools = Tools {
         store,
         context: &input.context,
@@ -75,17 +89,35 @@ fn run(
         cancel,
         scratch,
         network: OnceLock::new(),
+        failed: Failed::new(aftermath::is_wanted(request)),
     };
-    let solved = Solver::new(&graph, &tools, 3).solve();
+    let solved = Solver::new(&graph, &tools, FIRST_STEP).solve();
+    let solved = solved.map_err(|failure| {
+        let error = Error::step(source, &failure);
+        let aftermath = Aftermath {
+            tools: &tools,
+            first_step: FIRST_STEP,
+            replan: &|cut| replan(Some(cut)),
+        };
+        let left = aftermath.attend(&graph, &failure, &error, visitor);
+        error.leaving(left)
+    });
+    close(tools);
+    let solved = solved?;
+    let last = FIRST_STEP + u32::try_from(graph.vertices.len()).unwrap_or(u32::MAX - FIRST_STEP);
+    steps.timed(last, "exporting to image", || {
+        export::export(store, request, &graph, &solved)
+    })
+}
+
+/// Clears away what was made for the steps: their network, and trees that failed.
+fn close(tools: Tools<'_>) {
+    let store = tools.store;
+    tools.failed.clear(store);
     if let Some(Ok(attachment)) = tools.network.into_inner() {
         // A lease that cannot be given back ends with this process.
         drop(attachment.detach(store));
     }
-    let solved = solved.map_err(|err| Error::step(source, &err))?;
-    let last = 3 + u32::try_from(graph.vertices.len()).unwrap_or(u32::MAX - 3);
-    steps.timed(last, "exporting to image", || {
-        export::export(store, request, &graph, &solved)
-    })
 }
 
 /// Parses; any error ends the build with all of them.
@@ -107,6 +139,7 @@ fn make_plan(
     request: &BuildRequest,
     source: &Source,
     dockerfile: &Dockerfile,
+    cut: Option<Cut>,
 ) -> Result<Graph, Error> {
     let host = Platform::host();
     let platform = request.platform.clone().unwrap_or_else(|| host.clone());
@@ -121,6 +154,7 @@ fn make_plan(
         target: request.target.as_deref(),
         platform: &platform,
         network: request.network,
+        cut,
     };
     plan::plan(&plan_request, &mut |reference| {
         find_image(store, reference, &platform)
@@ -162,6 +196,31 @@ struct Steps<'a> {
 }
 
 impl Steps<'_> {
+    /// Opens context and Dockerfile.
+    fn open(
+        &self,
+        store: &Store,
+        request: &BuildRequest,
+        scratch: &Path,
+    ) -> Result<input::Input, Error> {
+        let input = self.timed(1, "[internal] load build definition", || {
+            input::open(store, request, scratch)
+        })?;
+        if let Some(name) = &input.ignore_file {
+            self.timed(2, &format!("[internal] load {name}"), || Ok(()))?;
+        }
+        Ok(input)
+    }
+
+    /// Tells the warnings of a plan.
+    fn warn(&self, graph: &Graph, source: &Source) {
+        for (span, warning) in &graph.warnings {
+            let line = span.line(&source.text);
+            let text = format!("{warning} ({}:{line})", source.name);
+            self.sink.event(Event::Warning(text));
+        }
+    }
+
     fn timed<T>(
         &self,
         number: u32,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use super::aftermath::{BringOut, OnError};
 use crate::oci::{ImageId, Platform, Reference};
 use crate::sandbox::{Killer, ResourceLimits, Rlimit};
 
@@ -74,6 +75,10 @@ pub struct BuildRequest {
     pub rlimits: Vec<Rlimit>,
     /// Limits of each RUN step.
     pub resources: ResourceLimits,
+    /// What to do when a step fails.
+    pub on_error: OnError,
+    /// What to bring out of a failed step's tree.
+    pub export_failed: Vec<BringOut>,
 }
 
 impl BuildRequest {
@@ -94,6 +99,8 @@ impl BuildRequest {
             shm_bytes: 64 << 20,
             rlimits: Vec::new(),
             resources: ResourceLimits::default(),
+            on_error: OnError::Fail,
+            export_failed: Vec::new(),
         }
     }
 }
@@ -131,6 +138,17 @@ impl Cancel {
     pub fn cancel(&self) {
         self.inner.canceled.store(true, Ordering::SeqCst);
         self.stop_steps();
+    }
+
+    /// Lets steps run again after [`Cancel::stop_steps`], unless the user has
+    /// stopped the build.
+    pub(super) fn settle(&self) {
+        let canceled = self.is_canceled();
+        self.inner.stopped.store(canceled, Ordering::SeqCst);
+        // The user may have come in between.
+        if self.is_canceled() {
+            self.stop_steps();
+        }
     }
 
     /// Kills the running steps because one of them failed.

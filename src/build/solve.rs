@@ -42,6 +42,11 @@ impl Solved {
     pub(super) fn result(&self, id: VertexId) -> Option<SnapshotId> {
         self.results[id.0]
     }
+
+    /// Adds the tree of a step that was added to the graph.
+    pub(super) fn push(&mut self, result: SnapshotId) {
+        self.results.push(Some(result));
+    }
 }
 
 /// Solves one graph.
@@ -50,6 +55,9 @@ pub(super) struct Solver<'a> {
     tools: &'a Tools<'a>,
     extra_hosts: Vec<String>,
     first_step: u32,
+    /// Whether this build has built these steps already: nobody hears of them
+    /// again, and results are taken from the cache, whatever the request says.
+    again: bool,
     states: Mutex<Vec<State>>,
 }
 
@@ -62,15 +70,30 @@ impl<'a> Solver<'a> {
             tools,
             extra_hosts: extra_hosts.map(|(name, _)| name.clone()).collect(),
             first_step,
+            again: false,
             states: Mutex::new(vec![State::default(); graph.vertices.len()]),
         }
+    }
+
+    /// Solves a graph whose steps this build has built already.
+    pub(super) fn again(graph: &'a Graph, tools: &'a Tools<'a>, first_step: u32) -> Self {
+        Self {
+            again: true,
+            ..Self::new(graph, tools, first_step)
+        }
+    }
+
+    /// Whether nothing may come from the cache.
+    fn no_cache(&self) -> bool {
+        self.tools.request.no_cache && !self.again
     }
 
     /// Brings every step that the target needs to a result.
     pub(super) fn solve(&self) -> Result<Solved, StepError> {
         for index in 0..self.graph.vertices.len() {
             let id = VertexId(index);
-            self.look_up(id).map_err(|err| err.at(self.vertex(id)))?;
+            self.look_up(id)
+                .map_err(|err| err.at(self.vertex(id)).of(id))?;
         }
         let needed = self.needed();
         for index in 0..self.graph.vertices.len() {
@@ -131,7 +154,7 @@ impl<'a> Solver<'a> {
         };
         let key = definition.key(&vertex.op);
         self.states()[id.0].key = Some(key);
-        if !self.tools.request.no_cache
+        if !self.no_cache()
             && let Some(record) = self.tools.store.cache_get(key)?
         {
             self.states()[id.0].result = record.result;
@@ -162,8 +185,8 @@ impl<'a> Solver<'a> {
             }
             CopySource::Context if op.patterns.is_empty() => Ok(Some(definition)),
             CopySource::Context => {
-                let known = !self.tools.request.no_cache
-                    && self.tools.store.cache_nearest(definition.line)?.is_some();
+                let known =
+                    !self.no_cache() && self.tools.store.cache_nearest(definition.line)?.is_some();
                 if !known {
                     return Ok(None);
                 }
@@ -178,7 +201,10 @@ impl<'a> Solver<'a> {
         let states = self.states();
         let mut needed = BTreeSet::new();
         let history = self.graph.history.iter().filter_map(|item| item.vertex);
-        let mut todo: Vec<VertexId> = history.chain(self.graph.target).collect();
+        let mut todo: Vec<VertexId> = history
+            .chain(self.graph.target)
+            .chain(self.graph.also.iter().copied())
+            .collect();
         while let Some(id) = todo.pop() {
             if states[id.0].result.is_none() && needed.insert(id.0) {
                 todo.extend(self.graph.vertices[id.0].inputs());
@@ -229,7 +255,7 @@ impl<'a> Solver<'a> {
                 running -= 1;
                 if let Err(err) = result {
                     self.tools.cancel.stop_steps();
-                    failure.get_or_insert(err);
+                    failure.get_or_insert(err.of(VertexId(index)));
                     continue;
                 }
                 for (user, inputs) in &mut waiting {
@@ -249,11 +275,13 @@ impl<'a> Solver<'a> {
     fn perform(&self, id: VertexId) -> Result<(), StepError> {
         let began = Instant::now();
         let vertex = self.vertex(id);
-        self.tools.sink.event(Event::Started {
-            step: self.step(id),
-            name: vertex.name.clone(),
-            inputs: self.input_steps(id),
-        });
+        if !self.again {
+            self.tools.sink.event(Event::Started {
+                step: self.step(id),
+                name: vertex.name.clone(),
+                inputs: self.input_steps(id),
+            });
+        }
         match self.obtain(id) {
             Ok((result, cached)) => {
                 self.states()[id.0].result = Some(result);
@@ -288,6 +316,9 @@ impl<'a> Solver<'a> {
         layer_bytes: Option<u64>,
         start: bool,
     ) {
+        if self.again {
+            return;
+        }
         let step = self.step(id);
         if start {
             let name = self.vertex(id).name.clone();
@@ -326,7 +357,7 @@ impl<'a> Solver<'a> {
         if let Some(definition) = &definition {
             let key = definition.key(&vertex.op);
             self.states()[id.0].key = Some(key);
-            if !self.tools.request.no_cache {
+            if !self.no_cache() {
                 let found = store.cache_get(key)?.and_then(|record| record.result);
                 if let Some(result) = found {
                     return Ok((result, true));
@@ -456,7 +487,7 @@ impl<'a> Solver<'a> {
             result: Some(result),
             parts: definition.parts,
         };
-        if self.tools.request.no_cache {
+        if self.no_cache() {
             self.tools.store.cache_replace(&record)?;
         } else {
             self.tools.store.cache_put(&record)?;

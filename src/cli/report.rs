@@ -16,6 +16,7 @@ pub(crate) struct Failure {
     causes: Vec<String>,
     excerpt: Option<String>,
     hint: Option<String>,
+    notes: Vec<String>,
 }
 
 impl Failure {
@@ -28,6 +29,7 @@ impl Failure {
             causes: Vec::new(),
             excerpt: None,
             hint: None,
+            notes: Vec::new(),
         }
     }
 
@@ -66,10 +68,24 @@ impl Failure {
         self
     }
 
+    /// The same with lines to be printed after all else.
+    #[must_use]
+    pub(crate) fn with_notes(mut self, notes: Vec<String>) -> Self {
+        self.notes = notes;
+        self
+    }
+
     /// The same with lines that show the place, printed before the message.
     #[must_use]
     pub(crate) fn with_excerpt(mut self, excerpt: impl Into<String>) -> Self {
         self.excerpt = Some(excerpt.into());
+        self
+    }
+
+    /// The same without them: they were shown before.
+    #[must_use]
+    pub(crate) fn without_excerpt(mut self) -> Self {
+        self.excerpt = None;
         self
     }
 
@@ -95,6 +111,7 @@ impl Failure {
             lines.extend(causes.map(|cause| format!("  caused by: {cause}")));
             lines.extend(self.hint.iter().map(|hint| format!("  hint: {hint}")));
         }
+        lines.extend(self.notes.iter().cloned());
         lines.retain(|line| !line.is_empty());
         if !lines.is_empty() {
             lines.push(String::new());

@@ -39,6 +39,8 @@ pub(super) struct Tools<'a> {
     pub(super) scratch: &'a Path,
     /// The network namespace that RUN steps share, made when one needs it.
     pub(super) network: OnceLock<Result<network::Attachment, String>>,
+    /// Trees that failed steps left.
+    pub(super) failed: run::Failed,
 }
 
 impl Tools<'_> {

@@ -6,6 +6,7 @@
 
 mod args;
 mod copy;
+pub(super) mod cut;
 mod error;
 mod history;
 mod instructions;
@@ -17,6 +18,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use cut::{Cut, Place};
 pub(super) use error::PlanError;
 use stage::StageState;
 
@@ -38,6 +40,8 @@ pub(super) struct Request<'a> {
     pub(in crate::build) platform: &'a Platform,
     /// The network of RUN steps that do not choose one.
     pub(in crate::build) network: RunNetwork,
+    /// Where the plan ends early.
+    pub(in crate::build) cut: Option<Cut>,
 }
 
 /// Finds an image by reference. The error is the message.
@@ -46,7 +50,10 @@ pub(super) type Images<'a> = dyn FnMut(&str) -> Result<BaseImage, String> + 'a;
 /// Makes the plan.
 pub(super) fn plan(request: &Request<'_>, images: &mut Images<'_>) -> Result<Graph, PlanError> {
     let mut planner = Planner::new(request, images)?;
-    let target = planner.target_stage()?;
+    let target = match request.cut {
+        Some(cut) => cut.stage,
+        None => planner.target_stage()?,
+    };
     planner.plan_stage(target)?;
     Ok(planner.finish(target))
 }
@@ -62,6 +69,8 @@ struct Planner<'a, 'i> {
     /// Stages being planned, to notice circles.
     open: Vec<usize>,
     vertices: Vec<Vertex>,
+    /// Which instruction each vertex belongs to.
+    places: Vec<Option<Place>>,
     /// Images used so far, by reference, with their vertex.
     sources: BTreeMap<String, (BaseImage, Option<VertexId>)>,
     warnings: Vec<(Span, String)>,
@@ -77,6 +86,7 @@ impl<'a, 'i> Planner<'a, 'i> {
             stages: std::iter::repeat_with(|| None).take(stages).collect(),
             open: Vec::new(),
             vertices: Vec::new(),
+            places: Vec::new(),
             sources: BTreeMap::new(),
             warnings: Vec::new(),
         };
@@ -158,7 +168,9 @@ impl<'a, 'i> Planner<'a, 'i> {
         let history: Vec<HistoryItem> = stage.history;
         Graph {
             vertices: self.vertices,
+            places: self.places,
             target: stage.top,
+            also: Vec::new(),
             config: stage.config,
             base: stage.base,
             base_history: stage.base_history,

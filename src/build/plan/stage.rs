@@ -1,5 +1,6 @@
 //! One stage: its base, and what its instructions have made of it so far.
 
+use super::cut::Position;
 use super::error::PlanError;
 use super::scope::Variables;
 use super::{Planner, error};
@@ -87,19 +88,26 @@ impl Planner<'_, '_> {
         let first = usize::from(stage.steps.0 == 1);
         let own = instructions().filter(|(one, _)| makes_step(&one.value));
         stage.steps = (first, first + own.count());
-        for (instruction, own) in instructions() {
-            let span = if own {
-                instruction.span
-            } else {
-                definition.from.span
+        self.skip_places();
+        let mut ended = self.ends_with_from(index, &mut stage)?;
+        for (at, (instruction, own)) in instructions().enumerate() {
+            if ended {
+                break;
+            }
+            let position = Position {
+                stage: index,
+                at,
+                own: own.then(|| at - triggers.len()),
+                span: if own {
+                    instruction.span
+                } else {
+                    definition.from.span
+                },
             };
-            self.instruction(index, &mut stage, instruction, span)
-                .map_err(|mut err| {
-                    if !own || err.span == Span::default() {
-                        err.span = span;
-                    }
-                    err
-                })?;
+            ended = self.pass(position, instruction, &mut stage)?;
+        }
+        if !ended {
+            self.reach_end(index, &mut stage)?;
         }
         self.open.pop();
         self.stages[index] = Some(stage);
@@ -282,7 +290,7 @@ fn default_path(stage: &mut StageState) {
 }
 
 /// Whether an instruction yields a tree, and so is counted by progress.
-fn makes_step(instruction: &Instruction) -> bool {
+pub(super) fn makes_step(instruction: &Instruction) -> bool {
     matches!(
         instruction,
         Instruction::Add(_) | Instruction::Copy(_) | Instruction::Run(_) | Instruction::Workdir(_)

@@ -37,6 +37,7 @@ fn make(text: &str, args: &[(&str, &str)], target: Option<&str>) -> Result<Graph
         target,
         platform: &Platform::host(),
         network: RunNetwork::Default,
+        cut: None,
     };
     plan(&request, &mut base)
 }

@@ -3,6 +3,7 @@
 
 mod build;
 mod containers;
+mod debug;
 mod filters;
 mod history;
 mod images;
@@ -28,6 +29,7 @@ pub(crate) type Open<'a> = &'a dyn Fn() -> Result<Engine, Failure>;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Build(Box<build::Args>),
+    Debug(Box<debug::Args>),
     Images(images::Args),
     Tag(tag::Args),
     Rmi(rmi::Args),
@@ -110,6 +112,7 @@ pub(crate) fn run(
         Command::Build(args)
         | Command::Image(Image::Build(args))
         | Command::Builder(Builder::Build(args)) => build::run(&args, config, open, output),
+        Command::Debug(args) => debug::run(&args, config, open, output),
         Command::Version(args) => version::run(&args, output),
         Command::Images(args) | Command::Image(Image::Ls(args)) => {
             images::run(&args, &open()?, output)

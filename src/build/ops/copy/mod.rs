@@ -1,7 +1,7 @@
 //! COPY and ADD: select files, place them, write the layer.
 
 mod files;
-mod glob;
+pub(in crate::build) mod glob;
 mod place;
 mod select;
 mod source;

@@ -1,5 +1,7 @@
 //! RUN: a command in a sandbox on the parent's tree; what it changed is the layer.
 
+mod failed;
+
 use std::fs::File;
 use std::io::{PipeReader, Read, pipe};
 use std::net::IpAddr;
@@ -7,6 +9,8 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+
+pub(in crate::build) use failed::{Failed, Held};
 
 use super::{AccountError, Tools, account};
 use crate::build::RunNetwork;
@@ -84,37 +88,70 @@ pub(in crate::build) fn run(
     parent: Option<SnapshotId>,
     step: StepId,
 ) -> Result<SnapshotId, RunError> {
-    let account = account(tools.store, parent, &op.user)?;
     let active = Active::begin(tools.store, parent)?;
-    let mut spec = specification(tools, op, &account, &active, parent)?;
-    let attachment = match op.network {
-        RunNetwork::Default => Some(attach(tools)?),
-        RunNetwork::None | RunNetwork::Host => None,
-    };
-    mount_files(tools, op, &mut spec, step)?;
+    if let Err(err) = fill(tools, op, &active, parent, step) {
+        tools.failed.hold(step, active, parent, &err);
+        return Err(err);
+    }
+    let bytes = snapshot::tree_bytes(&active.fs())?;
+    Ok(active.commit(bytes, None, None)?.id)
+}
+
+/// Runs the command; what it changes is in `active`.
+fn fill(
+    tools: &Tools<'_>,
+    op: &RunOp,
+    active: &Active<'_>,
+    parent: Option<SnapshotId>,
+    step: StepId,
+) -> Result<(), RunError> {
+    let ready = prepare(tools, op, active, parent, step)?;
     let command = op.argv.join(" ");
-    let exit = execute(tools, &spec, attachment, step, &command)?;
+    let exit = execute(tools, &ready, step, &command)?;
     if tools.cancel.is_canceled() {
         return Err(RunError::Canceled);
     }
     match exit {
-        (Exit::Code(0), _) => {}
+        (Exit::Code(0), _) => Ok(()),
         (exit, out_of_memory) => {
             let why = if out_of_memory {
                 ": cannot allocate memory"
             } else {
                 ""
             };
-            return Err(RunError::Exit {
+            Err(RunError::Exit {
                 command,
                 code: exit.code(),
                 why,
-            });
+            })
         }
     }
-    let fs = active.fs();
-    let bytes = snapshot::tree_bytes(&fs)?;
-    Ok(active.commit(bytes, None, None)?.id)
+}
+
+/// A sandbox that can be started.
+pub(in crate::build) struct Ready<'t> {
+    /// All that is decided.
+    pub(in crate::build) spec: Spec,
+    /// The network, where it is one of ours.
+    pub(in crate::build) attachment: Option<&'t network::Attachment>,
+}
+
+/// Decides on the sandbox of a command that works on `active` on top of `parent`.
+pub(in crate::build) fn prepare<'t>(
+    tools: &'t Tools<'_>,
+    op: &RunOp,
+    active: &Active<'_>,
+    parent: Option<SnapshotId>,
+    step: StepId,
+) -> Result<Ready<'t>, RunError> {
+    let account = account(tools.store, parent, &op.user)?;
+    let mut spec = specification(tools, op, &account, active, parent)?;
+    let attachment = match op.network {
+        RunNetwork::Default => Some(attach(tools)?),
+        RunNetwork::None | RunNetwork::Host => None,
+    };
+    mount_files(tools, op, &mut spec, step)?;
+    Ok(Ready { spec, attachment })
 }
 
 /// The attachment that the build's steps share.
@@ -128,7 +165,7 @@ fn attach<'t>(tools: &'t Tools<'_>) -> Result<&'t network::Attachment, RunError>
 }
 
 /// An error and its causes on one line.
-fn chain(err: &dyn std::error::Error) -> String {
+pub(in crate::build) fn chain(err: &dyn std::error::Error) -> String {
     let mut text = err.to_string();
     let mut cause = err.source();
     while let Some(next) = cause {
@@ -314,8 +351,7 @@ fn write_once(path: &Path, text: &str, mode: u32) -> Result<(), PathError> {
 /// Starts the command, passes its output on, and waits for its end.
 fn execute(
     tools: &Tools<'_>,
-    spec: &Spec,
-    attachment: Option<&network::Attachment>,
+    ready: &Ready<'_>,
     step: StepId,
     command: &str,
 ) -> Result<(Exit, bool), RunError> {
@@ -327,7 +363,8 @@ fn execute(
         stdout: out_writer.as_fd(),
         stderr: err_writer.as_fd(),
     };
-    let started = sandbox::spawn(spec, stdio, attachment.map(AsFd::as_fd));
+    let network = ready.attachment.map(AsFd::as_fd);
+    let started = sandbox::spawn(&ready.spec, stdio, network);
     drop((out_writer, err_writer));
     let mut running = started.map_err(|err| start_error(err, command))?;
     for warning in running.warnings() {

@@ -3,12 +3,14 @@
 mod caching;
 mod call;
 mod contexts;
+mod converse;
 mod failing;
 mod interrupt;
 mod later;
 mod outputs;
 mod reporting;
 mod request;
+mod shell;
 mod steps;
 
 use std::fs;
@@ -19,6 +21,8 @@ use rbuild::build::{self, Cancel};
 use rbuild::engine::{Config, Engine, Error};
 use rbuild::fs::At;
 use rbuild::sandbox::Rlimit;
+pub(super) use request::read;
+pub(super) use shell::{Host, catch_resizing};
 
 use super::Open;
 use crate::cli::output::Output;
@@ -31,7 +35,7 @@ use crate::cli::{excerpt, human, values};
 pub(crate) struct Args {
     /// The context: a directory, a tar file, or `-` for a tar or a Dockerfile on standard input
     #[arg(value_name = "CONTEXT")]
-    context: Option<String>,
+    pub(super) context: Option<String>,
     /// Give the image this name; may be repeated
     #[arg(short, long, value_name = "NAME[:TAG]")]
     tag: Vec<String>,
@@ -155,19 +159,37 @@ pub(crate) fn run(
     open: Open<'_>,
     output: &mut Output,
 ) -> Result<u8, Failure> {
-    args.later.refuse()?;
+    let mode = prepare(args, config)?;
     let question = match (&args.call, args.check) {
         (_, true) => Some("check"),
         (Some(call), _) => Some(call.as_str()).filter(|call| *call != "build"),
         (None, _) => None,
     };
-    let mode = request::progress(args, config)?;
+    if args.failing.wants_shell() {
+        refuse_used_input(args)?;
+    }
     let engine = open()?;
     let request = request::read(args, config, &engine)?;
     match question {
         Some(question) => call::run(question, &request.build, &engine, output),
         None => run_build(args, &request, mode, &engine, output),
     }
+}
+
+/// Refuses what this version does not have; how progress is shown.
+pub(super) fn prepare(args: &Args, config: &Config) -> Result<Mode, Failure> {
+    args.later.refuse()?;
+    request::progress(args, config)
+}
+
+/// A shell needs the standard input for itself.
+pub(super) fn refuse_used_input(args: &Args) -> Result<(), Failure> {
+    let used = args.context.as_deref() == Some("-") || args.file.as_deref() == Some("-");
+    if !used {
+        return Ok(());
+    }
+    let message = "the standard input cannot be both a shell's and the context or the Dockerfile";
+    Err(Failure::new(1, message).with_hint("name a directory or a file, or use `--on-error=keep`"))
 }
 
 fn run_build(
@@ -177,13 +199,36 @@ fn run_build(
     engine: &Engine,
     output: &mut Output,
 ) -> Result<u8, Failure> {
+    let resized = catch_resizing()?;
     let cancel = Cancel::new();
-    let interrupt = Interrupt::watch(&cancel)
-        .map_err(|err| Failure::new(1, format!("cannot watch for signals: {err}")))?;
+    let interrupt = watch(&cancel)?;
     let progress = Progress::start(mode, output.colors());
-    let result = engine.build(&request.build, progress.sink(), &cancel);
-    let summary = progress.finish();
-    let result = result.map_err(|error| failure(&error, &summary, interrupt.happened(), output))?;
+    let (result, summary, visited) = if args.failing.wants_shell() {
+        output.flush()?;
+        let colors = output.colors();
+        let explain =
+            |error: &build::Error, summary: &Summary| step_failure(error, summary, colors).text();
+        let kind = engine.config().environment.get("TERM");
+        let host = Host::new(progress, &resized, kind, &explain);
+        let result = engine.build_visited(&request.build, &host, &cancel, &host);
+        let (summary, visit) = host.finish();
+        let visited = visit.is_some();
+        if let Some(Err(why)) = visit {
+            output.warn(format!("there is no shell in the failed step: {why}"));
+        }
+        (result, summary, visited)
+    } else {
+        let result = engine.build(&request.build, progress.sink(), &cancel);
+        (result, progress.finish(), false)
+    };
+    let result = result.map_err(|error| {
+        let failure = failure(&error, &summary, interrupt.happened(), output);
+        if visited {
+            // The place and the log stand above the shell.
+            return failure.without_excerpt();
+        }
+        failure
+    })?;
     summary.warn(output);
     if let Some(path) = &args.iidfile {
         fs::write(path, result.image.to_string()).at("write", path)?;
@@ -194,9 +239,20 @@ fn run_build(
     Ok(0)
 }
 
+/// Lets a signal stop a build.
+pub(super) fn watch(cancel: &Cancel) -> Result<Interrupt, Failure> {
+    Interrupt::watch(cancel)
+        .map_err(|err| Failure::new(1, format!("cannot watch for signals: {err}")))
+}
+
 /// A failed build in BuildKit's words: the log of the step that failed, its
 /// place in the Dockerfile, and why.
-fn failure(error: &Error, summary: &Summary, interrupted: bool, output: &Output) -> Failure {
+pub(super) fn failure(
+    error: &Error,
+    summary: &Summary,
+    interrupted: bool,
+    output: &Output,
+) -> Failure {
     /// 128 and SIGINT, as a shell reports it.
     const INTERRUPTED: u8 = 130;
     let Error::Build(error) = error else {
@@ -205,6 +261,15 @@ fn failure(error: &Error, summary: &Summary, interrupted: bool, output: &Output)
     if interrupted || matches!(error, build::Error::Canceled) {
         return Failure::build("Canceled: context canceled").with_code(INTERRUPTED);
     }
+    let failure = step_failure(error, summary, output.colors());
+    match error {
+        build::Error::Step { left, .. } => failure.with_notes(failing::notes(left)),
+        _ => failure,
+    }
+}
+
+/// The log of the step that failed, its place in the Dockerfile, and why.
+pub(super) fn step_failure(error: &build::Error, summary: &Summary, colors: bool) -> Failure {
     let mut excerpt = summary.failed_log();
     let mut hint = None;
     if let Some((source, diagnostics)) = error.place() {
@@ -214,7 +279,7 @@ fn failure(error: &Error, summary: &Summary, interrupted: bool, output: &Output)
             excerpt.push_str(&excerpt::marked(name, text, step.span));
             hint.clone_from(&step.hint);
         } else {
-            let shown = excerpt::diagnostics(name, text, &diagnostics, output.colors());
+            let shown = excerpt::diagnostics(name, text, &diagnostics, colors);
             excerpt.push_str(&shown);
         }
     }
