@@ -54,8 +54,8 @@ pub(super) fn open(store: &Store, request: &BuildRequest, scratch: &Path) -> Res
     };
     let bare = Context::open(&root, Patterns::default(), PathBuf::new())?;
     let (source, beside) = dockerfile(request, &bare, text)?;
-    let (lines, ignore_file) = ignore_lines(&bare, beside.as_deref())?;
-    let patterns = Patterns::new(&lines).map_err(|source| Error::Ignore {
+    let (lines, ignore_file) = ignore_text(&bare, beside.as_deref())?;
+    let patterns = Patterns::of_text(&lines).map_err(|source| Error::Ignore {
         file: ignore_file.clone().unwrap_or_default(),
         source,
     })?;
@@ -144,11 +144,11 @@ fn to_text(bytes: Vec<u8>, name: &str) -> Result<String, Error> {
     String::from_utf8(bytes).map_err(|_| Error::NotText(name.to_owned()))
 }
 
-/// The ignore file's patterns: the Dockerfile's own file wins over the context's.
-fn ignore_lines(
+/// The ignore file's text: the Dockerfile's own file wins over the context's.
+fn ignore_text(
     context: &Context,
     beside: Option<&Path>,
-) -> Result<(Vec<String>, Option<String>), Error> {
+) -> Result<(String, Option<String>), Error> {
     if let Some(beside) = beside {
         match read_limited(beside) {
             Ok(bytes) => {
@@ -157,7 +157,7 @@ fn ignore_lines(
                     .unwrap_or_default()
                     .to_string_lossy()
                     .into_owned();
-                return Ok((Patterns::read(&to_text(bytes, &name)?), Some(name)));
+                return Ok((to_text(bytes, &name)?, Some(name)));
             }
             Err(err) if is_missing(&err) => {}
             Err(err) => return Err(err.into()),
@@ -166,8 +166,8 @@ fn ignore_lines(
     match context.read(Path::new(".dockerignore"), TEXT_LIMIT)? {
         Some(bytes) => {
             let name = ".dockerignore".to_owned();
-            Ok((Patterns::read(&to_text(bytes, &name)?), Some(name)))
+            Ok((to_text(bytes, &name)?, Some(name)))
         }
-        None => Ok((Vec::new(), None)),
+        None => Ok((String::new(), None)),
     }
 }

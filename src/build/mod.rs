@@ -11,6 +11,7 @@ mod export;
 mod graph;
 mod input;
 mod key;
+mod listing;
 mod ops;
 mod plan;
 mod request;
@@ -24,6 +25,7 @@ use std::time::Instant;
 pub use aftermath::{BringOut, Brought, Left, LeftImage, OnError};
 pub use debug::{DebugRequest, ParseStepError, StepAddress, debug};
 pub use error::{Error, Source};
+pub use listing::{ContextAnswer, ContextListing, explain_context, list_context};
 pub use request::{BuildRequest, BuildResult, Cancel, ContextSource, DockerfileSource, RunNetwork};
 pub use scene::{Nobody, Scene, Stands, Visitor};
 

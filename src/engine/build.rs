@@ -1,7 +1,12 @@
 //! Building.
 
+use std::path::PathBuf;
+
 use super::{Engine, Error};
-use crate::build::{self, BuildRequest, BuildResult, Cancel, DebugRequest, Nobody, Visitor};
+use crate::build::{
+    self, BuildRequest, BuildResult, Cancel, ContextAnswer, ContextListing, DebugRequest, Nobody,
+    Visitor,
+};
 use crate::progress::Sink;
 
 impl Engine {
@@ -36,5 +41,19 @@ impl Engine {
         visitor: &dyn Visitor,
     ) -> Result<(), Error> {
         Ok(build::debug(&self.store, request, sink, cancel, visitor)?)
+    }
+
+    /// Lists the context of a build.
+    pub fn context(&self, request: &BuildRequest) -> Result<ContextListing, Error> {
+        Ok(build::list_context(&self.store, request)?)
+    }
+
+    /// Says of each path whether the context has it, and why.
+    pub fn context_explained(
+        &self,
+        request: &BuildRequest,
+        paths: &[PathBuf],
+    ) -> Result<Vec<ContextAnswer>, Error> {
+        Ok(build::explain_context(&self.store, request, paths)?)
     }
 }

@@ -3,6 +3,7 @@
 
 mod build;
 mod containers;
+mod context;
 mod debug;
 mod filters;
 mod history;
@@ -30,6 +31,7 @@ pub(crate) type Open<'a> = &'a dyn Fn() -> Result<Engine, Failure>;
 pub(crate) enum Command {
     Build(Box<build::Args>),
     Debug(Box<debug::Args>),
+    Context(Box<context::Args>),
     Images(images::Args),
     Tag(tag::Args),
     Rmi(rmi::Args),
@@ -112,6 +114,7 @@ pub(crate) fn run(
         Command::Build(args)
         | Command::Image(Image::Build(args))
         | Command::Builder(Builder::Build(args)) => build::run(&args, config, open, output),
+        Command::Context(args) => context::run(&args, config, open, output),
         Command::Debug(args) => debug::run(&args, config, open, output),
         Command::Version(args) => version::run(&args, output),
         Command::Images(args) | Command::Image(Image::Ls(args)) => {
