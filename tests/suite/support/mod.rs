@@ -3,9 +3,11 @@
 
 mod busybox;
 mod home;
+mod terminal;
 
 pub(crate) use busybox::archive as busybox_archive;
 pub(crate) use home::{Home, Outcome};
+pub(crate) use terminal::SIZE as TERMINAL_SIZE;
 
 /// Something of the machine that a test cannot do without.
 #[derive(Debug, Clone, Copy)]

@@ -73,6 +73,7 @@ fn recorded_digests_are_those_of_the_layer() {
         cancel: &cancel,
         scratch: home.path(),
         network: std::sync::OnceLock::new(),
+        failed: crate::build::ops::run::Failed::default(),
     };
     let op = op(&["tree", "large"], "/to/");
     let check = |earlier| {
