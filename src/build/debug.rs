@@ -1,17 +1,16 @@
 //! A shell at any step of a build, without anything having failed.
 
 use std::str::FromStr;
-use std::sync::OnceLock;
 
-use super::aftermath::{self, Aftermath};
+use super::aftermath::Aftermath;
 use super::error::{Error, Source};
 use super::graph::{Graph, Op, VertexId};
 use super::ops::Tools;
-use super::ops::run::Failed;
 use super::plan::cut::{self, Cut, Point};
 use super::scene::{Scene, Set, Stands, Visitor};
 use super::solve::Solver;
-use super::{BuildRequest, Cancel, FIRST_STEP, Steps, input, make_plan, parse, plan};
+use super::redact::{RedactedSink, Redactor};
+use super::{BuildRequest, Cancel, FIRST_STEP, Place, Steps, input, make_plan, parse, plan};
 use crate::dockerfile::Dockerfile;
 use crate::oci::Platform;
 use crate::progress::{Sink, StepId};
@@ -87,19 +86,22 @@ pub fn debug(
     let scratch = store.temp_dir()?;
     let steps = Steps { sink };
     let mut input = steps.open(store, &request.build, scratch.path())?;
-    let tools = Tools {
-        store,
-        context: &input.context,
-        request: &request.build,
+    let redactor = Redactor::new(&request.build.steps.secrets);
+    let sink = RedactedSink {
+        redactor: &redactor,
         sink,
-        cancel,
-        scratch: scratch.path(),
-        network: OnceLock::new(),
-        failed: Failed::new(aftermath::is_wanted(&request.build)),
     };
+    let place = Place {
+        input: &input,
+        scratch: scratch.path(),
+        redactor: &redactor,
+    };
+    let tools = place.tools(store, &request.build, &sink, cancel);
     let result = look(&tools, request, &input, &steps, visitor);
     super::close(tools);
-    input.context.save();
+    for context in &mut input.contexts {
+        context.save();
+    }
     result
 }
 
@@ -120,7 +122,7 @@ fn look(
         .ok_or_else(|| Error::Scene("there is no such step".to_owned()))?;
     let solved = Solver::new(&graph, tools, FIRST_STEP).solve();
     let solved = solved.map_err(|failure| {
-        let error = Error::step(source, &failure);
+        let error = Error::step(source, &failure, tools.redactor);
         let replan = |cut| make_plan(tools.store, &request.build, source, &dockerfile, Some(cut));
         let aftermath = Aftermath {
             tools,
@@ -130,13 +132,13 @@ fn look(
         let left = aftermath.attend(&graph, &failure, &error, visitor);
         error.leaving(left)
     })?;
-    let parent = ending.parent.and_then(|id| solved.result(id));
+    let inputs = ending.inputs(&solved);
     let count = u32::try_from(graph.vertices.len()).unwrap_or(u32::MAX - FIRST_STEP);
     let set = Set {
-        active: Active::begin(tools.store, parent)?,
-        parent,
+        active: Active::begin(tools.store, inputs.parent)?,
+        inputs,
         step: StepId(FIRST_STEP + count),
-        title: probe.unwrap_or_default(),
+        title: tools.redactor.text(&probe.unwrap_or_default()).into_owned(),
         stands: if request.after || is_behind(&graph, cut, ending.parent) {
             Stands::After
         } else {
@@ -169,6 +171,7 @@ fn find(request: &DebugRequest, source: &Source, dockerfile: &Dockerfile) -> Res
         target: build.target.as_deref(),
         platform: &build.platform.clone().unwrap_or_else(Platform::host),
         network: build.network,
+        allow: &build.steps.allow,
         cut: None,
     };
     let stage = |name: Option<&str>| cut::stage_index(&plan_request, name);

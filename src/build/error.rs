@@ -7,6 +7,7 @@ use super::graph::{Vertex, VertexId};
 use super::ops::copy::CopyError;
 use super::ops::run::RunError;
 use super::plan::PlanError;
+use super::redact::Redactor;
 use crate::dockerfile::{Diagnostic, Span};
 use crate::fs::PathError;
 use crate::{context, image, snapshot, store};
@@ -136,8 +137,8 @@ impl Error {
         }
     }
 
-    /// An error of a step, with its file.
-    pub(super) fn step(source_file: &Source, err: &StepError) -> Self {
+    /// An error of a step, with its file and without secrets.
+    pub(super) fn step(source_file: &Source, err: &StepError, redactor: &Redactor) -> Self {
         if err.is_canceled() {
             return Self::Canceled;
         }
@@ -145,7 +146,7 @@ impl Error {
             source_file: source_file.clone(),
             span: err.span,
             hint: err.hint(),
-            message: err.to_string(),
+            message: redactor.text(&err.to_string()).into_owned(),
             left: Box::default(),
         }
     }
@@ -247,6 +248,7 @@ impl StepError {
             Cause::Copy(CopyError::NotFound { span, .. } | CopyError::BadPattern { span, .. }) => {
                 *span
             }
+            Cause::Run(err) => err.span(),
             _ => None,
         };
         self.span = self.span.or(own).or(vertex.span);
@@ -270,6 +272,7 @@ impl StepError {
                 "the source is not in the build context, or the ignore file leaves it out"
             }
             Cause::Copy(CopyError::SeveralSources(_)) => "write a / at the end of the destination",
+            Cause::Run(err) => return err.hint(),
             _ => return None,
         };
         Some(hint.to_owned())

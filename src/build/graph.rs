@@ -9,6 +9,7 @@ use crate::dockerfile::Span;
 use crate::oci::{DiffId, History, ImageConfig, ImageId};
 
 use super::RunNetwork;
+use super::mount::RunMount;
 use super::plan::cut::Place;
 
 /// Names a vertex: its place in [`Graph::vertices`], where inputs come first.
@@ -77,13 +78,11 @@ pub(super) struct Vertex {
 
 impl Vertex {
     /// The vertices whose results it needs.
-    pub(super) fn inputs(&self) -> impl Iterator<Item = VertexId> + '_ {
+    pub(super) fn inputs(&self) -> impl Iterator<Item = VertexId> + use<> {
         let from = match &self.op {
-            Op::Copy(CopyOp {
-                source: CopySource::Vertex(from),
-                ..
-            }) => *from,
-            _ => None,
+            Op::Copy(op) => op.from().into_iter().flatten().collect(),
+            Op::Run(op) => op.mounts.iter().filter_map(RunMount::from).collect(),
+            _ => Vec::new(),
         };
         self.parent.into_iter().chain(from)
     }
@@ -119,6 +118,10 @@ pub(super) struct RunOp {
     pub(super) user: String,
     /// The network.
     pub(super) network: RunNetwork,
+    /// What is mounted, outer mounts before those beneath them.
+    pub(super) mounts: Vec<RunMount>,
+    /// Whether nothing of the usual confinement holds: `--security=insecure`.
+    pub(super) insecure: bool,
 }
 
 /// A file whose content stands in the Dockerfile.
@@ -130,11 +133,20 @@ pub(super) struct InlineFile {
     pub(super) content: String,
 }
 
-/// Where COPY and ADD copy from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Names a local tree of the build: its place in the list of contexts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct ContextId(pub(super) usize);
+
+impl ContextId {
+    /// The context that the build was given first.
+    pub(super) const MAIN: Self = Self(0);
+}
+
+/// Where a source of COPY or ADD is copied from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CopySource {
-    /// The build context.
-    Context,
+    /// A build context.
+    Context(ContextId),
     /// Another step's tree; `None` for an empty one.
     Vertex(Option<VertexId>),
 }
@@ -142,9 +154,7 @@ pub(super) enum CopySource {
 /// `COPY` and `ADD`.
 #[derive(Debug)]
 pub(super) struct CopyOp {
-    /// Where from.
-    pub(super) source: CopySource,
-    /// The source patterns, expanded.
+    /// The source patterns, expanded, each with the tree that it is looked for in.
     pub(super) patterns: Vec<CopyPattern>,
     /// Files whose content stands in the Dockerfile.
     pub(super) inline: Vec<InlineFile>,
@@ -160,11 +170,43 @@ pub(super) struct CopyOp {
     pub(super) instruction: &'static str,
 }
 
+impl CopyOp {
+    /// The different trees that it copies from, in the order of their first pattern.
+    pub(super) fn trees(&self) -> Vec<CopySource> {
+        let mut trees = Vec::new();
+        for pattern in &self.patterns {
+            if !trees.contains(&pattern.source) {
+                trees.push(pattern.source);
+            }
+        }
+        trees
+    }
+
+    /// The steps that it copies from, in the same order; `None` for an empty tree.
+    pub(super) fn from(&self) -> Vec<Option<VertexId>> {
+        let from = |tree| match tree {
+            CopySource::Vertex(from) => Some(from),
+            CopySource::Context(_) => None,
+        };
+        self.trees().into_iter().filter_map(from).collect()
+    }
+
+    /// Whether any of it comes from a build context.
+    pub(super) fn reads_context(&self) -> bool {
+        let is_context = |pattern: &CopyPattern| matches!(pattern.source, CopySource::Context(_));
+        self.patterns.iter().any(is_context)
+    }
+}
+
 /// One source of COPY or ADD.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CopyPattern {
     /// The pattern, expanded.
     pub(super) text: String,
+    /// Whether it is a path whatever characters it has, and no wildcard.
+    pub(super) literal: bool,
+    /// The tree that it is looked for in.
+    pub(super) source: CopySource,
     /// Its place in the Dockerfile.
     pub(super) span: Option<Span>,
 }

@@ -19,10 +19,17 @@ const HEAD: usize = 1 << 20;
 pub(super) struct Input {
     /// The Dockerfile.
     pub(super) source: Source,
-    /// The context.
-    pub(super) context: Context,
+    /// The contexts, the main one first.
+    pub(super) contexts: Vec<Context>,
     /// The ignore file that was used, for progress.
     pub(super) ignore_file: Option<String>,
+}
+
+impl Input {
+    /// The main context.
+    pub(super) fn main(&self) -> &Context {
+        &self.contexts[0]
+    }
 }
 
 /// Opens context and Dockerfile. `scratch` is a directory of this build alone.
@@ -63,7 +70,7 @@ pub(super) fn open(store: &Store, request: &BuildRequest, scratch: &Path) -> Res
     let context = Context::open(&root, patterns, store.paths().contexts().join(name))?;
     Ok(Input {
         source,
-        context,
+        contexts: vec![context],
         ignore_file,
     })
 }

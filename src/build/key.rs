@@ -13,6 +13,9 @@ use crate::store::KeyPart;
 /// Version of the scheme; changing what enters a key changes it.
 const VERSION: &[u8] = b"rbuild cache key 1";
 
+/// How the names of parts begin that have the tree of a mount.
+const MOUNT_TREE: &str = "tree of mount ";
+
 /// A key in the making.
 #[derive(Debug, Clone)]
 pub(super) struct Definition {
@@ -72,11 +75,25 @@ pub(super) fn value<'a>(parts: &'a [KeyPart], name: &str) -> Option<&'a str> {
         .map(|part| part.value.as_str())
 }
 
+/// The name of the part with the key of the step that is copied from; there
+/// may be several.
+pub(super) fn from_part(number: usize) -> String {
+    match number {
+        0 => "from".to_owned(),
+        number => format!("from {number}"),
+    }
+}
+
+fn is_from(name: &str) -> bool {
+    name == "from" || name.starts_with("from ")
+}
+
 /// Whether two records have the same parts, inputs that are compared by content left out.
 pub(super) fn same_operation(a: &[KeyPart], b: &[KeyPart]) -> bool {
     fn own(parts: &[KeyPart]) -> impl Iterator<Item = &KeyPart> {
         let input = |part: &&KeyPart| {
-            !part.name.starts_with('@') && part.name != "parent" && part.name != "from"
+            let name = part.name.as_str();
+            !name.starts_with('@') && name != "parent" && !is_from(name) && !is_mount_tree(name)
         };
         parts.iter().filter(input)
     }
@@ -91,8 +108,13 @@ pub(super) fn explain(old: &[KeyPart], new: &[KeyPart]) -> Vec<String> {
         match (part.name.as_str(), value(old, &part.name)) {
             (_, Some(before)) if before == part.value => {}
             ("parent", _) => lines.push("the step before it has another result".to_owned()),
-            ("from", _) => lines.push("the stage it copies from has another result".to_owned()),
+            (name, _) if is_from(name) => {
+                lines.push("the stage it copies from has another result".to_owned());
+            }
             ("files", _) => lines.push("files changed".to_owned()),
+            (name, Some(_)) if is_mount_tree(name) => {
+                lines.push("a tree that it mounts has changed".to_owned());
+            }
             (name, Some(before)) => lines.push(format!(
                 "{name} changed from {before:?} to {:?}",
                 part.value
@@ -106,6 +128,20 @@ pub(super) fn explain(old: &[KeyPart], new: &[KeyPart]) -> Vec<String> {
         .filter(|part| value(new, &part.name).is_none());
     lines.extend(gone.map(|part| format!("{} is gone", part.name)));
     lines
+}
+
+/// The part with the key of the tree that a mount takes.
+pub(super) fn mount_tree(number: usize) -> String {
+    format!("{MOUNT_TREE}{number}")
+}
+
+/// The note with the tree itself.
+pub(super) fn mounted(number: usize) -> String {
+    format!("@mounted {number}")
+}
+
+fn is_mount_tree(name: &str) -> bool {
+    name.starts_with(MOUNT_TREE)
 }
 
 fn kind(op: &Op) -> &'static str {
@@ -135,6 +171,12 @@ fn run_parts(op: &RunOp, extra_hosts: &[String], parts: &mut Vec<KeyPart>) {
     if let Some(script) = &op.script {
         parts.push(part("script", &script.content));
     }
+    if op.insecure {
+        parts.push(part("security", "insecure"));
+    }
+    for (number, mount) in op.mounts.iter().enumerate() {
+        parts.push(part(&format!("mount {number}"), &mount.key_text()));
+    }
     // Names only: where a name leads is no part of what the step means.
     for host in extra_hosts {
         parts.push(part(&format!("host {host}"), ""));
@@ -151,10 +193,17 @@ fn copy_parts(op: &CopyOp, parts: &mut Vec<KeyPart>) {
         parts.push(part(&format!("heredoc {}", file.name), &file.content));
     }
     // With a context the content of the sources stands for them; from another
-    // step the definition needs the patterns as well.
-    if matches!(op.source, CopySource::Vertex(_)) {
-        for (number, pattern) in op.patterns.iter().enumerate() {
+    // step the definition needs the patterns as well, and where there are several
+    // trees, which of them each pattern means.
+    let trees = op.trees();
+    for (number, pattern) in op.patterns.iter().enumerate() {
+        if let CopySource::Vertex(_) = pattern.source {
             parts.push(part(&format!("source {number}"), &pattern.text));
+        }
+        if trees.len() > 1 {
+            let tree = trees.iter().position(|tree| *tree == pattern.source);
+            let tree = tree.unwrap_or_default().to_string();
+            parts.push(part(&format!("tree of source {number}"), &tree));
         }
     }
 }
@@ -174,7 +223,7 @@ fn part(name: &str, value: &str) -> KeyPart {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::build::graph::{BaseImage, CopyPattern, InlineFile, VertexId};
+    use crate::build::graph::{BaseImage, ContextId, CopyPattern, InlineFile, VertexId};
     use crate::oci::{ImageConfig, ImageId};
 
     fn vertex(op: Op) -> Vertex {
@@ -196,16 +245,19 @@ mod tests {
             cwd: "/".to_owned(),
             user: String::new(),
             network: RunNetwork::Default,
+            mounts: Vec::new(),
+            insecure: false,
         }
     }
 
     fn copy(source: CopySource) -> CopyOp {
         let pattern = |text: &str| CopyPattern {
+            literal: false,
             text: text.to_owned(),
+            source,
             span: None,
         };
         CopyOp {
-            source,
             patterns: vec![pattern("a"), pattern("b")],
             inline: Vec::new(),
             destination: "/d/".to_owned(),
@@ -241,7 +293,7 @@ mod tests {
         let keys = [
             key(Op::Image(Box::new(image))),
             key(Op::Run(run())),
-            key(Op::Copy(copy(CopySource::Context))),
+            key(Op::Copy(copy(CopySource::Context(ContextId::MAIN)))),
             key(Op::Copy(copy(CopySource::Vertex(Some(VertexId(0)))))),
             key(Op::Workdir(workdir)),
         ];
@@ -284,6 +336,27 @@ mod tests {
             .proxy_env
             .push(("http_proxy".to_owned(), "x".to_owned()));
         assert_eq!(key(Op::Run(proxied)), plain);
+    }
+
+    #[test]
+    fn the_tree_of_each_source_counts_where_there_are_several() {
+        let trees = [
+            CopySource::Context(ContextId::MAIN),
+            CopySource::Vertex(Some(VertexId(0))),
+            CopySource::Vertex(Some(VertexId(1))),
+        ];
+        let mut keys = Vec::new();
+        for first in trees {
+            for second in trees {
+                let mut op = copy(first);
+                op.patterns[1].source = second;
+                keys.push(key(Op::Copy(op)));
+            }
+        }
+        keys.sort_unstable_by_key(|key| key.0.hex());
+        keys.dedup();
+        // Two different steps are told apart by their own keys, which are no part yet.
+        assert_eq!(keys.len(), 5);
     }
 
     #[test]

@@ -36,9 +36,9 @@ pub struct ContextAnswer {
 pub fn list_context(store: &Store, request: &BuildRequest) -> Result<ContextListing, Error> {
     with_input(store, request, |input| {
         Ok(ContextListing {
-            directory: input.context.path().to_owned(),
+            directory: input.main().path().to_owned(),
             ignore_file: input.ignore_file.clone(),
-            survey: input.context.survey()?,
+            survey: input.main().survey()?,
         })
     })
 }
@@ -52,9 +52,9 @@ pub fn explain_context(
     with_input(store, request, |input| {
         let answer = |path: &PathBuf| {
             let path = cleaned(path);
-            let (is_ignored, line) = input.context.explain(&path);
+            let (is_ignored, line) = input.main().explain(&path);
             Ok(ContextAnswer {
-                exists: input.context.has(&path),
+                exists: input.main().has(&path),
                 path,
                 is_ignored,
                 ignore_file: input.ignore_file.clone(),

@@ -12,14 +12,17 @@ mod graph;
 mod input;
 mod key;
 mod listing;
+mod mount;
 mod ops;
 mod plan;
+mod redact;
 mod request;
 mod scene;
 mod solve;
+mod step_options;
 
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
 
 pub use aftermath::{BringOut, Brought, Left, LeftImage, OnError};
@@ -28,6 +31,8 @@ pub use error::{Error, Source};
 pub use listing::{ContextAnswer, ContextListing, explain_context, list_context};
 pub use request::{BuildRequest, BuildResult, Cancel, ContextSource, DockerfileSource, RunNetwork};
 pub use scene::{Nobody, Scene, Stands, Visitor};
+
+pub use step_options::{Entitlement, Retry, Secret, SshAgent, StepOptions, StepPattern, StepRule};
 
 use crate::dockerfile::{self, Dockerfile, Level};
 use crate::image;
@@ -39,6 +44,7 @@ use graph::{BaseImage, Graph};
 use ops::Tools;
 use ops::run::Failed;
 use plan::cut::Cut;
+use redact::{RedactedSink, Redactor};
 use solve::Solver;
 
 /// The progress number of the first step of the graph; what comes before reads the input.
@@ -65,7 +71,9 @@ pub fn build(
         cancel,
         visitor,
     );
-    input.context.save();
+    for context in &mut input.contexts {
+        context.save();
+    }
     result
 }
 
@@ -83,19 +91,20 @@ fn run(
     let replan = |cut| make_plan(store, request, source, &dockerfile, cut);
     let graph = replan(None)?;
     steps.warn(&graph, source);
-    let tools = Tools {
-        store,
-        context: &input.context,
-        request,
+    let redactor = Redactor::new(&request.steps.secrets);
+    let sink = RedactedSink {
+        redactor: &redactor,
         sink: steps.sink,
-        cancel,
-        scratch,
-        network: OnceLock::new(),
-        failed: Failed::new(aftermath::is_wanted(request)),
     };
+    let place = Place {
+        input,
+        scratch,
+        redactor: &redactor,
+    };
+    let tools = place.tools(store, request, &sink, cancel);
     let solved = Solver::new(&graph, &tools, FIRST_STEP).solve();
     let solved = solved.map_err(|failure| {
-        let error = Error::step(source, &failure);
+        let error = Error::step(source, &failure, &redactor);
         let aftermath = Aftermath {
             tools: &tools,
             first_step: FIRST_STEP,
@@ -110,6 +119,37 @@ fn run(
     steps.timed(last, "exporting to image", || {
         export::export(store, request, &graph, &solved)
     })
+}
+
+/// What a build works with besides its request.
+struct Place<'a> {
+    input: &'a input::Input,
+    /// A directory of this build alone.
+    scratch: &'a Path,
+    redactor: &'a Redactor,
+}
+
+impl<'a> Place<'a> {
+    fn tools(
+        &self,
+        store: &'a Store,
+        request: &'a BuildRequest,
+        sink: &'a dyn Sink,
+        cancel: &'a Cancel,
+    ) -> Tools<'a> {
+        Tools {
+            store,
+            contexts: &self.input.contexts,
+            request,
+            sink,
+            cancel,
+            scratch: self.scratch,
+            network: OnceLock::new(),
+            redactor: self.redactor,
+            renewed: Mutex::default(),
+            failed: Failed::new(aftermath::is_wanted(request)),
+        }
+    }
 }
 
 /// Clears away what was made for the steps: their network, and trees that failed.
@@ -156,6 +196,7 @@ fn make_plan(
         target: request.target.as_deref(),
         platform: &platform,
         network: request.network,
+        allow: &request.steps.allow,
         cut,
     };
     plan::plan(&plan_request, &mut |reference| {

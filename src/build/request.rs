@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use super::StepOptions;
 use super::aftermath::{BringOut, OnError};
 use crate::oci::{ImageId, Platform, Reference};
 use crate::sandbox::{Killer, ResourceLimits, Rlimit};
@@ -79,6 +80,8 @@ pub struct BuildRequest {
     pub on_error: OnError,
     /// What to bring out of a failed step's tree.
     pub export_failed: Vec<BringOut>,
+    /// Secrets, agents, rights and limits of time of RUN steps.
+    pub steps: StepOptions,
 }
 
 impl BuildRequest {
@@ -101,6 +104,7 @@ impl BuildRequest {
             resources: ResourceLimits::default(),
             on_error: OnError::Fail,
             export_failed: Vec::new(),
+            steps: StepOptions::default(),
         }
     }
 }

@@ -6,11 +6,10 @@ use super::RunNetwork;
 use super::error::Error;
 use super::graph::RunOp;
 use super::ops::Tools;
-use super::ops::run::{self, Ready, RunError};
+use super::ops::run::{self, Inputs, Ready, RunError};
 use crate::progress::StepId;
 use crate::sandbox::{self, Running, Stdio, Terminal};
 use crate::snapshot::Active;
-use crate::store::SnapshotId;
 
 /// What every image has a shell as, if it has one.
 const PLAIN_SHELL: &str = "/bin/sh";
@@ -38,7 +37,7 @@ pub struct Scene<'a> {
     /// The shell as a step.
     op: RunOp,
     active: Active<'a>,
-    parent: Option<SnapshotId>,
+    inputs: Inputs,
     step: StepId,
     title: String,
     stands: Stands,
@@ -68,7 +67,7 @@ pub(super) struct Set<'a> {
     /// What was written.
     pub(super) active: Active<'a>,
     /// On what.
-    pub(super) parent: Option<SnapshotId>,
+    pub(super) inputs: Inputs,
     /// The step for progress.
     pub(super) step: StepId,
     /// What it is called.
@@ -84,7 +83,7 @@ impl<'a> Scene<'a> {
             tools,
             op,
             active: set.active,
-            parent: set.parent,
+            inputs: set.inputs,
             step: set.step,
             title: set.title,
             stands: set.stands,
@@ -133,9 +132,9 @@ impl<'a> Scene<'a> {
     ) -> Result<T, Error> {
         let refused = |err: RunError| Error::Scene(err.to_string());
         self.active.renew_work()?;
-        let (tools, parent) = (self.tools, self.parent);
-        let mut ready =
-            run::prepare(tools, &self.op, &self.active, parent, self.step).map_err(refused)?;
+        let tools = self.tools;
+        let ready = run::prepare(tools, &self.op, &self.inputs, &self.active, self.step);
+        let mut ready = ready.map_err(refused)?;
         if let Some((size, kind)) = terminal {
             ready.spec.terminal = Some(size);
             if !ready.spec.env.iter().any(|line| line.starts_with("TERM=")) {

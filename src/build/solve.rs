@@ -12,13 +12,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::error::StepError;
-use super::graph::{BaseImage, CopyOp, CopySource, Graph, Op, Vertex, VertexId};
+use super::graph::{BaseImage, CopyOp, Graph, Op, RunOp, Vertex, VertexId};
 use super::key::{self, Definition};
 use super::ops::{Tools, copy, run, workdir};
 use crate::fs::Lock;
 use crate::image;
 use crate::oci::{CacheKey, ChainId, Digest};
-use crate::progress::{Event, Outcome, StepId};
+use crate::progress::{Event, Outcome, StepId, Usage};
 use crate::snapshot;
 use crate::store::{CacheRecord, SnapshotId};
 
@@ -29,6 +29,8 @@ struct State {
     key: Option<CacheKey>,
     /// Its result.
     result: Option<SnapshotId>,
+    /// What its program used.
+    usage: Option<Usage>,
 }
 
 /// The results of a solved graph.
@@ -146,6 +148,7 @@ impl<'a> Solver<'a> {
             self.states()[id.0] = State {
                 key: Some(key),
                 result: row.map(|row| row.id),
+                usage: None,
             };
             return Ok(());
         }
@@ -174,26 +177,52 @@ impl<'a> Solver<'a> {
                 Some(key) => definition = definition.with("parent", &key),
             },
         }
+        if let Op::Run(op) = &vertex.op {
+            return Ok(self.with_mounts(definition, op));
+        }
         let Op::Copy(op) = &vertex.op else {
             return Ok(Some(definition));
         };
-        match op.source {
-            CopySource::Vertex(None) => Ok(Some(definition.with("from", &"nothing"))),
-            CopySource::Vertex(Some(from)) => {
-                let key = self.state(from).key;
-                Ok(key.map(|key| definition.with("from", &key)))
-            }
-            CopySource::Context if op.patterns.is_empty() => Ok(Some(definition)),
-            CopySource::Context => {
-                let known =
-                    !self.no_cache() && self.tools.store.cache_nearest(definition.line)?.is_some();
-                if !known {
-                    return Ok(None);
-                }
-                let files = copy::Prepared::new(op, self.tools, None)?.digest()?;
-                Ok(Some(definition.with("files", &files)))
-            }
+        let Some(definition) = self.with_from(op, definition) else {
+            return Ok(None);
+        };
+        if !op.reads_context() {
+            return Ok(Some(definition));
         }
+        let known = !self.no_cache()
+            && self.tools.store.cache_nearest(definition.line)?.is_some();
+        if !known {
+            return Ok(None);
+        }
+        let files = copy::Prepared::of_contexts(op, self.tools)?.digest()?;
+        Ok(Some(definition.with("files", &files)))
+    }
+
+    /// Adds the keys of the steps that are copied from; `None` while one is not known.
+    fn with_from(&self, op: &CopyOp, mut definition: Definition) -> Option<Definition> {
+        for (number, from) in op.from().into_iter().enumerate() {
+            let name = key::from_part(number);
+            definition = match from {
+                None => definition.with(&name, &"nothing"),
+                Some(from) => definition.with(&name, &self.state(from).key?),
+            };
+        }
+        Some(definition)
+    }
+
+    /// Adds the trees that a step mounts; nothing while one of them is not known.
+    fn with_mounts(&self, mut definition: Definition, op: &RunOp) -> Option<Definition> {
+        for (number, mount) in op.mounts.iter().enumerate() {
+            if !mount.takes_tree() {
+                continue;
+            }
+            let name = key::mount_tree(number);
+            definition = match mount.from() {
+                None => definition.with(&name, &"nothing"),
+                Some(from) => definition.with(&name, &self.state(from).key?),
+            };
+        }
+        Some(definition)
     }
 
     /// The steps that have to run, from the target down.
@@ -330,7 +359,7 @@ impl<'a> Solver<'a> {
             outcome,
             took: began.elapsed(),
             layer_bytes,
-            usage: None,
+            usage: self.state(id).usage,
         });
     }
 
@@ -371,13 +400,13 @@ impl<'a> Solver<'a> {
             }
         }
         let (result, files) = self.execute(id, parent, earlier.as_ref())?;
-        let definition = match (definition, files) {
-            (Some(definition), Some(files)) if key::value(&definition.parts, "files").is_none() => {
-                definition.with("@files", &files)
-            }
-            (Some(definition), _) => definition,
-            (None, files) => self.complete(vertex, files),
+        let mut definition = match definition {
+            Some(definition) => definition,
+            None => self.complete(vertex, files.as_ref().and_then(|files| files.of_contexts)),
         };
+        if let Some(files) = files.and_then(|files| files.of_steps) {
+            definition = definition.with("@files", &files);
+        }
         if self.tools.request.explain_cache {
             self.explain(id, &definition, earlier.as_ref(), result);
         }
@@ -397,11 +426,16 @@ impl<'a> Solver<'a> {
     fn complete(&self, vertex: &Vertex, files: Option<Digest>) -> Definition {
         let definition = Definition::of(vertex, &self.extra_hosts);
         let parent = vertex.parent.and_then(|parent| self.state(parent).key);
-        let definition = match (vertex.parent, parent) {
+        let mut definition = match (vertex.parent, parent) {
             (None, _) => definition.with("parent", &"nothing"),
             (Some(_), Some(key)) => definition.with("parent", &key),
             (Some(_), None) => definition,
         };
+        if let Op::Copy(op) = &vertex.op
+            && let Some(whole) = self.with_from(op, definition.clone())
+        {
+            definition = whole;
+        }
         match files {
             Some(files) => definition.with("files", &files),
             None => definition,
@@ -429,19 +463,38 @@ impl<'a> Solver<'a> {
         if !snapshot::same_content(self.tools.store, old, parent)? {
             return Ok(None);
         }
-        if let Op::Copy(
-            op @ CopyOp {
-                source: CopySource::Vertex(from),
-                ..
-            },
-        ) = &vertex.op
+        if let Op::Copy(op) = &vertex.op
+            && !op.from().is_empty()
         {
-            let files = copy::Prepared::new(op, self.tools, self.input(*from))?.digest()?;
+            let files = self.prepared(op)?.digest()?;
             if key::value(&earlier.parts, "@files") != Some(files.to_string().as_str()) {
                 return Ok(None);
             }
         }
+        if let Op::Run(op) = &vertex.op
+            && !self.mounts_same(op, earlier)?
+        {
+            return Ok(None);
+        }
         Ok(earlier.result)
+    }
+
+    /// Whether what a step mounts is the same as it was the last time.
+    fn mounts_same(&self, op: &RunOp, earlier: &CacheRecord) -> Result<bool, StepError> {
+        for (number, mount) in op.mounts.iter().enumerate() {
+            if !mount.takes_tree() {
+                continue;
+            }
+            let Some(old) = key::value(&earlier.parts, &key::mounted(number)) else {
+                return Ok(false);
+            };
+            let old = old.parse().ok().map(SnapshotId);
+            let now = self.input(mount.from());
+            if !copy::same_beneath(self.tools.store, old, now, mount.source())? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn execute(
@@ -449,23 +502,32 @@ impl<'a> Solver<'a> {
         id: VertexId,
         parent: Option<SnapshotId>,
         earlier: Option<&CacheRecord>,
-    ) -> Result<(SnapshotId, Option<Digest>), StepError> {
+    ) -> Result<(SnapshotId, Option<copy::Files>), StepError> {
         let store = self.tools.store;
         match &self.vertex(id).op {
             Op::Image(base) => Ok((self.base(base)?, None)),
             Op::Workdir(op) => Ok((workdir::run(store, op, parent)?, None)),
-            Op::Run(op) => Ok((run::run(self.tools, op, parent, self.step(id))?, None)),
-            Op::Copy(op) => {
-                let from = match op.source {
-                    CopySource::Context => None,
-                    CopySource::Vertex(from) => self.input(from),
+            Op::Run(op) => {
+                let mounts = op.mounts.iter().map(|mount| self.input(mount.from()));
+                let inputs = run::Inputs {
+                    parent,
+                    mounts: mounts.collect(),
                 };
-                let prepared = copy::Prepared::new(op, self.tools, from)?;
+                let ran = run::run(self.tools, self.vertex(id), op, &inputs, self.step(id));
+                self.states()[id.0].usage = ran.usage;
+                Ok((ran.result?, None))
+            }
+            Op::Copy(op) => {
                 let before = earlier.and_then(|record| record.result);
-                let copied = prepared.run(store, parent, before)?;
+                let copied = self.prepared(op)?.run(store, parent, before)?;
                 Ok((copied.result, Some(copied.files)))
             }
         }
+    }
+
+    /// A copy with its sources found, in trees that are all there.
+    fn prepared(&self, op: &'a CopyOp) -> Result<copy::Prepared<'a>, copy::CopyError> {
+        copy::Prepared::new(op, self.tools, |from| self.input(from))
     }
 
     /// Keeps a result for the next build.
@@ -478,7 +540,19 @@ impl<'a> Solver<'a> {
     ) -> Result<(), StepError> {
         let vertex = self.vertex(id);
         let parent = parent.map_or_else(|| "nothing".to_owned(), |parent| parent.to_string());
-        let definition = definition.with("@parent", &parent);
+        let mut definition = definition.with("@parent", &parent);
+        if let Op::Run(op) = &vertex.op {
+            for (number, mount) in op
+                .mounts
+                .iter()
+                .enumerate()
+                .filter(|(_, one)| one.takes_tree())
+            {
+                let tree = self.input(mount.from());
+                let tree = tree.map_or_else(|| "nothing".to_owned(), |tree| tree.to_string());
+                definition = definition.with(&key::mounted(number), &tree);
+            }
+        }
         let key = definition.key(&vertex.op);
         self.states()[id.0].key = Some(key);
         let record = CacheRecord {

@@ -58,7 +58,7 @@ pub use instruction::{
 };
 pub use lint::{lint, lint_with};
 pub use mount::{
-    DeviceRequest, MountKind, MountOptions, Sharing, device_request, mount_options,
+    DeviceRequest, MountKind, MountOptions, Sharing, csv_fields, device_request, mount_options,
     mount_options_with,
 };
 pub use parse::{parse, parse_trigger};

@@ -27,6 +27,7 @@ pub fn collect(store: &Store) -> Result<u64, Error> {
     freed.add(collect_snapshots(store));
     freed.add(collect_strays(store));
     freed.add(collect_blobs(store));
+    freed.add(store.cache_mount_sweep().map(|()| 0).map_err(Error::from));
     freed.finish()
 }
 

@@ -11,6 +11,7 @@
 
 mod blob;
 mod cache;
+mod cache_mounts;
 mod columns;
 mod containers;
 mod error;
@@ -35,6 +36,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
 pub use blob::BlobWriter;
 pub use cache::{CacheRecord, KeyPart};
+pub use cache_mounts::{CacheMount, CacheMountKey, CacheMountRow, CacheSharing};
 pub use containers::ContainerRow;
 pub use error::Error;
 pub use images::ImageRow;

@@ -15,7 +15,10 @@ use crate::fs::Lock;
 
 /// Each brings the index from the version of its position to the next. What
 /// has been released is never edited, only followed by another.
-const MIGRATIONS: &[&str] = &[include_str!("schema/001.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema/001.sql"),
+    include_str!("schema/002.sql"),
+];
 
 /// How long a process waits for another one's transaction.
 const BUSY: Duration = Duration::from_mins(1);

@@ -127,9 +127,10 @@ impl<'a> Aftermath<'a> {
             return left;
         };
         let number = u32::try_from(vertex.0).unwrap_or(u32::MAX - self.first_step);
+        let title = &graph.vertices[vertex.0].name;
         let step = Step {
             place,
-            title: graph.vertices[vertex.0].name.clone(),
+            title: self.tools.redactor.text(title).into_owned(),
             held: self
                 .tools
                 .failed
@@ -169,19 +170,18 @@ impl<'a> Aftermath<'a> {
         let mut solved = Solver::again(&graph, tools, free)
             .solve()
             .map_err(|err| Error::Scene(err.to_string()))?;
+        let mut inputs = ending.inputs(&solved);
         let mut op = ending.op;
-        let (active, parent) = match step.held {
+        let active = match step.held {
             Some(held) => {
                 op.argv = graph.shell();
                 op.script = None;
-                (held.active, held.parent)
+                inputs.parent = held.parent;
+                held.active
             }
-            None => {
-                let parent = ending.parent.and_then(|id| solved.result(id));
-                (Active::begin(tools.store, parent)?, parent)
-            }
+            None => Active::begin(tools.store, inputs.parent)?,
         };
-        self.bring_out(&active, parent, &op.cwd, left)?;
+        self.bring_out(&active, inputs.parent, &op.cwd, left)?;
         match tools.request.on_error {
             OnError::Fail => {}
             OnError::Keep => {
@@ -199,7 +199,7 @@ impl<'a> Aftermath<'a> {
             OnError::Shell => {
                 let set = Set {
                     active,
-                    parent,
+                    inputs,
                     step: StepId(free),
                     title: step.title,
                     stands: if is_held {

@@ -4,9 +4,12 @@ pub(super) mod copy;
 pub(super) mod run;
 pub(super) mod workdir;
 
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use super::graph::ContextId;
+use super::redact::Redactor;
 use super::{BuildRequest, Cancel};
 use crate::context::Context;
 use crate::fs::PathError;
@@ -14,7 +17,7 @@ use crate::network;
 use crate::oci::passwd::{Account, Users};
 use crate::progress::{Event, Sink, StepId};
 use crate::snapshot::{self, View};
-use crate::store::{SnapshotId, Store};
+use crate::store::{CacheMountKey, SnapshotId, Store};
 
 /// The time of files that have none of their own, such as a directory that COPY
 /// has to make: the first moment that a zip archive can hold, so that layers do
@@ -27,8 +30,8 @@ const USERS_LIMIT: u64 = 16 << 20;
 pub(super) struct Tools<'a> {
     /// The store.
     pub(super) store: &'a Store,
-    /// The build context.
-    pub(super) context: &'a Context,
+    /// The build contexts, the main one first.
+    pub(super) contexts: &'a [Context],
     /// The request, for what RUN steps get.
     pub(super) request: &'a BuildRequest,
     /// Where progress goes.
@@ -41,9 +44,23 @@ pub(super) struct Tools<'a> {
     pub(super) network: OnceLock<Result<network::Attachment, String>>,
     /// Trees that failed steps left.
     pub(super) failed: run::Failed,
+    /// Keeps secrets out of what is shown.
+    pub(super) redactor: &'a Redactor,
+    /// Cache mounts that this build has begun anew, because it may not use the cache.
+    pub(super) renewed: Mutex<BTreeSet<CacheMountKey>>,
 }
 
-impl Tools<'_> {
+impl<'a> Tools<'a> {
+    /// A build context. The plan names only those that are there.
+    pub(super) fn context(&self, id: ContextId) -> &'a Context {
+        &self.contexts[id.0]
+    }
+
+    /// Cache mounts that this build has begun anew.
+    pub(super) fn renewed_caches(&self) -> MutexGuard<'_, BTreeSet<CacheMountKey>> {
+        self.renewed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Tells of a step.
     pub(super) fn note(&self, step: StepId, text: String) {
         self.sink.event(Event::Note { step, text });

@@ -4,7 +4,7 @@ use super::Planner;
 use super::error::PlanError;
 use super::instructions::absolute;
 use super::stage::StageState;
-use crate::build::graph::{CopyOp, CopyPattern, CopySource, InlineFile, Op, Vertex};
+use crate::build::graph::{ContextId, CopyOp, CopyPattern, CopySource, InlineFile, Op, Vertex};
 use crate::dockerfile::{self, Add, Copy, CopyFlags, Heredoc, Span, Word};
 
 /// What COPY and ADD have in common.
@@ -38,7 +38,7 @@ impl Planner<'_, '_> {
             }
         }
         let source = match &copy.from {
-            None => CopySource::Context,
+            None => CopySource::Context(ContextId::MAIN),
             Some(from) => self.copy_from(index, from)?,
         };
         let parts = Parts {
@@ -49,7 +49,7 @@ impl Planner<'_, '_> {
             destination: &copy.destination,
             unpack: false,
         };
-        self.copy_parts(stage, &parts, source, text, span)
+        self.copy_parts(stage, &parts, &|_| source, text, span)
     }
 
     pub(super) fn add(
@@ -83,11 +83,12 @@ impl Planner<'_, '_> {
             destination: &add.destination,
             unpack: add.unpack.is_none_or(|(unpack, _)| unpack),
         };
-        self.copy_parts(stage, &parts, CopySource::Context, text, span)
+        let context = |_: usize| CopySource::Context(ContextId::MAIN);
+        self.copy_parts(stage, &parts, &context, text, span)
     }
 
     /// The tree that `--from` names: an earlier stage, or else an image.
-    fn copy_from(&mut self, index: usize, from: &Word) -> Result<CopySource, PlanError> {
+    pub(super) fn copy_from(&mut self, index: usize, from: &Word) -> Result<CopySource, PlanError> {
         if from.text.contains('$') {
             return Err(PlanError::new(
                 from.span,
@@ -118,11 +119,12 @@ impl Planner<'_, '_> {
         Ok(CopySource::Vertex(vertex))
     }
 
+    /// Plans the step. `tree` knows where each source is looked for, by its number.
     fn copy_parts(
         &mut self,
         stage: &mut StageState,
         parts: &Parts<'_>,
-        source: CopySource,
+        tree: &dyn Fn(usize) -> CopySource,
         text: &str,
         span: Span,
     ) -> Result<(), PlanError> {
@@ -149,13 +151,12 @@ impl Planner<'_, '_> {
             .as_ref()
             .map(|word| self.chmod(stage, word, parts))
             .transpose()?;
-        let patterns = self.patterns(stage, parts)?;
+        let patterns = self.patterns(stage, parts, tree)?;
         let inline = Self::inline(stage, parts)?;
         let written = self.expand(parts.destination, &stage.scope)?;
         let created_by = created_by(parts, chown.as_deref(), &patterns, &written, stage, self)?;
         let name = stage.step_name(text);
         let op = CopyOp {
-            source,
             patterns,
             inline,
             destination: destination(&stage.config.config.working_dir, &written),
@@ -180,15 +181,18 @@ impl Planner<'_, '_> {
         &self,
         stage: &StageState,
         parts: &Parts<'_>,
+        tree: &dyn Fn(usize) -> CopySource,
     ) -> Result<Vec<CopyPattern>, PlanError> {
-        let expand = |word: &Word| {
+        let expand = |(number, word): (usize, &Word)| {
             let text = self.expand(word, &stage.scope)?;
             Ok(CopyPattern {
                 text,
+                literal: false,
+                source: tree(number),
                 span: Some(word.span).filter(|span| *span != Span::default()),
             })
         };
-        parts.sources.iter().map(expand).collect()
+        parts.sources.iter().enumerate().map(expand).collect()
     }
 
     fn inline(stage: &StageState, parts: &Parts<'_>) -> Result<Vec<InlineFile>, PlanError> {

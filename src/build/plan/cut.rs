@@ -7,6 +7,8 @@ use super::error::PlanError;
 use super::stage::{StageState, makes_step};
 use super::{Planner, Request};
 use crate::build::graph::{Graph, HistoryItem, Op, RunOp, VertexId};
+use crate::build::ops::run::Inputs;
+use crate::build::solve::Solved;
 use crate::dockerfile::{Command, Dockerfile, Form, Instruction, Located, Run, RunFlags, Span};
 
 /// Where a plan ends.
@@ -173,7 +175,7 @@ impl Planner<'_, '_> {
             },
             heredocs: Vec::new(),
         };
-        self.run(stage, &run, "RUN", span)?;
+        self.run(cut.stage, stage, &run, "RUN", span)?;
         if let Some(probe) = self.vertices.last_mut() {
             title.clone_into(&mut probe.name);
         }
@@ -264,6 +266,17 @@ pub(in crate::build) struct Ending {
     pub(in crate::build) parent: Option<VertexId>,
     /// Its line in the history.
     pub(in crate::build) item: HistoryItem,
+}
+
+impl Ending {
+    /// What it runs on, once all that is built.
+    pub(in crate::build) fn inputs(&self, solved: &Solved) -> Inputs {
+        let tree = |id: Option<VertexId>| id.and_then(|id| solved.result(id));
+        Inputs {
+            parent: tree(self.parent),
+            mounts: self.op.mounts.iter().map(|mount| tree(mount.from())).collect(),
+        }
+    }
 }
 
 /// Takes the RUN that a cut plan ends with out of it; its inputs are what is to

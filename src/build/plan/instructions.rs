@@ -55,7 +55,7 @@ impl Planner<'_, '_> {
                 stage.config.config.on_build.push(onbuild.trigger.clone());
                 Ok(())
             }
-            Instruction::Run(run) => self.run(stage, run, text, span),
+            Instruction::Run(run) => self.run(index, stage, run, text, span),
             Instruction::Shell(shell) => {
                 stage.record(format!("SHELL {}", plain_list(shell)), None);
                 stage.config.config.shell.clone_from(shell);

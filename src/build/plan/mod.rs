@@ -16,14 +16,14 @@ mod stage;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cut::{Cut, Place};
 pub(super) use error::PlanError;
 use stage::StageState;
 
-use super::RunNetwork;
 use super::graph::{BaseImage, Graph, HistoryItem, Op, Vertex, VertexId};
+use super::{Entitlement, RunNetwork};
 use crate::dockerfile::{Dockerfile, Span};
 use crate::oci::Platform;
 
@@ -42,6 +42,8 @@ pub(super) struct Request<'a> {
     pub(in crate::build) network: RunNetwork,
     /// Where the plan ends early.
     pub(in crate::build) cut: Option<Cut>,
+    /// `--allow`.
+    pub(in crate::build) allow: &'a BTreeSet<Entitlement>,
 }
 
 /// Finds an image by reference. The error is the message.

@@ -31,7 +31,9 @@ fn make(text: &str, args: &[(&str, &str)], target: Option<&str>) -> Result<Graph
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect();
+    let allow = BTreeSet::new();
     let request = Request {
+        allow: &allow,
         dockerfile: &parsed.dockerfile,
         build_args: &build_args,
         target,

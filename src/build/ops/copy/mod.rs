@@ -3,6 +3,7 @@
 mod files;
 pub(in crate::build) mod glob;
 mod place;
+mod same;
 mod select;
 mod source;
 #[cfg(test)]
@@ -14,12 +15,14 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+pub(in crate::build) use same::same_beneath;
+
 use place::{Content, Ownership, Placer};
 use select::{Selection, select};
 use source::SourceTree;
 
 use super::{AccountError, FIXED_TIME, Tools, users};
-use crate::build::graph::{CopyOp, CopySource};
+use crate::build::graph::{CopyOp, CopySource, VertexId};
 use crate::context::{self, is_archive};
 use crate::dockerfile::Span;
 use crate::fs::{At, PathError};
@@ -90,7 +93,8 @@ impl From<store::Error> for CopyError {
 /// A copy whose sources are found.
 pub(in crate::build) struct Prepared<'a> {
     op: &'a CopyOp,
-    tree: Source<'a>,
+    /// The trees of [`CopyOp::trees`]; a step's is missing where only contexts are looked at.
+    trees: Vec<Option<Source<'a>>>,
     selection: Selection,
 }
 
@@ -112,33 +116,80 @@ impl Source<'_> {
 pub(in crate::build) struct Copied {
     /// The new tree.
     pub(in crate::build) result: SnapshotId,
-    /// The digest of what was copied, for the cache key.
-    pub(in crate::build) files: Digest,
+    /// The digests of what was copied.
+    pub(in crate::build) files: Files,
+}
+
+/// The digests of what was copied.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::build) struct Files {
+    /// Of the files from contexts, for the cache key, if there are such sources.
+    pub(in crate::build) of_contexts: Option<Digest>,
+    /// Of all files, to tell whether a step that is copied from still yields the
+    /// same, if there are such sources.
+    pub(in crate::build) of_steps: Option<Digest>,
 }
 
 impl<'a> Prepared<'a> {
-    /// Finds the sources of `op`. `from` is the tree of the step it copies from.
+    /// Finds the sources of `op`. `input` knows the trees of the steps it copies from.
     pub(in crate::build) fn new(
         op: &'a CopyOp,
         tools: &Tools<'a>,
-        from: Option<SnapshotId>,
+        input: impl Fn(Option<VertexId>) -> Option<SnapshotId>,
     ) -> Result<Self, CopyError> {
-        let tree = match op.source {
-            CopySource::Context => Source::Context(tools.context),
-            CopySource::Vertex(_) => Source::Step(View::open(tools.store, from)?),
+        Self::find(op, tools, |from| {
+            Ok(Some(View::open(tools.store, input(from))?))
+        })
+    }
+
+    /// Finds only the sources that come from contexts: no step need be there.
+    pub(in crate::build) fn of_contexts(
+        op: &'a CopyOp,
+        tools: &Tools<'a>,
+    ) -> Result<Self, CopyError> {
+        Self::find(op, tools, |_| Ok(None))
+    }
+
+    fn find(
+        op: &'a CopyOp,
+        tools: &Tools<'a>,
+        step: impl Fn(Option<VertexId>) -> Result<Option<View>, CopyError>,
+    ) -> Result<Self, CopyError> {
+        let open = |tree: CopySource| match tree {
+            CopySource::Context(id) => Ok(Some(Source::Context(tools.context(id)))),
+            CopySource::Vertex(from) => Ok::<_, CopyError>(step(from)?.map(Source::Step)),
         };
-        let selection = select(op, tree.tree())?;
+        let trees: Vec<_> = op.trees().into_iter().map(open).collect::<Result<_, _>>()?;
+        let found: Vec<_> = trees
+            .iter()
+            .map(|tree| tree.as_ref().map(Source::tree))
+            .collect();
+        let selection = select(op, &found)?;
         Ok(Self {
             op,
-            tree,
+            trees,
             selection,
         })
     }
 
-    /// The digest of all that is copied; reads what is not known yet.
+    /// The digest of all that was found; reads what is not known yet.
     pub(in crate::build) fn digest(&mut self) -> Result<Digest, CopyError> {
-        source::digest_all(self.tree.tree(), self.selection.entries_mut())?;
-        Ok(self.selection.digest())
+        let trees = present(&self.trees);
+        source::digest_all(&trees, self.selection.entries_mut())?;
+        Ok(self.selection.digest(self.op, |_| true))
+    }
+
+    /// The digests of all that was copied.
+    fn files(&mut self) -> Result<Files, CopyError> {
+        let all = self.digest()?;
+        let contexts = |tree| matches!(tree, CopySource::Context(_));
+        Ok(Files {
+            of_contexts: self
+                .op
+                .reads_context()
+                .then(|| self.selection.digest(self.op, contexts)),
+            of_steps: Some(all).filter(|_| !self.op.from().is_empty()),
+        })
     }
 
     /// Copies onto `parent`. `earlier` is the result of an earlier build of this
@@ -170,16 +221,16 @@ impl<'a> Prepared<'a> {
         let mut chosen = Selection::default();
         std::mem::swap(&mut chosen, &mut self.selection);
         let (kept, taken) = split(chosen, &archives);
-        placer.place(duplicate(&kept), 0, &destination, is_dir)?;
-        for (number, tree) in unpacked.iter().enumerate() {
-            place_archive(&mut placer, tree, number + 1, &destination)?;
+        placer.place(duplicate(&kept), &destination, is_dir)?;
+        let mut trees = present(&self.trees);
+        for tree in &unpacked {
+            place_archive(&mut placer, tree, trees.len(), &destination)?;
+            trees.push(tree);
         }
         for file in &self.op.inline {
             placer.place_inline(&file.name, &file.content, &destination, is_dir)?;
         }
         let mut plan = std::mem::take(&mut placer.plan);
-        let mut trees: Vec<&dyn SourceTree> = vec![self.tree.tree()];
-        trees.extend(unpacked.iter().map(|tree| tree as &dyn SourceTree));
         let list = earlier.and_then(|id| files::FileList::load(&list_path(store, id)));
         let dir = earlier
             .map(|id| snapshot::layer_dir(store, id))
@@ -191,42 +242,42 @@ impl<'a> Prepared<'a> {
         drop(unpacked);
         self.selection = kept;
         self.selection.items.extend(taken.items);
-        let digest = self.learn(&plan)?;
+        let files = self.learn(&plan)?;
         remove_unpacked(&active)?;
         files::FileList::of(&plan).save(&active.dir().join("files"))?;
         let diff = (written.packed.diff_id, written.packed.size);
         let row = active.commit(written.bytes, Some(diff), Some(tree_digest(&plan)))?;
         Ok(Copied {
             result: row.id,
-            files: digest,
+            files,
         })
     }
 
     /// Takes over the digests that writing has learnt, and returns the digest of all.
-    fn learn(&mut self, plan: &place::Plan) -> Result<Digest, CopyError> {
-        let learnt: HashMap<&Path, Digest> = plan
+    fn learn(&mut self, plan: &place::Plan) -> Result<Files, CopyError> {
+        let learnt: HashMap<(usize, &Path), Digest> = plan
             .values()
             .filter_map(|placed| match (&placed.content, &placed.entry.kind) {
                 (
-                    Content::Tree { tree: 0, path },
+                    Content::Tree { tree, path },
                     EntryKind::File {
                         content: Some(digest),
                         ..
                     },
-                ) => Some((path.as_path(), *digest)),
+                ) => Some(((*tree, path.as_path()), *digest)),
                 _ => None,
             })
             .collect();
-        for entry in self.selection.entries_mut() {
+        for (tree, entry) in self.selection.entries_mut() {
             if let EntryKind::File {
                 content: content @ None,
                 ..
             } = &mut entry.kind
             {
-                *content = learnt.get(entry.path.as_path()).copied();
+                *content = learnt.get(&(tree, entry.path.as_path())).copied();
             }
         }
-        self.digest()
+        self.files()
     }
 
     /// `--chown` as numbers, by the users of the tree that is copied onto.
@@ -262,7 +313,7 @@ impl<'a> Prepared<'a> {
             if !matches!(item.entry.kind, EntryKind::File { .. }) {
                 continue;
             }
-            let file = self.tree.tree().open(&item.entry.path)?;
+            let file = present(&self.trees)[item.tree].open(&item.entry.path)?;
             let mut head = Vec::new();
             file.take(ARCHIVE_HEAD)
                 .read_to_end(&mut head)
@@ -277,8 +328,9 @@ impl<'a> Prepared<'a> {
     fn unpack(&self, archives: &[usize], active: &Active<'_>) -> Result<Vec<View>, CopyError> {
         let mut trees = Vec::new();
         for number in archives {
-            let path = &self.selection.items[*number].entry.path;
-            let file: File = self.tree.tree().open(path)?;
+            let item = &self.selection.items[*number];
+            let path = &item.entry.path;
+            let file: File = present(&self.trees)[item.tree].open(path)?;
             let target = unpack_dir(active, *number);
             std::fs::create_dir(&target).at("create", &target)?;
             context::unpack_archive(file, &target).map_err(|err| match err {
@@ -292,6 +344,15 @@ impl<'a> Prepared<'a> {
         }
         Ok(trees)
     }
+}
+
+/// The trees by number. Nothing was selected from one that is missing, which an
+/// empty tree stands for.
+fn present<'t>(trees: &'t [Option<Source<'_>>]) -> Vec<&'t dyn SourceTree> {
+    let tree = |tree: &'t Option<Source<'_>>| -> &'t dyn SourceTree {
+        tree.as_ref().map_or(&source::Nothing, Source::tree)
+    };
+    trees.iter().map(tree).collect()
 }
 
 /// The digest of the new layer, from what is known of its files.

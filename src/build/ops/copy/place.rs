@@ -98,16 +98,15 @@ impl<'a> Placer<'a> {
         Ok((self.below.resolve(path, false)?, false))
     }
 
-    /// Places what was selected from tree `tree`.
+    /// Places what was selected.
     pub(super) fn place(
         &mut self,
         selection: Selection,
-        tree: usize,
         destination: &Path,
         is_dir: bool,
     ) -> Result<(), CopyError> {
         for item in selection.items {
-            let root = item.entry.path.clone();
+            let (root, tree) = (item.entry.path.clone(), item.tree);
             if matches!(item.entry.kind, EntryKind::Directory { .. }) {
                 self.directory(destination)?;
                 for mut entry in item.beneath {

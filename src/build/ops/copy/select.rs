@@ -6,13 +6,17 @@ use std::path::{Path, PathBuf};
 
 use super::source::{SourceTree, base_name, clean};
 use super::{CopyError, glob};
-use crate::build::graph::{CopyOp, CopyPattern};
+use crate::build::graph::{CopyOp, CopyPattern, CopySource};
 use crate::layer::{Entry, EntryKind};
 use crate::oci::{Digest, Hasher};
 
 /// Everything that one source names.
 #[derive(Debug, Clone)]
 pub(super) struct Selected {
+    /// The tree that it lies in, by its place in [`CopyOp::trees`].
+    pub(super) tree: usize,
+    /// The pattern that names it, by its place in the instruction.
+    pub(super) pattern: usize,
     /// The name it has when it is put into a directory.
     pub(super) name: OsString,
     /// The entry itself; its path is the one in the source tree.
@@ -29,33 +33,50 @@ pub(super) struct Selection {
 }
 
 impl Selection {
-    /// Every entry.
-    pub(super) fn entries_mut(&mut self) -> Vec<&mut Entry> {
+    /// Every entry, with the number of its tree.
+    pub(super) fn entries_mut(&mut self) -> Vec<(usize, &mut Entry)> {
         let mut entries = Vec::new();
         for item in &mut self.items {
-            entries.push(&mut item.entry);
-            entries.extend(item.beneath.iter_mut());
+            entries.push((item.tree, &mut item.entry));
+            entries.extend(item.beneath.iter_mut().map(|entry| (item.tree, entry)));
         }
         entries
     }
 
     /// The digest of all that enters the cache key: names, kinds, modes, owners,
     /// xattrs, link targets and contents; no times. Every digest must be known.
-    pub(super) fn digest(&self) -> Digest {
+    /// Where the instruction has several trees, only what lies in those that
+    /// `counts` says yes to is looked at, and which pattern named it counts too.
+    pub(super) fn digest(&self, op: &CopyOp, counts: impl Fn(CopySource) -> bool) -> Digest {
+        let trees = op.trees();
         let mut hasher = Hasher::new();
         for item in &self.items {
-            hasher.part(b"item");
-            hasher.part(item.name.as_bytes());
-            hash_entry(&mut hasher, Path::new(""), &item.entry, &item.entry.path);
-            for entry in &item.beneath {
-                let relative = entry
-                    .path
-                    .strip_prefix(&item.entry.path)
-                    .unwrap_or(&entry.path);
-                hash_entry(&mut hasher, relative, entry, &item.entry.path);
+            if !trees.get(item.tree).is_some_and(|tree| counts(*tree)) {
+                continue;
             }
+            hasher.part(b"item");
+            if trees.len() > 1 {
+                hasher.part(item.pattern.to_string().as_bytes());
+            }
+            hasher.part(item.name.as_bytes());
+            hash_item(&mut hasher, &item.entry, &item.beneath);
         }
         hasher.finish()
+    }
+}
+
+/// The digest of one file or directory, its name aside. Digests of contents must be known.
+pub(super) fn digest_of((_, entry, beneath): &Named) -> Digest {
+    let mut hasher = Hasher::new();
+    hash_item(&mut hasher, entry, beneath);
+    hasher.finish()
+}
+
+fn hash_item(hasher: &mut Hasher, entry: &Entry, beneath: &[Entry]) {
+    hash_entry(hasher, Path::new(""), entry, &entry.path);
+    for inner in beneath {
+        let relative = inner.path.strip_prefix(&entry.path).unwrap_or(&inner.path);
+        hash_entry(hasher, relative, inner, &entry.path);
     }
 }
 
@@ -93,17 +114,33 @@ fn hash_entry(hasher: &mut Hasher, path: &Path, entry: &Entry, root: &Path) {
     }
 }
 
-/// Finds what the sources of `op` name in `tree`.
-pub(super) fn select(op: &CopyOp, tree: &dyn SourceTree) -> Result<Selection, CopyError> {
+/// Finds what the sources of `op` name, each in its own of `trees`. A source
+/// whose tree is not there is passed over.
+pub(super) fn select(
+    op: &CopyOp,
+    trees: &[Option<&dyn SourceTree>],
+) -> Result<Selection, CopyError> {
+    let sources = op.trees();
     let mut selection = Selection::default();
-    for pattern in &op.patterns {
+    for (number, pattern) in op.patterns.iter().enumerate() {
+        let place = sources.iter().position(|tree| *tree == pattern.source);
+        let Some((place, tree)) = place.and_then(|at| Some((at, (*trees.get(at)?)?))) else {
+            continue;
+        };
+        let named = |(name, entry, beneath)| Selected {
+            tree: place,
+            pattern: number,
+            name,
+            entry,
+            beneath,
+        };
         let parts = clean(&pattern.text);
-        if parts.iter().any(|part| glob::is_pattern(part)) {
+        if !pattern.literal && parts.iter().any(|part| glob::is_pattern(part)) {
             let mut found = Vec::new();
             expand(pattern, tree, &parts, PathBuf::new(), &mut found)?;
             for path in found {
                 // A link that leads nowhere is no match.
-                selection.items.extend(take(tree, &path)?);
+                selection.items.extend(take(tree, &path)?.map(named));
             }
             continue;
         }
@@ -112,13 +149,16 @@ pub(super) fn select(op: &CopyOp, tree: &dyn SourceTree) -> Result<Selection, Co
             path: format!("/{}", path.display()),
             span: pattern.span,
         })?;
-        selection.items.push(item);
+        selection.items.push(named(item));
     }
     Ok(selection)
 }
 
+/// Name, entry, and the entries beneath it.
+type Named = (OsString, Entry, Vec<Entry>);
+
 /// The file or directory at `path`, links in it followed.
-fn take(tree: &dyn SourceTree, path: &Path) -> Result<Option<Selected>, CopyError> {
+pub(super) fn take(tree: &dyn SourceTree, path: &Path) -> Result<Option<Named>, CopyError> {
     let real = tree.resolve(path)?;
     let Some(entry) = tree.entry(&real)? else {
         return Ok(None);
@@ -131,11 +171,7 @@ fn take(tree: &dyn SourceTree, path: &Path) -> Result<Option<Selected>, CopyErro
         // An ignored directory is there only for what an exception brings back.
         return Ok(None);
     }
-    Ok(Some(Selected {
-        name: base_name(path),
-        entry,
-        beneath,
-    }))
+    Ok(Some((base_name(path), entry, beneath)))
 }
 
 /// Matches `parts` from `dir` on; found paths in order, links not followed.

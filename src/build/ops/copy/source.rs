@@ -93,6 +93,37 @@ impl SourceTree for View {
     fn learn(&self, _path: &Path, _file: &File, _before: &Stat, _digest: Digest) {}
 }
 
+/// A tree with nothing in it.
+pub(super) struct Nothing;
+
+impl SourceTree for Nothing {
+    fn entry(&self, _path: &Path) -> Result<Option<Entry>, PathError> {
+        Ok(None)
+    }
+
+    fn list(&self, _path: &Path) -> Result<Vec<OsString>, PathError> {
+        Ok(Vec::new())
+    }
+
+    fn resolve(&self, path: &Path) -> Result<PathBuf, PathError> {
+        Ok(path.to_owned())
+    }
+
+    fn walk(&self, _path: &Path) -> Result<Vec<Entry>, PathError> {
+        Ok(Vec::new())
+    }
+
+    fn open(&self, path: &Path) -> Result<File, PathError> {
+        Err(std::io::Error::from(std::io::ErrorKind::NotFound)).at("open", path)
+    }
+
+    fn is_ignored(&self, _path: &Path) -> bool {
+        false
+    }
+
+    fn learn(&self, _path: &Path, _file: &File, _before: &Stat, _digest: Digest) {}
+}
+
 /// `links` has the first name of each file that was met under several.
 fn walk_view(
     view: &View,
@@ -145,13 +176,18 @@ pub(super) fn digest_of(tree: &dyn SourceTree, path: &Path) -> Result<Digest, Pa
 }
 
 /// Fills in the digest of every regular file that has none, on as many threads
-/// as there are processors.
-pub(super) fn digest_all(tree: &dyn SourceTree, entries: Vec<&mut Entry>) -> Result<(), PathError> {
-    let missing = |entry: &&mut Entry| matches!(entry.kind, EntryKind::File { content: None, .. });
-    let mut entries: Vec<&mut Entry> = entries.into_iter().filter(missing).collect();
-    let work = |part: &mut [&mut Entry]| -> Result<(), PathError> {
-        for entry in part {
-            let digest = digest_of(tree, &entry.path)?;
+/// as there are processors. Each entry comes with the number of its tree.
+pub(super) fn digest_all(
+    trees: &[&dyn SourceTree],
+    entries: Vec<(usize, &mut Entry)>,
+) -> Result<(), PathError> {
+    let missing = |(_, entry): &(usize, &mut Entry)| {
+        matches!(entry.kind, EntryKind::File { content: None, .. })
+    };
+    let mut entries: Vec<(usize, &mut Entry)> = entries.into_iter().filter(missing).collect();
+    let work = |part: &mut [(usize, &mut Entry)]| -> Result<(), PathError> {
+        for (tree, entry) in part {
+            let digest = digest_of(trees[*tree], &entry.path)?;
             if let EntryKind::File { content, .. } = &mut entry.kind {
                 *content = Some(digest);
             }

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use super::*;
-use crate::build::graph::{CopyPattern, InlineFile};
+use crate::build::graph::{ContextId, CopyPattern, InlineFile};
 use crate::build::{BuildRequest, Cancel, ContextSource};
 use crate::context::{Context, Patterns};
 use crate::layer::{PackOptions, pack_tree};
@@ -14,11 +14,12 @@ use crate::store::Paths;
 
 fn op(patterns: &[&str], destination: &str) -> CopyOp {
     let pattern = |text: &&str| CopyPattern {
+        literal: false,
         text: (*text).to_owned(),
+        source: CopySource::Context(ContextId::MAIN),
         span: None,
     };
     CopyOp {
-        source: CopySource::Context,
         patterns: patterns.iter().map(pattern).collect(),
         inline: vec![InlineFile {
             name: "note".to_owned(),
@@ -62,12 +63,12 @@ fn recorded_digests_are_those_of_the_layer() {
         home.path().join("run"),
     ))
     .unwrap();
-    let context = Context::open(&dir, Patterns::default(), home.path().join("memory")).unwrap();
+    let contexts = [Context::open(&dir, Patterns::default(), home.path().join("memory")).unwrap()];
     let request = BuildRequest::new(ContextSource::Directory(dir.clone()));
     let cancel = Cancel::new();
     let tools = Tools {
         store: &store,
-        context: &context,
+        contexts: &contexts,
         request: &request,
         sink: &Silent,
         cancel: &cancel,
@@ -77,15 +78,13 @@ fn recorded_digests_are_those_of_the_layer() {
     };
     let op = op(&["tree", "large"], "/to/");
     let check = |earlier| {
-        let copied = Prepared::new(&op, &tools, None)
+        let copied = Prepared::new(&op, &tools, |_| None)
             .unwrap()
             .run(&store, None, earlier)
             .unwrap();
-        let known = Prepared::new(&op, &tools, None).unwrap().digest().unwrap();
-        assert_eq!(
-            copied.files, known,
-            "the key is the same before and after the files are read"
-        );
+        let mut again = Prepared::of_contexts(&op, &tools).unwrap();
+        // The key is the same before and after the files are read.
+        assert_eq!(copied.files.of_contexts, again.digest().ok());
         let row = store.snapshot_get(copied.result).unwrap().unwrap();
         let packed = pack_tree(
             &snapshot::layer_dir(&store, row.id),

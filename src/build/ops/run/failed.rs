@@ -50,6 +50,7 @@ impl Failed {
         error: &RunError,
     ) {
         if self.wanted && !matches!(error, RunError::Canceled) {
+            self.forget(active.store(), step);
             let tree = active.pause();
             self.lock().push(Paused { step, tree, parent });
         }
@@ -64,6 +65,11 @@ impl Failed {
             active: Active::resume(store, paused.tree),
             parent: paused.parent,
         })
+    }
+
+    /// Removes the tree of a step, which is tried again.
+    pub(super) fn forget(&self, store: &Store, step: StepId) {
+        drop(self.take(store, step));
     }
 
     /// Removes what nobody took: trees of steps that were stopped because another

@@ -275,6 +275,6 @@ fn resources(args: &Args) -> Result<ResourceLimits, Failure> {
     Ok(ResourceLimits {
         memory_bytes: args.memory,
         nano_cpus: args.cpu_quota.map(nano_cpus),
-        pids: None,
+        ..ResourceLimits::default()
     })
 }

@@ -1,21 +1,29 @@
 //! RUN to its operation.
 
+mod mounts;
+
 use super::error::PlanError;
 use super::stage::StageState;
 use super::{Planner, args};
-use crate::build::RunNetwork;
 use crate::build::graph::{InlineFile, Op, RunOp, Vertex};
-use crate::dockerfile::{Form, Run, Span};
+use crate::build::{Entitlement, RunNetwork};
+use crate::dockerfile::{Form, Run, Span, Word};
 
 impl Planner<'_, '_> {
     pub(super) fn run(
         &mut self,
+        index: usize,
         stage: &mut StageState,
         run: &Run,
         text: &str,
         span: Span,
     ) -> Result<(), PlanError> {
         let network = self.run_network(run)?;
+        let insecure = self.run_insecure(run)?;
+        if let Some(device) = run.flags.devices.first() {
+            return Err(no_device(device));
+        }
+        let mounts = self.mounts(index, stage, run)?;
         let (argv, script) = command(stage, run);
         if argv.is_empty() {
             return Err(PlanError::new(run.command.span, "RUN needs a command"));
@@ -38,6 +46,8 @@ impl Planner<'_, '_> {
             },
             user: config.user.clone(),
             network,
+            mounts,
+            insecure,
         };
         let vertex = self.push(Vertex {
             parent: stage.top,
@@ -52,26 +62,21 @@ impl Planner<'_, '_> {
     }
 
     fn run_network(&self, run: &Run) -> Result<RunNetwork, PlanError> {
-        let flags = &run.flags;
-        if let Some(mount) = flags.mounts.first() {
-            return Err(PlanError::later(mount.span, "RUN --mount"));
-        }
-        if let Some(security) = &flags.security
-            && security.text != "sandbox"
-        {
-            return Err(PlanError::later(security.span, "RUN --security"));
-        }
-        if let Some(device) = flags.devices.first() {
-            return Err(PlanError::later(device.span, "RUN --device"));
-        }
-        match flags
+        match run
+            .flags
             .network
             .as_ref()
             .map(|word| (word.text.as_str(), word.span))
         {
             None | Some(("default", _)) => Ok(self.request.network),
             Some(("none", _)) => Ok(RunNetwork::None),
-            Some(("host", _)) => Ok(RunNetwork::Host),
+            Some(("host", span)) => {
+                // Whoever gives the host's network to all steps gives it to this one.
+                if self.request.network != RunNetwork::Host {
+                    self.entitled(Entitlement::NetworkHost, span)?;
+                }
+                Ok(RunNetwork::Host)
+            }
             Some((other, span)) => Err(PlanError::new(
                 span,
                 format!("unsupported network mode: {other:?}"),
@@ -79,6 +84,51 @@ impl Planner<'_, '_> {
             .with_hint(Some("use `default`, `none` or `host`".to_owned()))),
         }
     }
+
+    fn run_insecure(&self, run: &Run) -> Result<bool, PlanError> {
+        let Some(security) = &run.flags.security else {
+            return Ok(false);
+        };
+        match security.text.as_str() {
+            "sandbox" => Ok(false),
+            "insecure" => {
+                self.entitled(Entitlement::SecurityInsecure, security.span)?;
+                Ok(true)
+            }
+            other => {
+                let message = format!("security {other:?} is not valid");
+                let hint = "use `sandbox` or `insecure`".to_owned();
+                Err(PlanError::new(security.span, message).with_hint(Some(hint)))
+            }
+        }
+    }
+
+    /// Checks that the command line allows what a step asks for.
+    fn entitled(&self, wanted: Entitlement, span: Span) -> Result<(), PlanError> {
+        if self.request.allow.contains(&wanted) {
+            return Ok(());
+        }
+        let name = wanted.name();
+        let hint = format!("add `--allow {name}` to the command if you trust this Dockerfile");
+        Err(PlanError::new(span, format!("{name} is not allowed")).with_hint(Some(hint)))
+    }
+}
+
+/// The devices of the host are named by the CDI files of their vendors, which this
+/// version does not read.
+fn no_device(device: &Word) -> PlanError {
+    PlanError::new(
+        device.span,
+        format!(
+            "RUN --device={}: devices of the host cannot be given to a step in this version",
+            device.text
+        ),
+    )
+    .with_hint(Some(
+        "take `--device` out; `RUN --security=insecure` with `--allow security.insecure` lets a step \
+         make the nodes of devices that it knows"
+            .to_owned(),
+    ))
 }
 
 /// `|2 A=1 B=2 ` for the declared arguments, as BuildKit's history has them.
