@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use super::error::{Error, StepError};
 use super::graph::Graph;
 use super::ops::Tools;
-use super::ops::run::{Held, chain};
+use super::ops::run::{self, Held, chain};
 use super::plan::cut::{self, Cut, Place, Point};
 use super::scene::{Scene, Set, Stands, Visitor};
 use super::solve::Solver;
@@ -186,6 +186,8 @@ impl<'a> Aftermath<'a> {
             OnError::Fail => {}
             OnError::Keep => {
                 let top = if is_held {
+                    let safe = run::refuse_own_leak(tools, &op, &active.fs());
+                    safe.map_err(|err| Error::Scene(err.to_string()))?;
                     let bytes = tree_bytes(&active.fs())?;
                     let row = active.commit(bytes, None, None)?;
                     graph.history.push(ending.item);

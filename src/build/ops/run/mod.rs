@@ -25,7 +25,8 @@ use mounts::Mounts;
 
 use super::{Tools, account};
 use crate::build::graph::{RunOp, Vertex};
-use crate::build::{Entitlement, RunNetwork};
+use crate::build::mount::RunMountKind;
+use crate::build::{Entitlement, RunNetwork, Secret};
 use crate::fs::{At, PathError};
 use crate::network;
 use crate::oci::passwd::Account;
@@ -118,19 +119,38 @@ impl Step<'_, '_> {
         let fs = active.fs();
         ready.mounts.clean(&fs)?;
         ended.check(&command, self.timeout, &ready.spec.resources)?;
-        self.refuse_leak(&ready.mounts, &fs)
+        refuse_leak(tools, &ready.mounts.secrets, &fs)
     }
+}
 
-    /// A layer that holds one of the step's secrets is an error.
-    fn refuse_leak(&self, mounts: &Mounts<'_>, layer: &Path) -> Result<(), RunError> {
-        let allow = &self.tools.request.steps.allow;
-        if mounts.secrets.is_empty() || allow.contains(&Entitlement::SecretsInLayers) {
-            return Ok(());
-        }
-        match leak::find(layer, &mounts.secrets)? {
-            Some(leak::Leak { id, path }) => Err(RunError::Leak { id, path }),
-            None => Ok(()),
-        }
+/// Whether a layer has one of the secrets that a step was given.
+pub(in crate::build) fn refuse_own_leak(
+    tools: &Tools<'_>,
+    op: &RunOp,
+    layer: &Path,
+) -> Result<(), RunError> {
+    let given = &tools.request.steps.secrets;
+    let ids = op.mounts.iter().filter_map(|mount| match &mount.kind {
+        RunMountKind::Secret { id, .. } => given.get_key_value(id),
+        _ => None,
+    });
+    let secrets: Vec<(&str, &Secret)> = ids.map(|(id, secret)| (id.as_str(), secret)).collect();
+    refuse_leak(tools, &secrets, layer)
+}
+
+/// A layer that holds one of a step's secrets is an error.
+fn refuse_leak(
+    tools: &Tools<'_>,
+    secrets: &[(&str, &Secret)],
+    layer: &Path,
+) -> Result<(), RunError> {
+    let allow = &tools.request.steps.allow;
+    if secrets.is_empty() || allow.contains(&Entitlement::SecretsInLayers) {
+        return Ok(());
+    }
+    match leak::find(layer, secrets)? {
+        Some(leak::Leak { id, path }) => Err(RunError::Leak { id, path }),
+        None => Ok(()),
     }
 }
 
@@ -386,11 +406,7 @@ fn write_once(path: &Path, text: &str, mode: u32) -> Result<(), PathError> {
 
 impl Step<'_, '_> {
     /// Starts the command, passes its output on, and waits for its end.
-    fn execute(
-        &self,
-        ready: &Ready<'_>,
-        command: &str,
-    ) -> Result<Ended, RunError> {
+    fn execute(&self, ready: &Ready<'_>, command: &str) -> Result<Ended, RunError> {
         let (tools, step) = (self.tools, self.step);
         let null = File::open("/dev/null").at("open", "/dev/null")?;
         let (out_reader, out_writer) = pipe().at("open", "a pipe")?;

@@ -157,10 +157,19 @@ fn introduction(scene: &Scene<'_>) -> String {
     format!(
         "\nA shell {place} {title}\n  {user} in {directory}, with the mounts and the environment of the step and {network}.\n  \
          `exit` leaves it; what is changed in it is thrown away.\n",
-        title = scene.title(),
+        title = shortened(scene.title()),
         user = scene.user(),
         directory = scene.directory(),
     )
+}
+
+/// A step's line, of which the beginning tells which one it is.
+fn shortened(title: &str) -> String {
+    const LONGEST: usize = 100;
+    match title.char_indices().nth(LONGEST) {
+        Some((at, _)) => format!("{}…", &title[..at]),
+        None => title.to_owned(),
+    }
 }
 
 /// The shell's exit code, or why there was none.
