@@ -14,7 +14,8 @@ pub mod progress;
 #[allow(unsafe_code, reason = "the only module that calls the kernel directly")]
 pub mod sys;
 
-// Floor 1, content: bytes by digest, and trees as bytes.
+// Floor 1, content: bytes by digest, trees as bytes, bytes from elsewhere.
+pub mod http;
 pub mod layer;
 pub mod store;
 
@@ -27,11 +28,15 @@ pub mod image;
 // Floor 4, services: one outside thing each.
 pub mod context;
 pub mod network;
+pub mod registry;
 pub mod sandbox;
 
-// Floor 5, workflows: the life of a build, the life of a container.
+// Floor 5, transfer: images between registries and the store.
+pub mod transfer;
+
+// Floor 6, workflows: the life of a build, the life of a container.
 pub mod build;
 pub mod container;
 
-// Floor 6, engine: one function for each thing a user can ask.
+// Floor 7, engine: one function for each thing a user can ask.
 pub mod engine;

@@ -118,7 +118,7 @@ pub(super) struct RunOp {
     pub(super) user: String,
     /// The network.
     pub(super) network: RunNetwork,
-    /// What is mounted, outer mounts before those beneath them.
+    /// What is mounted, as it is written.
     pub(super) mounts: Vec<RunMount>,
     /// Whether nothing of the usual confinement holds: `--security=insecure`.
     pub(super) insecure: bool,

@@ -360,6 +360,68 @@ mod tests {
     }
 
     #[test]
+    fn of_mounts_what_they_mean_counts_and_not_who_shares_them() {
+        use crate::build::mount::{CacheSpec, FileSpec, RunMount, RunMountKind};
+        use crate::dockerfile::Sharing;
+        let file = FileSpec {
+            mode: 0o400,
+            uid: 0,
+            gid: 0,
+        };
+        let cache = CacheSpec {
+            id: "a".to_owned(),
+            namespace: String::new(),
+            sharing: Sharing::Shared,
+            from: None,
+            source: String::new(),
+            directory: None,
+        };
+        let secret = |id: &str, required| RunMountKind::Secret {
+            id: id.to_owned(),
+            env: None,
+            required,
+            file,
+        };
+        let of = |kind: RunMountKind, target: &str| {
+            let mut op = run();
+            op.mounts.push(RunMount {
+                target: target.to_owned(),
+                read_only: false,
+                kind,
+                span: None,
+            });
+            key(Op::Run(op))
+        };
+        let other = CacheSpec {
+            id: "b".to_owned(),
+            namespace: "n".to_owned(),
+            sharing: Sharing::Locked,
+            ..cache.clone()
+        };
+        let owned = CacheSpec {
+            directory: Some(file),
+            ..cache.clone()
+        };
+        let plain = of(RunMountKind::Cache(cache.clone()), "/c");
+        assert_eq!(of(RunMountKind::Cache(other), "/c"), plain);
+        assert_eq!(of(secret("s", true), "/c"), of(secret("s", false), "/c"));
+        let size_bytes = Some(1);
+        let different = [
+            key(Op::Run(run())),
+            plain,
+            of(RunMountKind::Cache(cache), "/d"),
+            of(RunMountKind::Cache(owned), "/c"),
+            of(secret("s", false), "/c"),
+            of(secret("t", false), "/c"),
+            of(RunMountKind::Tmpfs { size_bytes: None }, "/c"),
+            of(RunMountKind::Tmpfs { size_bytes }, "/c"),
+        ];
+        for (number, one) in different.iter().enumerate() {
+            assert!(!different[..number].contains(one), "{number}");
+        }
+    }
+
+    #[test]
     fn notes_do_not_enter_a_key() {
         let vertex = vertex(Op::Run(run()));
         let plain = Definition::of(&vertex, &[]);

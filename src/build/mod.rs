@@ -5,6 +5,7 @@
 //! plan and the keys are pure; what touches disk and kernel is in `ops`.
 
 mod aftermath;
+mod ahead;
 mod debug;
 mod error;
 mod export;

@@ -11,6 +11,7 @@ use std::sync::mpsc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::ahead;
 use super::error::StepError;
 use super::graph::{BaseImage, CopyOp, Graph, Op, RunOp, Vertex, VertexId};
 use super::key::{self, Definition};
@@ -57,8 +58,8 @@ pub(super) struct Solver<'a> {
     tools: &'a Tools<'a>,
     extra_hosts: Vec<String>,
     first_step: u32,
-    /// Whether this build has built these steps already: nobody hears of them
-    /// again, and results are taken from the cache, whatever the request says.
+    /// Whether this build has built these steps already: nobody hears again that
+    /// they are there, and that they are counts whatever the request says.
     again: bool,
     states: Mutex<Vec<State>>,
 }
@@ -99,7 +100,8 @@ impl<'a> Solver<'a> {
         }
         let needed = self.needed();
         for index in 0..self.graph.vertices.len() {
-            if self.state(VertexId(index)).result.is_some() && !needed.contains(&index) {
+            let is_there = self.state(VertexId(index)).result.is_some();
+            if is_there && !needed.contains(&index) && !self.again {
                 self.report(VertexId(index), Outcome::Cached, Instant::now(), None, true);
             }
         }
@@ -229,8 +231,8 @@ impl<'a> Solver<'a> {
     fn needed(&self) -> BTreeSet<usize> {
         let states = self.states();
         let mut needed = BTreeSet::new();
-        let history = self.graph.history.iter().filter_map(|item| item.vertex);
-        let mut todo: Vec<VertexId> = history
+        let mut todo: Vec<VertexId> = self
+            .own_layers()
             .chain(self.graph.target)
             .chain(self.graph.also.iter().copied())
             .collect();
@@ -240,6 +242,11 @@ impl<'a> Solver<'a> {
             }
         }
         needed
+    }
+
+    /// The steps whose layers the image gets on top of its base.
+    fn own_layers(&self) -> impl Iterator<Item = VertexId> {
+        self.graph.history.iter().filter_map(|item| item.vertex)
     }
 
     /// Runs the needed steps, independent ones at the same time.
@@ -253,7 +260,14 @@ impl<'a> Solver<'a> {
             .map(|index| (*index, waits_for(*index)))
             .collect();
         let mut failure = None;
+        let layers_of_image: BTreeSet<usize> = self.own_layers().map(|id| id.0).collect();
+        let until = ahead::Until::default();
         std::thread::scope(|scope| {
+            let (layers, queue) = mpsc::channel::<SnapshotId>();
+            let (store, until) = (self.tools.store, &until);
+            if needed.len() > 1 {
+                scope.spawn(move || ahead::pack(store, &queue, until));
+            }
             let (done, ended) = mpsc::channel::<(usize, Result<(), StepError>)>();
             let mut running = 0;
             loop {
@@ -276,6 +290,7 @@ impl<'a> Solver<'a> {
                     });
                 }
                 if running == 0 {
+                    until.steps_ended();
                     break;
                 }
                 let Ok((index, result)) = ended.recv() else {
@@ -283,6 +298,7 @@ impl<'a> Solver<'a> {
                 };
                 running -= 1;
                 if let Err(err) = result {
+                    until.failed();
                     self.tools.cancel.stop_steps();
                     failure.get_or_insert(err.of(VertexId(index)));
                     continue;
@@ -290,6 +306,11 @@ impl<'a> Solver<'a> {
                 for (user, inputs) in &mut waiting {
                     let uses = self.graph.vertices[*user].inputs();
                     *inputs -= uses.filter(|input| input.0 == index).count();
+                }
+                let layer = self.state(VertexId(index)).result;
+                if let Some(layer) = layer.filter(|_| layers_of_image.contains(&index)) {
+                    // Without a second step nobody listens.
+                    let _unheard = layers.send(layer);
                 }
             }
         });
@@ -304,13 +325,11 @@ impl<'a> Solver<'a> {
     fn perform(&self, id: VertexId) -> Result<(), StepError> {
         let began = Instant::now();
         let vertex = self.vertex(id);
-        if !self.again {
-            self.tools.sink.event(Event::Started {
-                step: self.step(id),
-                name: vertex.name.clone(),
-                inputs: self.input_steps(id),
-            });
-        }
+        self.tools.sink.event(Event::Started {
+            step: self.step(id),
+            name: vertex.name.clone(),
+            inputs: self.input_steps(id),
+        });
         match self.obtain(id) {
             Ok((result, cached)) => {
                 self.states()[id.0].result = Some(result);
@@ -345,9 +364,6 @@ impl<'a> Solver<'a> {
         layer_bytes: Option<u64>,
         start: bool,
     ) {
-        if self.again {
-            return;
-        }
         let step = self.step(id);
         if start {
             let name = self.vertex(id).name.clone();

@@ -94,7 +94,7 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Cli, Failure> {
 
 /// Docker's commands that a later version brings. Taken for the name of a
 /// context they would be told to lack one.
-const LATER: [&str; 29] = [
+const LATER: [&str; 28] = [
     "bake",
     "checkpoint",
     "commit",
@@ -111,7 +111,6 @@ const LATER: [&str; 29] = [
     "node",
     "pause",
     "plugin",
-    "pull",
     "push",
     "search",
     "secret",

@@ -14,6 +14,7 @@ mod output;
 mod progress;
 mod report;
 mod template;
+mod transfer;
 mod values;
 
 use std::collections::BTreeMap;

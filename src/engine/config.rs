@@ -12,6 +12,9 @@ pub struct Config {
     pub data: PathBuf,
     /// The runtime directory: `/run/rbuild/<hash of the data root>`.
     pub run: PathBuf,
+    /// The directory of the client's `config.json` (`--config`); `$DOCKER_CONFIG` or
+    /// `~/.docker` when absent.
+    pub client: Option<PathBuf>,
     /// The environment of the command, for `-e NAME`, `--build-arg NAME` and proxies.
     pub environment: BTreeMap<String, String>,
     /// The directory that relative paths start at.
@@ -36,6 +39,7 @@ impl Config {
         Self {
             data,
             run,
+            client: None,
             environment,
             working_directory,
         }

@@ -1,6 +1,6 @@
 //! Kinds of errors; every lower error finds its kind here.
 
-use crate::{build, container, image, network, snapshot, store};
+use crate::{build, container, image, network, registry, snapshot, store, transfer};
 
 /// What kind of thing went wrong: the sole source of exit codes and HTTP statuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +51,12 @@ pub enum Error {
     /// The store refused.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// A registry refused.
+    #[error(transparent)]
+    Registry(#[from] registry::Error),
+    /// A transfer failed.
+    #[error(transparent)]
+    Transfer(#[from] transfer::Error),
     /// A file refused.
     #[error(transparent)]
     File(#[from] crate::fs::PathError),

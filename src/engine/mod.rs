@@ -11,6 +11,7 @@ mod containers;
 mod dockerfile;
 mod error;
 mod images;
+mod registries;
 mod system;
 
 pub use changes::apply_changes;

@@ -8,6 +8,7 @@ mod error;
 mod lock;
 mod remove;
 mod root;
+mod spread;
 
 #[cfg(test)]
 mod tests;
@@ -18,3 +19,4 @@ pub use error::{At, PathError};
 pub use lock::Lock;
 pub use remove::{remove_at, remove_tree};
 pub use root::Root;
+pub use spread::spread_children;

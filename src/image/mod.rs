@@ -16,10 +16,10 @@ mod fixture;
 #[cfg(test)]
 mod tests;
 
-pub use archive::{ImportOptions, Loaded, import, load, save};
+pub use archive::{ImportOptions, Loaded, choose_platform, import, load, save};
 pub use assemble::{NewImage, assemble};
 pub use error::Error;
 pub use layers::open_layer;
-pub use read::{Image, find, find_all, snapshot_of};
+pub use read::{Image, OpenLayer, find, find_all, put, snapshot_of, unpack};
 pub use remove::{Conflict, ImageUse, Removed, remove_reference};
 pub use validate::validate;

@@ -1,6 +1,7 @@
 //! From the store by reference or ID.
 
 use std::collections::HashMap;
+use std::io::Read;
 
 use super::{Error, open_layer};
 use crate::oci::{Digest, ImageConfig, ImageId, Manifest, Reference};
@@ -134,14 +135,32 @@ pub fn find_all(store: &Store) -> Result<Vec<(Image, Vec<String>)>, Error> {
     .collect()
 }
 
+/// Opens the bytes of a layer by its index, compressed or not.
+pub type OpenLayer<'a> = &'a mut dyn FnMut(usize) -> Result<Box<dyn Read + Send>, Error>;
+
+/// Stores an image whose layers are in the store, under `names`.
+pub fn put(store: &Store, image: &Image, names: &[Reference]) -> Result<(), Error> {
+    store.image_put_named(&image.to_row(), names)?;
+    Ok(())
+}
+
 /// The snapshot on which the image's whole tree lies, unpacking what is
 /// missing; `None` for an image without layers. The snapshot is pinned.
 pub fn snapshot_of(store: &Store, image: &Image) -> Result<Option<SnapshotId>, Error> {
+    unpack(store, image, &mut |index| open_layer(store, image, index))
+}
+
+/// The same with layers that `open` gives, compressed or not: those of an image that is on its way.
+pub fn unpack(
+    store: &Store,
+    image: &Image,
+    open: OpenLayer<'_>,
+) -> Result<Option<SnapshotId>, Error> {
     let diff_ids = &image.config.rootfs.diff_ids;
     let mut unpacked = Vec::new();
     let top = ensure_chain(store, diff_ids, &mut |index| {
         unpacked.push(index);
-        open_layer(store, image, index)
+        open(index)
     })?;
     // What came compressed is known by its plain tar from now on.
     for index in unpacked {

@@ -89,6 +89,16 @@ impl Reference {
         text
     }
 
+    /// The same repository with a digest and no tag.
+    #[must_use]
+    pub fn with_digest(&self, digest: Digest) -> Self {
+        Self {
+            tag: None,
+            digest: Some(digest),
+            ..self.clone()
+        }
+    }
+
     /// The same repository with another tag and no digest.
     #[must_use]
     pub fn with_tag(&self, tag: &str) -> Self {

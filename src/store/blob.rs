@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, ErrorKind, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use tempfile::NamedTempFile;
@@ -26,6 +26,11 @@ impl BlobWriter {
     /// Bytes written so far.
     pub fn len(&self) -> u64 {
         self.length
+    }
+
+    /// Where the bytes lie until the blob is finished; those that were flushed can be read there.
+    pub fn path(&self) -> &Path {
+        self.file.get_ref().path()
     }
 
     /// Whether nothing was written yet.

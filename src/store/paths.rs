@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::fs::{At, PathError};
+use crate::fs::{At, PathError, spread_children};
 
 /// Where a store keeps its files. `data` survives a reboot, `run` does not.
 ///
@@ -112,6 +112,9 @@ impl Paths {
             self.tmp(),
         ] {
             create_private(&dir)?;
+        }
+        for dir in [self.snapshots(), self.tmp()] {
+            spread_children(&dir);
         }
         // These two are seen inside sandboxes, by any user of the image.
         create_shared(&self.mnt())?;

@@ -1,5 +1,6 @@
 //! Outside programs: bounded in time and output, with an environment of ours.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -81,8 +82,23 @@ pub fn run(
     input: &[u8],
     deadline: Duration,
 ) -> Result<Output, CommandError> {
+    let environment = BTreeMap::from([
+        ("PATH".to_owned(), SYSTEM_PATH.to_owned()),
+        ("LC_ALL".to_owned(), "C".to_owned()),
+    ]);
+    run_in(program, args, input, deadline, &environment)
+}
+
+/// The same in an environment of the caller's.
+pub fn run_in(
+    program: &Path,
+    args: &[&str],
+    input: &[u8],
+    deadline: Duration,
+    environment: &BTreeMap<String, String>,
+) -> Result<Output, CommandError> {
     let started = Instant::now();
-    let child = start(program, args).map_err(|source| CommandError::Start {
+    let child = start(program, args, environment).map_err(|source| CommandError::Start {
         program: program.to_owned(),
         source,
     })?;
@@ -104,12 +120,15 @@ pub fn run(
     clippy::disallowed_methods,
     reason = "this is the module for outside programs"
 )]
-fn start(program: &Path, args: &[&str]) -> io::Result<Child> {
+fn start(
+    program: &Path,
+    args: &[&str],
+    environment: &BTreeMap<String, String>,
+) -> io::Result<Child> {
     Command::new(program)
         .args(args)
         .env_clear()
-        .env("PATH", SYSTEM_PATH)
-        .env("LC_ALL", "C")
+        .envs(environment)
         .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -11,6 +11,7 @@ mod images;
 mod import;
 mod inspect;
 mod load;
+mod pull;
 mod rmi;
 mod save;
 mod system;
@@ -39,6 +40,7 @@ pub(crate) enum Command {
     History(history::Args),
     Save(save::Args),
     Load(load::Args),
+    Pull(pull::Args),
     Import(import::Args),
     Version(version::Args),
     Info(system::InfoArgs),
@@ -71,6 +73,7 @@ pub(crate) enum Image {
     History(history::Args),
     Save(save::Args),
     Load(load::Args),
+    Pull(pull::Args),
     Import(import::Args),
     /// Remove images that no container uses
     Prune(system::PruneArgs),
@@ -132,6 +135,9 @@ pub(crate) fn run(
         }
         Command::Load(args) | Command::Image(Image::Load(args)) => {
             load::run(&args, &open()?, output)
+        }
+        Command::Pull(args) | Command::Image(Image::Pull(args)) => {
+            pull::run(&args, &open()?, output)
         }
         Command::Import(args) | Command::Image(Image::Import(args)) => {
             import::run(&args, &open()?, output)

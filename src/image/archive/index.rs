@@ -43,21 +43,29 @@ fn name_of(descriptor: &Descriptor) -> Option<Reference> {
 
 /// The manifest for this machine, or else the first that is an image.
 pub(super) fn choose(manifests: &[Descriptor]) -> Option<&Descriptor> {
-    let host = Platform::host();
-    let images = || manifests.iter().filter(|one| !is_attestation(one));
-    let fits = |descriptor: &Descriptor, exactly: bool| {
+    choose_platform(manifests, &Platform::host())
+        .or_else(|| manifests.iter().find(|one| !is_attestation(one)))
+}
+
+/// The manifest of an index for a platform: the very one, or else one of
+/// another variant.
+pub fn choose_platform<'a>(
+    manifests: &'a [Descriptor],
+    wanted: &Platform,
+) -> Option<&'a Descriptor> {
+    let fits = |descriptor: &&Descriptor, exactly: bool| {
         descriptor.platform.as_ref().is_some_and(|platform| {
             let variant = platform.variant.as_deref().filter(|_| exactly);
             let platform = Platform::normalised(&platform.os, &platform.architecture, variant);
-            platform.os == host.os
-                && platform.architecture == host.architecture
-                && (!exactly || platform.variant == host.variant)
+            platform.os == wanted.os
+                && platform.architecture == wanted.architecture
+                && (!exactly || platform.variant == wanted.variant)
         })
     };
+    let images = || manifests.iter().filter(|one| !is_attestation(one));
     images()
         .find(|one| fits(one, true))
         .or_else(|| images().find(|one| fits(one, false)))
-        .or_else(|| images().next())
 }
 
 fn is_attestation(descriptor: &Descriptor) -> bool {

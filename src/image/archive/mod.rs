@@ -17,5 +17,6 @@ mod save;
 mod tests;
 
 pub use import::{ImportOptions, import};
+pub use index::choose_platform;
 pub use load::{Loaded, load};
 pub use save::save;

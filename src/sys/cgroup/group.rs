@@ -306,6 +306,7 @@ mod tests {
             memory_bytes: Some(1 << 20),
             nano_cpus: Some(1),
             pids: Some(5),
+            ..Limits::default()
         };
         let (group, warnings) =
             Group::create(&hierarchies(top.path()), "rbuild/x", &limits).unwrap();
@@ -338,6 +339,7 @@ mod tests {
             memory_bytes: Some(4096),
             nano_cpus: Some(500_000_000),
             pids: Some(7),
+            ..Limits::default()
         };
         let (group, warnings) = Group::create(&hierarchies, "rbuild/x", &limits).unwrap();
         assert_eq!(warnings, Vec::<String>::new());

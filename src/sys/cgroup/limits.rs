@@ -169,3 +169,94 @@ fn write(dir: &Path, file: &str, value: impl Display) -> Result<(), String> {
     std::fs::write(&path, value.to_string())
         .map_err(|err| format!("cannot write `{}`: {err}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Hierarchies;
+    use super::super::hierarchy::{V1, V2};
+    use super::*;
+    use std::path::PathBuf;
+
+    fn limits() -> Limits {
+        Limits {
+            memory_bytes: Some(64 << 20),
+            memory_swap_bytes: Some(96 << 20),
+            nano_cpus: None,
+            cpu_shares: Some(1024),
+            cpuset_cpus: Some("0".to_owned()),
+            cpuset_mems: Some("0".to_owned()),
+            pids: None,
+        }
+    }
+
+    #[test]
+    fn version_two_has_swap_alone_and_a_weight() {
+        let top = tempfile::tempdir().unwrap();
+        let leaf = top.path().join("rbuild/x");
+        std::fs::create_dir_all(&leaf).unwrap();
+        let files = [
+            "memory.max",
+            "memory.swap.max",
+            "cpu.weight",
+            "cpuset.mems",
+            "cpuset.cpus",
+        ];
+        for file in files {
+            std::fs::write(leaf.join(file), "").unwrap();
+        }
+        let hierarchies = Hierarchies {
+            v1: Vec::new(),
+            v2: Some(V2 {
+                mount: top.path().to_owned(),
+                own: PathBuf::new(),
+            }),
+        };
+        let (group, warnings) = Group::create(&hierarchies, "rbuild/x", &limits()).unwrap();
+        assert_eq!(warnings, Vec::<String>::new());
+        let set = files.map(|file| read(&leaf, file).unwrap());
+        assert_eq!(set, ["67108864", "33554432", "39", "0", "0"]);
+        let unlimited = Limits {
+            memory_swap_bytes: Some(u64::MAX),
+            ..limits()
+        };
+        group.limit(&unlimited);
+        assert_eq!(read(&leaf, "memory.swap.max").unwrap(), "max");
+    }
+
+    #[test]
+    fn version_one_has_both_together_and_new_sets_inherit() {
+        let top = tempfile::tempdir().unwrap();
+        let v1 = |name: &str| V1 {
+            controllers: vec![name.to_owned()],
+            mount: top.path().join(name),
+            own: PathBuf::new(),
+        };
+        let (memory, sets) = (top.path().join("memory/r/x"), top.path().join("cpuset/r/x"));
+        for dir in [&memory, &sets] {
+            std::fs::create_dir_all(dir).unwrap();
+        }
+        for file in ["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"] {
+            std::fs::write(memory.join(file), "").unwrap();
+        }
+        // The kernel makes these files with every group, empty.
+        for (dir, text) in [("cpuset", "0-3\n"), ("cpuset/r", ""), ("cpuset/r/x", "")] {
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                std::fs::write(top.path().join(dir).join(file), text).unwrap();
+            }
+        }
+        let hierarchies = Hierarchies {
+            v1: vec![v1("memory"), v1("cpuset")],
+            v2: None,
+        };
+        let (_, warnings) = Group::create(&hierarchies, "r/x", &limits()).unwrap();
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].contains("CPU share"), "{warnings:?}");
+        let both = read(&memory, "memory.memsw.limit_in_bytes").unwrap();
+        assert_eq!(both, (96 << 20).to_string());
+        assert_eq!(
+            read(&top.path().join("cpuset/r"), "cpuset.cpus").unwrap(),
+            "0-3"
+        );
+        assert_eq!(read(&sets, "cpuset.cpus").unwrap(), "0");
+    }
+}

@@ -222,7 +222,7 @@ fn independent_stages_run_at_the_same_time() {
          FROM busybox AS two\nRUN --network=host nc 127.0.0.1 {port} > /met2 && test -s /met2\n\
          FROM scratch\nCOPY --from=one /met /\nCOPY --from=two /met2 /\n",
     ));
-    project.build(&[]);
+    project.build(&["--allow=network.host"]);
     assert_eq!(project.tree().files(), ["met=together", "met2=together"]);
     meeting.join().unwrap();
 }

@@ -64,8 +64,32 @@ fn mistakes_are_told_with_place_and_advice() {
             "base name ($nothing) should not be blank",
         ),
         (
-            "FROM scratch\nRUN --mount=type=cache,target=/c true\n",
-            "not available in this version",
+            "FROM scratch\nRUN --mount=type=cache,target=/ true\n",
+            "invalid mount target \"/\"",
+        ),
+        (
+            "FROM scratch\nRUN --mount=type=tmpfs,target=/proc/x true\n",
+            "nothing can be mounted inside /proc",
+        ),
+        (
+            "FROM scratch\nRUN --mount=type=cache,sharing=never,target=/c true\n",
+            "unsupported sharing value",
+        ),
+        (
+            "FROM scratch AS early\nRUN --mount=from=later,target=/c true\nFROM scratch AS later\nFROM early\n",
+            "cannot mount from stage \"later\", it needs to be defined before",
+        ),
+        (
+            "FROM scratch\nRUN --network=host true\n",
+            "network.host is not allowed",
+        ),
+        (
+            "FROM scratch\nRUN --security=insecure true\n",
+            "security.insecure is not allowed",
+        ),
+        (
+            "FROM scratch\nRUN --device=nvidia.com/gpu=all true\n",
+            "devices of the host cannot be given to a step",
         ),
         (
             "FROM scratch\nADD https://example.org/x /\n",

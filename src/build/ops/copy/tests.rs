@@ -66,6 +66,7 @@ fn recorded_digests_are_those_of_the_layer() {
     let contexts = [Context::open(&dir, Patterns::default(), home.path().join("memory")).unwrap()];
     let request = BuildRequest::new(ContextSource::Directory(dir.clone()));
     let cancel = Cancel::new();
+    let redactor = crate::build::redact::Redactor::new(&request.steps.secrets);
     let tools = Tools {
         store: &store,
         contexts: &contexts,
@@ -74,6 +75,8 @@ fn recorded_digests_are_those_of_the_layer() {
         cancel: &cancel,
         scratch: home.path(),
         network: std::sync::OnceLock::new(),
+        redactor: &redactor,
+        renewed: std::sync::Mutex::default(),
         failed: crate::build::ops::run::Failed::default(),
     };
     let op = op(&["tree", "large"], "/to/");

@@ -72,18 +72,18 @@ pub(in crate::build) fn run(
     step: StepId,
 ) -> Ran {
     let steps = &tools.request.steps;
-    let run = Step {
+    let command = Command {
         tools,
         op,
         inputs,
         step,
         timeout: steps.timeout(vertex),
     };
-    attempt::with_retries(tools, steps.retry(vertex), step, |usage| run.once(usage))
+    attempt::with_retries(tools, steps.retry(vertex), step, |usage| command.once(usage))
 }
 
-/// A step to run.
-struct Step<'a, 't> {
+/// A step's command, to be run.
+struct Command<'a, 't> {
     tools: &'a Tools<'t>,
     op: &'a RunOp,
     inputs: &'a Inputs,
@@ -91,7 +91,7 @@ struct Step<'a, 't> {
     timeout: Option<Duration>,
 }
 
-impl Step<'_, '_> {
+impl Command<'_, '_> {
     /// One try.
     fn once(&self, usage: &mut Option<Usage>) -> Result<SnapshotId, RunError> {
         let Self { tools, step, .. } = *self;
@@ -404,7 +404,7 @@ fn write_once(path: &Path, text: &str, mode: u32) -> Result<(), PathError> {
         .at("change the mode of", path)
 }
 
-impl Step<'_, '_> {
+impl Command<'_, '_> {
     /// Starts the command, passes its output on, and waits for its end.
     fn execute(&self, ready: &Ready<'_>, command: &str) -> Result<Ended, RunError> {
         let (tools, step) = (self.tools, self.step);

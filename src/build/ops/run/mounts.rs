@@ -16,7 +16,7 @@ use crate::layer::{EntryKind, Lower as _};
 use crate::progress::StepId;
 use crate::sandbox::{Mount, MountKind, Overlay, SecretBytes};
 use crate::snapshot::{self, View};
-use crate::store::SnapshotId;
+use crate::store::{self, SnapshotId};
 
 /// The mounts of a step. What they stand on goes when this is dropped, after the
 /// step has ended.
@@ -87,10 +87,29 @@ impl<'t> Mounts<'t> {
             .iter()
             .zip(trees.iter().copied().chain(std::iter::repeat(None)))
             .collect();
+        for (_, tree) in &with_trees {
+            // Another process may forget the cache while the step looks at it.
+            if let Some(tree) = *tree
+                && !tools.store.pin(tree)?
+            {
+                return Err(store::Error::NoSnapshot(tree).into());
+            }
+        }
         mounts.caches = Caches::take(tools, &with_trees, step)?;
+        let mut sources: Vec<(&RunMount, Source)> = Vec::new();
         for (number, (mount, tree)) in with_trees.iter().enumerate() {
+            let source = mounts
+                .source(tools, mount, number, *tree)
+                .map_err(|error| error.at(mount.span))?;
+            // A secret may be only a variable.
+            let source = source.filter(|_| !mount.target.is_empty());
+            sources.extend(source.map(|source| (*mount, source)));
+        }
+        // What lies in another mount comes after it.
+        sources.sort_by(|(a, _), (b, _)| a.target.cmp(&b.target));
+        for (mount, source) in sources {
             mounts
-                .add(tools, mount, number, *tree, below)
+                .place(mount, source, below)
                 .map_err(|error| error.at(mount.span))?;
         }
         Ok(mounts)
@@ -115,15 +134,15 @@ impl<'t> Mounts<'t> {
         self.dir.0.join("empty")
     }
 
-    fn add(
+    /// What is mounted; nothing where it may be missing and is.
+    fn source(
         &mut self,
         tools: &'t Tools<'_>,
         mount: &RunMount,
         number: usize,
         tree: Option<SnapshotId>,
-        below: &View,
-    ) -> Result<(), MountError> {
-        let source = match &mount.kind {
+    ) -> Result<Option<Source>, MountError> {
+        Ok(match &mount.kind {
             RunMountKind::Bind { source, .. } => Some(self.bind(tools, source, number, tree)?),
             RunMountKind::Cache(spec) => Some(self.cache(spec, tree)?),
             RunMountKind::Tmpfs { size_bytes } => Some(tmpfs(*size_bytes)),
@@ -136,10 +155,12 @@ impl<'t> Mounts<'t> {
             RunMountKind::Ssh { id, required, file } => {
                 self.agent(tools, mount, number, id, *required, *file)?
             }
-        };
-        let Some(Source { kind, point }) = source.filter(|_| !mount.target.is_empty()) else {
-            return Ok(());
-        };
+        })
+    }
+
+    /// Sees to its mount point.
+    fn place(&mut self, mount: &RunMount, source: Source, below: &View) -> Result<(), MountError> {
+        let Source { kind, point } = source;
         if let Some(stubs) = &self.stubs {
             let place = self.points.add(below, stubs, &mount.target, point)?;
             if place.as_os_str().is_empty() || place.starts_with("proc") {

@@ -16,7 +16,7 @@ const AGENTS: &str = "/run/buildkit/ssh_agent";
 const NAMESPACE_ARG: &str = "BUILDKIT_CACHE_MOUNT_NS";
 
 impl Planner<'_, '_> {
-    /// What the step mounts, outer mounts before those beneath them.
+    /// What the step mounts, as it is written.
     pub(super) fn mounts(
         &mut self,
         index: usize,
@@ -48,7 +48,6 @@ impl Planner<'_, '_> {
                 span: Some(word.span).filter(|span| *span != Span::default()),
             });
         }
-        mounts.sort_by(|a, b| a.target.cmp(&b.target));
         Ok(mounts)
     }
 
@@ -71,19 +70,14 @@ impl Planner<'_, '_> {
     ) -> Result<RunMountKind, PlanError> {
         let source = options.source.as_deref().map(relative).unwrap_or_default();
         Ok(match options.kind {
-            MountKind::Bind => match &options.from {
-                Some(from) => RunMountKind::Bind {
-                    from: self.mount_from(index, from, &source, word)?,
-                    source,
-                },
-                None => {
-                    let part = self.context_part(ContextId::MAIN, "", &source, word.span);
-                    RunMountKind::Bind {
-                        from: Some(part),
-                        source,
-                    }
-                }
-            },
+            MountKind::Bind => {
+                let from = if let Some(from) = &options.from {
+                    self.mount_from(index, from, &source, word)?
+                } else {
+                    Some(self.context_part(ContextId::MAIN, "", &source, word.span))
+                };
+                RunMountKind::Bind { from, source }
+            }
             MountKind::Cache => RunMountKind::Cache(CacheSpec {
                 id: options
                     .id
@@ -139,7 +133,13 @@ impl Planner<'_, '_> {
             ..word.clone()
         };
         let span = word.span;
-        match self.copy_from(index, &word)? {
+        let tree = self.copy_from(index, &word).map_err(|mut err| {
+            if let Some(rest) = err.message.strip_prefix("cannot copy from") {
+                err.message = format!("cannot mount from{rest}");
+            }
+            err
+        })?;
+        match tree {
             CopySource::Vertex(vertex) => Ok(vertex),
             CopySource::Context(id) => Ok(Some(self.context_part(id, from, source, span))),
         }

@@ -1,0 +1,150 @@
+//! Tags, repositories, referrers: lists that come in pages.
+//!
+//! Source: OCI distribution-spec 1.1, "Listing tags", "Listing referrers"; distribution's catalog.
+
+use serde::Deserialize;
+
+use super::error::Error;
+use super::manifests::{MANIFEST_LIMIT, read_all};
+use super::scope::Scopes;
+use super::session::{Call, Session};
+use crate::http::{Method, Url};
+use crate::oci::{Descriptor, Digest};
+
+/// Most entries of a list, and most pages, that are read.
+const ENTRIES: usize = 1_000_000;
+const PAGES: usize = 10_000;
+/// How many entries a page is asked to have.
+const PAGE: &str = "1000";
+
+#[derive(Deserialize)]
+struct Tags {
+    tags: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct Catalog {
+    repositories: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct Referrers {
+    #[serde(default)]
+    manifests: Vec<Descriptor>,
+}
+
+impl Session {
+    /// The tags of a repository.
+    pub(super) fn tags(&self, path: &str) -> Result<Vec<String>, Error> {
+        let url = self
+            .url(&format!("/v2/{path}/tags/list"))?
+            .with_query("n", PAGE);
+        let what = format!("{}/{path}", self.host);
+        self.pages(url, Scopes::repository(path, &["pull"]), &what, |bytes| {
+            serde_json::from_slice::<Tags>(bytes).map(|page| page.tags.unwrap_or_default())
+        })
+    }
+
+    /// The repositories of a registry, where it tells them.
+    pub(super) fn catalog(&self) -> Result<Vec<String>, Error> {
+        let url = self.url("/v2/_catalog")?.with_query("n", PAGE);
+        self.pages(
+            url,
+            Scopes::parse("registry:catalog:*"),
+            &self.host,
+            |bytes| {
+                serde_json::from_slice::<Catalog>(bytes)
+                    .map(|page| page.repositories.unwrap_or_default())
+            },
+        )
+    }
+
+    /// What refers to a manifest; `None` where the registry has no such list.
+    pub(super) fn referrers(
+        &self,
+        path: &str,
+        digest: Digest,
+        artifact_type: Option<&str>,
+    ) -> Result<Option<Vec<Descriptor>>, Error> {
+        let mut url = self.url(&format!("/v2/{path}/referrers/{digest}"))?;
+        if let Some(kind) = artifact_type {
+            url = url.with_query("artifactType", kind);
+        }
+        let what = self.shown(path, &digest.to_string());
+        let found = self.pages(url, Scopes::repository(path, &["pull"]), &what, |bytes| {
+            serde_json::from_slice::<Referrers>(bytes).map(|page| page.manifests)
+        });
+        match found {
+            Ok(mut all) => {
+                // A registry may leave the filtering to us.
+                all.retain(|found| {
+                    artifact_type.is_none() || found.artifact_type.as_deref() == artifact_type
+                });
+                Ok(Some(all))
+            }
+            Err(err) if err.is_not_found() => Ok(None),
+            Err(err) => Err(err),
+        }
+    }
+
+    fn pages<T>(
+        &self,
+        first: Url,
+        scopes: Scopes,
+        what: &str,
+        read: impl Fn(&[u8]) -> serde_json::Result<Vec<T>>,
+    ) -> Result<Vec<T>, Error> {
+        let mut call = Call {
+            method: Method::Get,
+            url: first,
+            headers: vec![(
+                "Accept",
+                "application/json, application/vnd.oci.image.index.v1+json".to_owned(),
+            )],
+            scopes,
+            what: what.to_owned(),
+        };
+        let mut all = Vec::new();
+        for _ in 0..PAGES {
+            let response = self.check(self.call(&call)?, what, false)?;
+            let next = response.all("link").find_map(next_link).map(str::to_owned);
+            let bytes = read_all(response, MANIFEST_LIMIT, what)?;
+            let page = read(&bytes).map_err(|err| Error::Protocol {
+                what: what.to_owned(),
+                why: format!("its list cannot be read: {err}"),
+            })?;
+            all.extend(page);
+            let Some(next) = next else { return Ok(all) };
+            let url = call.url.join(&next)?;
+            if !url.same_origin(&call.url) || url == call.url || all.len() > ENTRIES {
+                break;
+            }
+            call.url = url;
+        }
+        Err(Error::Protocol {
+            what: what.to_owned(),
+            why: "its list has no end".to_owned(),
+        })
+    }
+}
+
+/// The target of `<...>; rel="next"`.
+fn next_link(header: &str) -> Option<&str> {
+    let (target, rest) = header.trim().strip_prefix('<')?.split_once('>')?;
+    rest.replace('"', "").contains("rel=next").then_some(target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::next_link;
+
+    #[test]
+    fn links_to_the_next_page_are_found() {
+        assert_eq!(
+            next_link("</v2/_catalog?last=b&n=2>; rel=\"next\""),
+            Some("/v2/_catalog?last=b&n=2")
+        );
+        assert_eq!(next_link("<x>; rel=prev"), None);
+        assert_eq!(next_link("x"), None);
+    }
+}

@@ -1,0 +1,25 @@
+//! The distribution protocol: what registries are asked, and who we are there.
+//!
+//! In: references and bytes. Out: verified bytes. [`Client`] is the door; it
+//! knows nothing of images, layers or the store.
+
+mod blobs;
+mod challenge;
+mod client;
+mod credentials;
+mod error;
+mod lists;
+mod manifests;
+mod scope;
+mod session;
+mod settings;
+mod token;
+mod upload;
+
+pub use blobs::BlobReader;
+pub use client::{Client, Target};
+pub use credentials::{ConfigFile, Credentials, CredentialsError, HelperError, Keyring};
+pub use error::Error;
+pub use manifests::{Fetched, Found};
+pub use settings::{Endpoint, Settings};
+pub use upload::{Upload, UploadSource};

@@ -1,0 +1,206 @@
+//! Sending blobs: opened, sent in one stream, taken up again after a break, closed by digest.
+//!
+//! Source: OCI distribution-spec 1.1, "Pushing blobs".
+
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::error::Error;
+use super::scope::Scopes;
+use super::session::{Call, Outgoing, Session};
+use crate::http::{Method, Url};
+use crate::oci::Digest;
+
+/// How often a broken upload is taken up again without progress in between.
+const RESUMPTIONS: u32 = 5;
+/// Pause before it is.
+const PAUSE: Duration = Duration::from_millis(300);
+/// A blob of at most this size goes in one request.
+const SMALL: u64 = 64 << 10;
+
+/// Opens what is sent, from a byte on. Its length is told where it is known.
+pub type UploadSource<'a> = dyn FnMut(u64) -> io::Result<(Box<dyn Read + Send>, Option<u64>)> + 'a;
+
+/// A blob on its way. Dropped unfinished, the registry forgets it in its own time.
+#[derive(Debug)]
+pub struct Upload {
+    session: Arc<Session>,
+    path: String,
+    location: Url,
+    /// How many bytes the registry has.
+    at: u64,
+}
+
+impl Session {
+    fn upload_call(&self, method: Method, path: &str, url: Url) -> Call<'static> {
+        Call {
+            method,
+            url,
+            headers: Vec::new(),
+            scopes: Scopes::repository(path, &["pull", "push"]),
+            what: format!("{}/{path}", self.host),
+        }
+    }
+
+    /// Opens an upload.
+    pub(super) fn upload(self: &Arc<Self>, path: &str) -> Result<Upload, Error> {
+        let call = self.upload_call(
+            Method::Post,
+            path,
+            self.url(&format!("/v2/{path}/blobs/uploads/"))?,
+        );
+        let response = self.check(self.send(&call, None)?, &call.what, true)?;
+        Ok(self.upload_at(path, Self::location(&call, &response)?))
+    }
+
+    /// An upload that the registry opened already.
+    pub(super) fn upload_at(self: &Arc<Self>, path: &str, location: Url) -> Upload {
+        Upload {
+            session: Arc::clone(self),
+            path: path.to_owned(),
+            location,
+            at: 0,
+        }
+    }
+}
+
+impl Upload {
+    /// Sends everything that `source` gives and closes the upload under `digest`.
+    ///
+    /// `size` is the whole size, where it is known.
+    pub fn send(
+        mut self,
+        source: &mut UploadSource<'_>,
+        size: Option<u64>,
+        digest: Digest,
+    ) -> Result<(), Error> {
+        if size.is_some_and(|size| size <= SMALL) {
+            return self.send_small(source, digest);
+        }
+        self.append(source)?;
+        self.finish(digest)
+    }
+
+    fn send_small(self, source: &mut UploadSource<'_>, digest: Digest) -> Result<(), Error> {
+        let mut bytes = Vec::new();
+        let read = source(0).and_then(|(mut reader, _)| reader.read_to_end(&mut bytes));
+        read.map_err(|source| self.unreadable(source))?;
+        let url = self.location.with_query("digest", &digest.to_string());
+        let mut call = self.session.upload_call(Method::Put, &self.path, url);
+        call.headers
+            .push(("Content-Type", "application/octet-stream".to_owned()));
+        let response = self
+            .session
+            .send(&call, Some(&mut || Ok(Outgoing::Bytes(&bytes))))?;
+        self.session.check(response, &call.what, true).map(drop)
+    }
+
+    /// Sends everything that `source` gives, again from where the registry is
+    /// when the connection breaks.
+    pub fn append(&mut self, source: &mut UploadSource<'_>) -> Result<(), Error> {
+        let mut broken = 0;
+        loop {
+            let before = self.at;
+            let error = match self.patch(source) {
+                Ok(()) => return Ok(()),
+                Err(err) if err.is_passing() => err,
+                Err(err) => return Err(err),
+            };
+            broken += 1;
+            if broken > RESUMPTIONS {
+                return Err(error);
+            }
+            std::thread::sleep(PAUSE * broken);
+            self.ask_state()?;
+            if self.at > before {
+                broken = 0;
+            }
+        }
+    }
+
+    fn patch(&mut self, source: &mut UploadSource<'_>) -> Result<(), Error> {
+        let mut call = self
+            .session
+            .upload_call(Method::Patch, &self.path, self.location.clone());
+        call.headers
+            .push(("Content-Type", "application/octet-stream".to_owned()));
+        let at = self.at;
+        let (reader, length) = source(at).map_err(|source| self.unreadable(source))?;
+        if let Some(length) = length.filter(|length| at > 0 && *length > 0) {
+            call.headers
+                .push(("Content-Range", format!("{at}-{}", at + length - 1)));
+        }
+        let mut sent = Some(reader);
+        let mut once = || {
+            let (reader, length) = match sent.take() {
+                Some(reader) => (reader, length),
+                None => source(at)?,
+            };
+            Ok(Outgoing::Stream { reader, length })
+        };
+        let response = self.session.send(&call, Some(&mut once))?;
+        let response = self.session.check(response, &call.what, true)?;
+        self.location = Session::location(&call, &response)?;
+        if let Some(end) = range_end(response.header("range")) {
+            self.at = end;
+        }
+        Ok(())
+    }
+
+    /// Asks how much the registry has.
+    fn ask_state(&mut self) -> Result<(), Error> {
+        let call = self
+            .session
+            .upload_call(Method::Get, &self.path, self.location.clone());
+        let response = self
+            .session
+            .check(self.session.call(&call)?, &call.what, true)?;
+        self.at = range_end(response.header("range")).unwrap_or_default();
+        if response.header("location").is_some() {
+            self.location = Session::location(&call, &response)?;
+        }
+        Ok(())
+    }
+
+    /// Closes the upload: from here on the blob is there.
+    pub fn finish(self, digest: Digest) -> Result<(), Error> {
+        let url = self.location.with_query("digest", &digest.to_string());
+        let call = self.session.upload_call(Method::Put, &self.path, url);
+        let response = self.session.send(&call, None)?;
+        self.session.check(response, &call.what, true).map(drop)
+    }
+
+    fn unreadable(&self, source: io::Error) -> Error {
+        Error::Local {
+            what: format!(
+                "cannot read what is sent to {}/{}",
+                self.session.host, self.path
+            ),
+            source,
+        }
+    }
+}
+
+/// How many bytes `0-LAST` means; a registry that has none says `0-0` or `0--1`.
+fn range_end(header: Option<&str>) -> Option<u64> {
+    let (_, last) = header?.trim_start_matches("bytes=").split_once('-')?;
+    match last.parse::<u64>() {
+        Ok(0) | Err(_) => Some(0),
+        Ok(last) => Some(last + 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::range_end;
+
+    #[test]
+    fn ranges_are_counts() {
+        assert_eq!(range_end(Some("0-99")), Some(100));
+        assert_eq!(range_end(Some("bytes=0-9")), Some(10));
+        assert_eq!(range_end(Some("0-0")), Some(0));
+        assert_eq!(range_end(Some("0--1")), Some(0));
+        assert_eq!(range_end(None), None);
+    }
+}

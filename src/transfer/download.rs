@@ -1,0 +1,156 @@
+//! Blobs from a registry into the store, several at a time.
+
+use std::io::{Read, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::growing::Growing;
+use super::{Error, LayerState, Watch};
+use crate::fs::Lock;
+use crate::oci::{Descriptor, DiffId, Digest, Reference};
+use crate::registry::Client;
+use crate::store::{LayerBlobRow, Store};
+
+/// Most blobs that come at once.
+const AT_ONCE: usize = 4;
+/// How much is taken from the network at a time.
+const PIECE: usize = 256 << 10;
+/// How often progress is told.
+const TELL_EVERY: Duration = Duration::from_millis(100);
+
+/// Layers to bring, and how far each is.
+pub(super) struct Downloads<'a> {
+    pub(super) store: &'a Store,
+    pub(super) client: &'a Client,
+    pub(super) reference: &'a Reference,
+    pub(super) watch: &'a dyn Watch,
+    /// Each layer once, bottom first, with the diff ID that it should have.
+    pub(super) layers: Vec<(Descriptor, DiffId, Arc<Growing>)>,
+    /// The layers that were not there before.
+    pub(super) brought: Mutex<Vec<Digest>>,
+}
+
+impl Downloads<'_> {
+    /// Brings all; the first failure ends the others.
+    pub(super) fn run(&self) -> Result<(), Error> {
+        let next = AtomicUsize::new(0);
+        let failure: Mutex<Option<Error>> = Mutex::new(None);
+        let failed = || failure.lock().unwrap_or_else(PoisonError::into_inner);
+        std::thread::scope(|scope| {
+            for _ in 0..AT_ONCE.min(self.layers.len()) {
+                scope.spawn(|| {
+                    while let Some((layer, diff_id, growing)) =
+                        self.layers.get(next.fetch_add(1, Ordering::Relaxed))
+                    {
+                        let stop = || failed().is_some();
+                        match self.bring(layer, *diff_id, growing, &stop) {
+                            Ok(()) => {}
+                            Err(err) => {
+                                growing.failed(&err.to_string());
+                                failed().get_or_insert(err);
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        failure
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+            .map_or(Ok(()), Err)
+    }
+
+    /// The layers that were not there before.
+    pub(super) fn brought(&self) -> Vec<Digest> {
+        self.brought
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn bring(
+        &self,
+        layer: &Descriptor,
+        diff_id: DiffId,
+        growing: &Growing,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<(), Error> {
+        let store = self.store;
+        let whole = || growing.whole(store.blob_path(layer.digest));
+        let row = LayerBlobRow {
+            digest: layer.digest,
+            diff_id: (layer.digest == diff_id.0).then_some(diff_id),
+            size: layer.size,
+            media_type: layer.media_type.clone(),
+        };
+        let present = || -> Result<bool, Error> {
+            Ok(store.blob_exists(layer.digest) && store.layer_blob_put(&row).is_ok())
+        };
+        if present()? {
+            self.watch.layer(layer.digest, LayerState::Exists);
+            whole();
+            return Ok(());
+        }
+        // Whoever else brings this very blob is waited for.
+        let lock = store
+            .paths()
+            .locks()
+            .join(format!("blob-{}", layer.digest.hex()));
+        let _turn = Lock::transient(&lock)?;
+        if present()? {
+            self.watch.layer(layer.digest, LayerState::Exists);
+            whole();
+            return Ok(());
+        }
+        let broken = |source| Error::Layer {
+            layer: layer.digest,
+            source,
+        };
+        let mut source = self.client.blob(self.reference, layer, None)?;
+        let mut writer = store.blob_writer()?;
+        let mut buffer = vec![0; PIECE];
+        let mut told = Instant::now();
+        loop {
+            if stop() {
+                return Err(broken(std::io::Error::other("another layer failed")));
+            }
+            let count = fill(&mut source, &mut buffer).map_err(broken)?;
+            if count == 0 {
+                break;
+            }
+            writer
+                .write_all(&buffer[..count])
+                .and_then(|()| writer.flush())
+                .map_err(broken)?;
+            growing.grew(writer.path(), writer.len());
+            if told.elapsed() >= TELL_EVERY {
+                told = Instant::now();
+                let (done, total) = (writer.len(), Some(layer.size));
+                self.watch
+                    .layer(layer.digest, LayerState::Moving { done, total });
+            }
+        }
+        store.blob_finish(writer, Some(layer.digest))?;
+        store.layer_blob_put(&row)?;
+        self.watch.layer(layer.digest, LayerState::Unpacking);
+        self.brought
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(layer.digest);
+        whole();
+        Ok(())
+    }
+}
+
+/// Fills the buffer as far as the source goes.
+fn fill(source: &mut dyn Read, buffer: &mut [u8]) -> std::io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match source.read(&mut buffer[filled..])? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    Ok(filled)
+}

@@ -1,0 +1,15 @@
+//! Images between registries and the store.
+//!
+//! In: references and a [`Client`](crate::registry::Client). Out: images in the
+//! store, or on a registry. A transfer that is stopped at any moment leaves whole
+//! blobs, which the next one uses, and no half image.
+
+mod download;
+mod error;
+mod growing;
+mod pull;
+mod watch;
+
+pub use error::Error;
+pub use pull::{PullOptions, Pulled, pull};
+pub use watch::{LayerState, Unwatched, Watch};
