@@ -11,6 +11,7 @@ command -v gcc > /dev/null || missing+=(gcc)
 [ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
 command -v busybox > /dev/null || missing+=(busybox-static)
 command -v skopeo > /dev/null || missing+=(skopeo)
+[ -e /usr/sbin/debootstrap ] || missing+=(debootstrap)
 if [ ${#missing[@]} -gt 0 ]; then
   as_root=()
   [ "$(id -u)" = 0 ] || as_root=(sudo)

@@ -73,28 +73,54 @@ fn bootstrapped() -> Result<PathBuf, String> {
     Ok(file)
 }
 
-/// Why there is no `debian:bookworm`, or nothing to install in it.
+/// Why there is no `debian:bookworm`.
 pub(super) fn lacking() -> Option<String> {
-    if let Some(why) = unreachable("deb.debian.org:80") {
-        return Some(why);
-    }
     let there = variable("RBUILD_TEST_DEBIAN").is_some() || Path::new(DEBOOTSTRAP).exists();
     (!there).then(|| "needs debootstrap, or RBUILD_TEST_DEBIAN with an archive".to_owned())
 }
 
-/// Why a registry cannot be used.
-pub(super) fn unreachable(address: &str) -> Option<String> {
-    let why = |err: std::io::Error| Some(format!("cannot reach {address}: {err}"));
+/// Where packages come from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Registry {
+    /// apt's.
+    Debian,
+    /// cargo's.
+    Crates,
+    /// npm's.
+    Npm,
+    /// pip's.
+    Pypi,
+}
+
+/// Whether all of `registries` can be reached. When one cannot, the test says that
+/// it is skipped and why. That is no failure in a full run either: it says
+/// nothing of this program.
+#[must_use]
+pub(crate) fn reachable(registries: &[Registry]) -> bool {
+    let Some(why) = registries.iter().find_map(|one| unreachable(*one)) else {
+        return true;
+    };
+    println!("skipped: {why}");
+    false
+}
+
+fn unreachable(registry: Registry) -> Option<String> {
+    let address = match registry {
+        Registry::Debian => "deb.debian.org:80",
+        Registry::Crates => "index.crates.io:443",
+        Registry::Npm => "registry.npmjs.org:443",
+        Registry::Pypi => "pypi.org:443",
+    };
     let addresses = match address.to_socket_addrs() {
         Ok(addresses) => addresses,
-        Err(err) => return why(err),
+        Err(err) => return Some(format!("cannot find {address}: {err}")),
     };
-    let mut last = None;
-    for address in addresses {
-        match TcpStream::connect_timeout(&address, Duration::from_secs(10)) {
+    let mut last = format!("{address} has no address");
+    for one in addresses {
+        match TcpStream::connect_timeout(&one, Duration::from_secs(10)) {
             Ok(_) => return None,
-            Err(err) => last = Some(err),
+            Err(err) => last = format!("cannot reach {address}: {err}"),
         }
     }
-    last.map_or_else(|| Some(format!("{address} has no address")), why)
+    Some(last)
 }

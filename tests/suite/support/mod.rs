@@ -7,7 +7,7 @@ mod home;
 mod terminal;
 
 pub(crate) use busybox::archive as busybox_archive;
-pub(crate) use debian::debian_base;
+pub(crate) use debian::{Registry, debian_base, reachable};
 pub(crate) use home::{Home, Outcome};
 pub(crate) use terminal::SIZE as TERMINAL_SIZE;
 
@@ -22,14 +22,8 @@ pub(crate) enum Need {
     Overlay,
     /// skopeo, which reads and writes images, is installed.
     Skopeo,
-    /// `debian:bookworm` can be had, and packages for it.
+    /// debootstrap is installed, or an archive of `debian:bookworm` is named.
     Debian,
-    /// The registry of npm can be reached.
-    Npm,
-    /// The registry of cargo can be reached.
-    Crates,
-    /// The registry of pip can be reached.
-    Pypi,
 }
 
 /// Whether the machine has all of `needs`. When it lacks one, the test says
@@ -72,9 +66,6 @@ fn lacking(need: Need) -> Option<String> {
             (!found).then(|| "needs skopeo".to_owned())
         }
         Need::Debian => debian::lacking(),
-        Need::Npm => debian::unreachable("registry.npmjs.org:443"),
-        Need::Crates => debian::unreachable("index.crates.io:443"),
-        Need::Pypi => debian::unreachable("pypi.org:443"),
         Need::Overlay => {
             let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
             if !known
