@@ -7,9 +7,9 @@ use super::error::{Error, Source};
 use super::graph::{Graph, Op, VertexId};
 use super::ops::Tools;
 use super::plan::cut::{self, Cut, Point};
+use super::redact::{RedactedSink, Redactor};
 use super::scene::{Scene, Set, Stands, Visitor};
 use super::solve::Solver;
-use super::redact::{RedactedSink, Redactor};
 use super::{BuildRequest, Cancel, FIRST_STEP, Place, Steps, input, make_plan, parse, plan};
 use crate::dockerfile::Dockerfile;
 use crate::oci::Platform;
@@ -196,18 +196,18 @@ fn find(request: &DebugRequest, source: &Source, dockerfile: &Dockerfile) -> Res
 mod tests {
     use super::*;
 
-    fn number(stage: Option<&str>, number: usize) -> Result<StepAddress, ParseStepError> {
-        Ok(StepAddress::Number {
+    fn number(stage: Option<&str>, number: usize) -> StepAddress {
+        StepAddress::Number {
             stage: stage.map(str::to_owned),
             number,
-        })
+        }
     }
 
     #[test]
     fn steps_are_named_by_number_stage_or_line() {
-        assert_eq!("3".parse(), number(None, 3));
-        assert_eq!("build:3".parse(), number(Some("build"), 3));
-        assert_eq!("0:3".parse(), number(Some("0"), 3));
+        assert_eq!("3".parse(), Ok(number(None, 3)));
+        assert_eq!("build:3".parse(), Ok(number(Some("build"), 3)));
+        assert_eq!("0:3".parse(), Ok(number(Some("0"), 3)));
         assert_eq!(":12".parse(), Ok(StepAddress::Line(12)));
         assert_eq!("Dockerfile:12".parse(), Ok(StepAddress::Line(12)));
         for wrong in ["", "0", "x", "build:", "build:0", ":", "+3", "1:x"] {

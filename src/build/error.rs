@@ -195,7 +195,7 @@ impl Error {
 /// A step's failure, and where the step stands.
 #[derive(Debug)]
 pub(super) struct StepError {
-    cause: Cause,
+    cause: Box<Cause>,
     span: Option<Span>,
     vertex: Option<VertexId>,
 }
@@ -221,7 +221,7 @@ enum Cause {
 impl<E: Into<Cause>> From<E> for StepError {
     fn from(cause: E) -> Self {
         Self {
-            cause: cause.into(),
+            cause: Box::new(cause.into()),
             span: None,
             vertex: None,
         }
@@ -232,19 +232,22 @@ impl StepError {
     /// The build was stopped.
     pub(super) fn canceled() -> Self {
         Self {
-            cause: Cause::Canceled,
+            cause: Box::new(Cause::Canceled),
             span: None,
             vertex: None,
         }
     }
 
     pub(super) fn is_canceled(&self) -> bool {
-        matches!(self.cause, Cause::Canceled | Cause::Run(RunError::Canceled))
+        matches!(
+            *self.cause,
+            Cause::Canceled | Cause::Run(RunError::Canceled)
+        )
     }
 
     /// Adds the place of the step, unless a nearer one is known.
     pub(super) fn at(mut self, vertex: &Vertex) -> Self {
-        let own = match &self.cause {
+        let own = match &*self.cause {
             Cause::Copy(CopyError::NotFound { span, .. } | CopyError::BadPattern { span, .. }) => {
                 *span
             }
@@ -267,7 +270,7 @@ impl StepError {
     }
 
     fn hint(&self) -> Option<String> {
-        let hint = match &self.cause {
+        let hint = match &*self.cause {
             Cause::Copy(CopyError::NotFound { .. }) => {
                 "the source is not in the build context, or the ignore file leaves it out"
             }
@@ -282,14 +285,14 @@ impl StepError {
 impl std::fmt::Display for StepError {
     /// The error and its causes on one line.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if let Cause::Copy(CopyError::NotFound { path, .. }) = &self.cause {
+        if let Cause::Copy(CopyError::NotFound { path, .. }) = &*self.cause {
             return write!(
                 f,
                 "failed to calculate checksum of ref: {path:?}: not found"
             );
         }
         self.cause.fmt(f)?;
-        let mut cause = std::error::Error::source(&self.cause);
+        let mut cause = std::error::Error::source(&*self.cause);
         // `transparent` errors print their source themselves.
         while let Some(next) = cause {
             let text = next.to_string();

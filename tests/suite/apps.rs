@@ -24,7 +24,7 @@ fn runs(registries: &[Registry]) -> bool {
 }
 
 /// How long a service may take to answer; far more than any of them takes.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// A secret that must not be found in any image.
 const TOKEN: &str = "rbuild-test-token-5e3c1f";
 

@@ -191,18 +191,18 @@ fn all(items: &[Surveyed], output: &mut Output) -> Result<(), Failure> {
     let mut files: Vec<&Surveyed> = items.iter().filter(|item| item.files > 0).collect();
     files.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
     for file in files {
-        row(human::size(file.bytes), "", &shown(&file.path), output)?;
+        row(file.bytes, "", &shown(&file.path), output)?;
     }
     Ok(())
 }
 
-fn row(size: String, files: &str, name: &str, output: &mut Output) -> Result<(), Failure> {
+fn row(bytes: u64, files: &str, name: &str, output: &mut Output) -> Result<(), Failure> {
     let files = if files.is_empty() {
         String::new()
     } else {
         format!("{files:>7}  ")
     };
-    output.line(format!("{size:>9}  {files}{name}"))
+    output.line(format!("{:>9}  {files}{name}", human::size(bytes)))
 }
 
 /// A directory with the sums of what is in it; a file, where it has no children.
@@ -263,18 +263,13 @@ fn branch(node: &Node, worth: u64, depth: usize, output: &mut Output) -> Result<
         } else {
             "-".to_owned()
         };
-        row(human::size(child.bytes), &files, &name, output)?;
+        row(child.bytes, &files, &name, output)?;
         branch(child, worth, depth + 1, output)?;
     }
     // What is small in a directory is counted on the directory's own line.
     if rest > 0 && depth == 0 {
         let name = format!("{indent}({rest} more)");
-        row(
-            human::size(rest_bytes),
-            &rest_files.to_string(),
-            &name,
-            output,
-        )?;
+        row(rest_bytes, &rest_files.to_string(), &name, output)?;
     }
     Ok(())
 }
@@ -307,13 +302,13 @@ fn left_out(listing: &ContextListing, all: bool, output: &mut Output) -> Result<
             "-".to_owned()
         };
         let name = format!("{name:<width$}   {rule}");
-        row(human::size(item.bytes), &files, name.trim_end(), output)?;
+        row(item.bytes, &files, name.trim_end(), output)?;
     }
     if items.len() > rows {
         let rest: Vec<Surveyed> = items[rows..].iter().map(|item| (*item).clone()).collect();
         let (files, bytes) = sums(&rest);
         let name = format!("({} more; --all shows them)", rest.len());
-        row(human::size(bytes), &files.to_string(), &name, output)?;
+        row(bytes, &files.to_string(), &name, output)?;
     }
     Ok(())
 }

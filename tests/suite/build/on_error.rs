@@ -282,6 +282,78 @@ fn other_steps_are_stopped_before_the_shell_opens() {
     project.assert_tidy();
 }
 
+const MOUNTING: &str = "FROM busybox AS tool\nRUN echo tool > /t\nFROM busybox\nWORKDIR /src\n\
+    RUN --mount=type=cache,target=/cache --mount=type=bind,from=tool,source=/t,target=/tool \
+    --mount=type=secret,id=token --mount=type=secret,id=token,env=TOKEN --mount=type=tmpfs,target=/scratch \
+    echo cached > /cache/c; echo lost > /scratch/x; LEAK; exit 6\n";
+
+#[test]
+fn the_steps_mounts_are_in_the_shell_too() {
+    if !needs(&RUNS) {
+        return;
+    }
+    let project = Project::on_busybox(&MOUNTING.replace("LEAK", "true"));
+    let token = project.home().file("token", "a-secret-token\n");
+    let secret = format!("--secret=id=token,src={}", token.display());
+    let script = "cat /cache/c /tool /run/secrets/token; echo $TOKEN; ls /scratch | wc -l\n\
+                  echo mine > /cache/mine\n";
+    let expected = "cached\ntool\na-secret-token\na-secret-token\n0";
+    let outcome = with_input(&project, &[&secret, "--on-error=shell"], script);
+    outcome.fails(1, "exit code: 6");
+    assert_eq!(outcome.text(), expected);
+    assert!(!outcome.stderr.contains("a-secret-token"), "{outcome:?}");
+    // The same in a shell that nothing failed for; caches are as they were left.
+    let context = project.context();
+    let context = context.to_str().unwrap();
+    let arguments = ["debug", "--network=none", &secret, "--step=3", context];
+    let outcome = project
+        .home()
+        .run_with(&arguments, b"cat /cache/mine /tool\n");
+    assert_eq!(outcome.ok(), "mine\ntool");
+    // What mounts needed in the tree is not in what is kept of it.
+    project
+        .try_build(&[&secret, "--on-error=keep"])
+        .fails(1, "kept the step's tree");
+    let image = project.image_named("rbuild-failed:stage-1-3");
+    let tree = super::Tree::of(&project.store(), &image);
+    for path in ["cache", "tool", "run/secrets", "scratch"] {
+        assert!(!tree.has(path), "{path}");
+    }
+    project.assert_tidy();
+}
+
+#[test]
+fn a_tree_with_a_secret_in_it_is_not_kept() {
+    if !needs(&RUNS) {
+        return;
+    }
+    let project = Project::on_busybox(&MOUNTING.replace("LEAK", "cp /run/secrets/token /x"));
+    let token = project.home().file("token", "a-secret-token\n");
+    let secret = format!("--secret=id=token,src={}", token.display());
+    let outcome = project.try_build(&[&secret, "--on-error=keep"]);
+    outcome.fails(1, "would contain the secret \"token\", in \"/x\"");
+    outcome.fails(1, "exit code: 6");
+    assert!(rbuild::image::find(&project.store(), "rbuild-failed:stage-1-3").is_err());
+    project.assert_tidy();
+    let allowed = ["--on-error=keep", "--allow=secrets.in-layers", &secret];
+    project.try_build(&allowed).fails(1, "kept the step's tree");
+}
+
+#[test]
+fn only_the_last_try_of_a_step_is_looked_at() {
+    if !needs(&RUNS) {
+        return;
+    }
+    let project = Project::on_busybox(
+        "FROM busybox\nRUN --mount=type=cache,target=/c echo x >> /c/tries; cp /c/tries /tries; false\n",
+    );
+    let more = ["--retry=RUN*=2", "--on-error=shell"];
+    let outcome = with_input(&project, &more, "cat /tries\n");
+    outcome.fails(1, "exit code: 1");
+    assert_eq!(outcome.text(), "x\nx\nx", "{outcome:?}");
+    project.assert_tidy();
+}
+
 #[test]
 fn words_that_make_no_sense_are_refused() {
     if !needs(&RUNS) {

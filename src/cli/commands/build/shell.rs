@@ -86,7 +86,7 @@ impl<'a> Host<'a> {
         if on_terminal {
             self.on_terminal(scene)
         } else {
-            self.with_pipes(scene)
+            with_pipes(scene)
         }
     }
 
@@ -101,24 +101,25 @@ impl<'a> Host<'a> {
         let kind = Some((size, self.kind.as_str()));
         said(scene.run(Stdio::Terminal, kind, talk))
     }
+}
 
-    fn with_pipes(&self, scene: &Scene<'_>) -> Result<u8, String> {
-        let pipe =
-            || pipe_with(PipeFlags::CLOEXEC).map_err(|err| format!("cannot make a pipe: {err}"));
-        let (stdin, input) = pipe()?;
-        let (output, stdout) = pipe()?;
-        let (errors, stderr) = pipe()?;
-        let stdio = Stdio::Descriptors {
-            stdin: stdin.as_fd(),
-            stdout: stdout.as_fd(),
-            stderr: stderr.as_fd(),
-        };
-        let ends = Ends::Pipes {
-            input: Some(input),
-            outputs: [output, errors],
-        };
-        said(scene.run(stdio, None, |running| converse::serve(running, ends, None)))
-    }
+/// The shell with the command's own standard streams, carried by pipes: they may be
+/// files of the host, which nothing in the sandbox may get hold of.
+fn with_pipes(scene: &Scene<'_>) -> Result<u8, String> {
+    let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|err| format!("cannot make a pipe: {err}"));
+    let (stdin, input) = pipe()?;
+    let (output, stdout) = pipe()?;
+    let (errors, stderr) = pipe()?;
+    let stdio = Stdio::Descriptors {
+        stdin: stdin.as_fd(),
+        stdout: stdout.as_fd(),
+        stderr: stderr.as_fd(),
+    };
+    let ends = Ends::Pipes {
+        input: Some(input),
+        outputs: [output, errors],
+    };
+    said(scene.run(stdio, None, |running| converse::serve(running, ends, None)))
 }
 
 impl Sink for Host<'_> {
