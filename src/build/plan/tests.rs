@@ -312,7 +312,7 @@ fn a_plan_ends_where_it_is_cut() {
         assert_eq!((got, last), (strings(names), strings(argv)), "{cut:?}");
     };
     let first = ["[a 1/2] FROM img", "[a 2/2] RUN one"];
-    let with_mount = ["[a 1/2] FROM img", "[a 2/2] RUN one", "[b] FROM c2"];
+    let with_mount = ["[a 1/2] FROM img", "[a 2/2] RUN one", "FROM c2"];
     let bash = &["/bin/bash"];
     // The shell of the stage, with what the step mounts and without the step.
     check(1, Point::Step(1), false, true, &with_mount, bash);
