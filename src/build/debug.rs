@@ -2,16 +2,12 @@
 
 use std::str::FromStr;
 
-use super::aftermath::Aftermath;
-use super::error::{Error, Source};
+use super::error::Error;
 use super::graph::{Graph, Op, VertexId};
-use super::ops::Tools;
 use super::plan::cut::{self, Cut, Point};
-use super::redact::{RedactedSink, Redactor};
 use super::scene::{Scene, Set, Stands, Visitor};
 use super::solve::Solver;
-use super::{BuildRequest, Cancel, FIRST_STEP, Place, Steps, input, make_plan, parse, plan};
-use crate::dockerfile::Dockerfile;
+use super::{BuildRequest, Cancel, Job, Order, Work};
 use crate::oci::Platform;
 use crate::progress::{Sink, StepId};
 use crate::snapshot::Active;
@@ -83,73 +79,87 @@ pub fn debug(
     cancel: &Cancel,
     visitor: &dyn Visitor,
 ) -> Result<(), Error> {
-    let scratch = store.temp_dir()?;
-    let steps = Steps { sink };
-    let mut input = steps.open(store, &request.build, scratch.path())?;
-    let redactor = Redactor::new(&request.build.steps.secrets);
-    let sink = RedactedSink {
-        redactor: &redactor,
+    let job = Job {
+        request: &request.build,
         sink,
+        cancel,
+        visitor,
     };
-    let place = Place {
-        input: &input,
-        scratch: scratch.path(),
-        redactor: &redactor,
-    };
-    let tools = place.tools(store, &request.build, &sink, cancel);
-    let result = look(&tools, request, &input, &steps, visitor);
-    super::close(tools);
-    for context in &mut input.contexts {
-        context.save();
-    }
-    result
+    job.run(store, &|work| work.look(request))
 }
 
-fn look(
-    tools: &Tools<'_>,
-    request: &DebugRequest,
-    input: &input::Input,
-    steps: &Steps<'_>,
-    visitor: &dyn Visitor,
-) -> Result<(), Error> {
-    let source = &input.source;
-    let dockerfile = parse(source)?;
-    let cut = find(request, source, &dockerfile)?;
-    let mut graph = make_plan(tools.store, &request.build, source, &dockerfile, Some(cut))?;
-    steps.warn(&graph, source);
-    let probe = graph.vertices.last().map(|probe| probe.name.clone());
-    let ending = cut::take_ending(&mut graph)
-        .ok_or_else(|| Error::Scene("there is no such step".to_owned()))?;
-    let solved = Solver::new(&graph, tools, FIRST_STEP).solve();
-    let solved = solved.map_err(|failure| {
-        let error = Error::step(source, &failure, tools.redactor);
-        let replan = |cut| make_plan(tools.store, &request.build, source, &dockerfile, Some(cut));
-        let aftermath = Aftermath {
-            tools,
-            first_step: FIRST_STEP,
-            replan: &replan,
+impl Work<'_> {
+    fn look(&mut self, debug: &DebugRequest) -> Result<(), Error> {
+        let request = &debug.build;
+        let host = Platform::host();
+        let order = Order {
+            request,
+            platform: match request.platforms.as_slice() {
+                [] => &host,
+                [one] => one,
+                _ => {
+                    let why = "a shell needs one platform, not several";
+                    return Err(Error::Unsupported(why.to_owned()));
+                }
+            },
+            several: false,
         };
-        let left = aftermath.attend(&graph, &failure, &error, visitor);
-        error.leaving(left)
-    })?;
-    let inputs = ending.inputs(&solved);
-    let count = u32::try_from(graph.vertices.len()).unwrap_or(u32::MAX - FIRST_STEP);
-    let set = Set {
-        active: Active::begin(tools.store, inputs.parent)?,
-        inputs,
-        step: StepId(FIRST_STEP + count),
-        title: tools.redactor.text(&probe.unwrap_or_default()).into_owned(),
-        stands: if request.after || is_behind(&graph, cut, ending.parent) {
-            Stands::After
-        } else {
-            Stands::Before
-        },
-    };
-    visitor.visit(&Scene::new(tools, ending.op, set), None);
-    if tools.cancel.is_canceled() {
-        return Err(Error::Canceled);
+        let cut = self.find(debug)?;
+        let (mut graph, epoch) = self.plan(&order, Some(cut))?;
+        self.warn(&graph);
+        let probe = graph.vertices.last().map(|probe| probe.name.clone());
+        let ending = cut::take_ending(&mut graph)
+            .ok_or_else(|| Error::Scene("there is no such step".to_owned()))?;
+        let tools = self.tools(&order, epoch);
+        let (first, text) = (self.next, &self.input.source.text);
+        let solver = Solver::new(&graph, &tools, self.imports, first, text);
+        let solved = solver.solve();
+        let solved = solved.map_err(|failure| self.failed(&order, &graph, &tools, first, &failure));
+        tools.failed.clear(self.store);
+        let inputs = ending.inputs(&solved?);
+        let count = u32::try_from(graph.vertices.len()).unwrap_or(u32::MAX - first);
+        let set = Set {
+            active: Active::begin(self.store, inputs.parent)?,
+            inputs,
+            step: StepId(first + count),
+            title: self.redactor.text(&probe.unwrap_or_default()).into_owned(),
+            stands: if debug.after || is_behind(&graph, cut, ending.parent) {
+                Stands::After
+            } else {
+                Stands::Before
+            },
+        };
+        let scene = Scene::new(&tools, ending.op, set);
+        self.visitor.visit(&scene, None);
+        if self.cancel.is_canceled() {
+            return Err(Error::Canceled);
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// Where the plan ends for the step that was asked for.
+    fn find(&self, debug: &DebugRequest) -> Result<Cut, Error> {
+        let source = &self.input.source;
+        let dockerfile = &self.parsed.dockerfile;
+        let stage = |name: Option<&str>| {
+            cut::stage_index(dockerfile, name.or(debug.build.target.as_deref()))
+        };
+        let found = match &debug.step {
+            StepAddress::End => stage(None).map(|stage| (stage, Point::End)),
+            StepAddress::Number {
+                stage: name,
+                number,
+            } => stage(name.as_deref()).map(|stage| (stage, Point::Step(*number))),
+            StepAddress::Line(line) => cut::at_line(dockerfile, &source.text, *line),
+        };
+        let (stage, point) = found.map_err(|err| Error::plan(source, err))?;
+        Ok(Cut {
+            stage,
+            point,
+            after: debug.after,
+            probe: true,
+        })
+    }
 }
 
 /// Whether a cut is behind its step even though it was not asked to be: nothing
@@ -160,36 +170,6 @@ fn is_behind(graph: &Graph, cut: Cut, parent: Option<VertexId>) -> bool {
         Point::Step(1) => parent.is_some_and(|id| matches!(graph.vertices[id.0].op, Op::Image(_))),
         _ => false,
     }
-}
-
-/// Where the plan ends for the step that was asked for.
-fn find(request: &DebugRequest, source: &Source, dockerfile: &Dockerfile) -> Result<Cut, Error> {
-    let build = &request.build;
-    let plan_request = plan::Request {
-        dockerfile,
-        build_args: &build.build_args,
-        target: build.target.as_deref(),
-        platform: &build.platform.clone().unwrap_or_else(Platform::host),
-        network: build.network,
-        allow: &build.steps.allow,
-        cut: None,
-    };
-    let stage = |name: Option<&str>| cut::stage_index(&plan_request, name);
-    let found = match &request.step {
-        StepAddress::End => stage(None).map(|stage| (stage, Point::End)),
-        StepAddress::Number {
-            stage: name,
-            number,
-        } => stage(name.as_deref()).map(|stage| (stage, Point::Step(*number))),
-        StepAddress::Line(line) => cut::at_line(dockerfile, &source.text, *line),
-    };
-    let (stage, point) = found.map_err(|err| Error::plan(source, err))?;
-    Ok(Cut {
-        stage,
-        point,
-        after: request.after,
-        probe: true,
-    })
 }
 
 #[cfg(test)]

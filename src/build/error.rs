@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::aftermath::Left;
+use super::fetch::FetchError;
 use super::graph::{Vertex, VertexId};
 use super::ops::copy::CopyError;
 use super::ops::run::RunError;
@@ -10,7 +11,7 @@ use super::plan::PlanError;
 use super::redact::Redactor;
 use crate::dockerfile::{Diagnostic, Span};
 use crate::fs::PathError;
-use crate::{context, image, snapshot, store};
+use crate::{context, image, remote, snapshot, store};
 
 /// A Dockerfile as it was read: its name for messages, and its text.
 #[derive(Debug, Clone)]
@@ -54,6 +55,12 @@ pub enum Error {
         /// What to do.
         hint: Option<String>,
     },
+    /// The options of the build checks cannot be read.
+    #[error("failed to solve: {0}")]
+    CheckOptions(String),
+    /// The build checks found something, and are to fail the build then.
+    #[error("failed to solve: lint violation found for rules: {0}")]
+    Lint(String),
     /// A step failed.
     #[error("failed to solve: {message}")]
     Step {
@@ -74,6 +81,13 @@ pub enum Error {
     /// A step's tree has no shell.
     #[error("`{0}` is not there: the step's tree has no shell")]
     NoShell(String),
+    /// A context does not come from its server.
+    #[error("failed to load the build context")]
+    Remote {
+        /// Why.
+        #[source]
+        source: remote::Error,
+    },
     /// The build was stopped.
     #[error("build canceled")]
     Canceled,
@@ -100,12 +114,18 @@ pub enum Error {
     /// Something that a later version brings.
     #[error("{0}")]
     Unsupported(String),
+    /// The cache could not be exported, and the request says that this matters.
+    #[error("cannot export the cache: {0}")]
+    CacheExport(String),
     /// An image refused.
     #[error(transparent)]
     Image(#[from] image::Error),
     /// The snapshots refused.
     #[error(transparent)]
     Snapshot(#[from] snapshot::Error),
+    /// A layer cannot be written again.
+    #[error(transparent)]
+    Rewrite(#[from] snapshot::RewriteError),
     /// The store refused.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -124,6 +144,18 @@ fn first(diagnostics: &[Diagnostic]) -> &str {
     diagnostics
         .first()
         .map_or("", |first| first.message.as_str())
+}
+
+impl From<FetchError> for Error {
+    fn from(err: FetchError) -> Self {
+        match err {
+            FetchError::Remote(remote::Error::Canceled) => Self::Canceled,
+            FetchError::Remote(source) => Self::Remote { source },
+            FetchError::Snapshot(err) => err.into(),
+            FetchError::Store(err) => err.into(),
+            FetchError::File(err) => err.into(),
+        }
+    }
 }
 
 impl Error {
@@ -209,9 +241,13 @@ enum Cause {
     #[error(transparent)]
     Copy(#[from] CopyError),
     #[error(transparent)]
+    Fetch(#[from] FetchError),
+    #[error(transparent)]
     Image(#[from] image::Error),
     #[error(transparent)]
     Snapshot(#[from] snapshot::Error),
+    #[error(transparent)]
+    Rewrite(#[from] snapshot::RewriteError),
     #[error(transparent)]
     Store(#[from] store::Error),
     #[error(transparent)]
@@ -239,10 +275,11 @@ impl StepError {
     }
 
     pub(super) fn is_canceled(&self) -> bool {
-        matches!(
-            *self.cause,
-            Cause::Canceled | Cause::Run(RunError::Canceled)
-        )
+        match &*self.cause {
+            Cause::Canceled | Cause::Run(RunError::Canceled) => true,
+            Cause::Fetch(err) => err.is_canceled(),
+            _ => false,
+        }
     }
 
     /// Adds the place of the step, unless a nearer one is known.
@@ -274,6 +311,8 @@ impl StepError {
             Cause::Copy(CopyError::NotFound { .. }) => {
                 "the source is not in the build context, or the ignore file leaves it out"
             }
+            Cause::Run(RunError::Emulation(err)) => return err.hint(),
+            Cause::Fetch(err) => return err.hint().map(str::to_owned),
             Cause::Copy(CopyError::SeveralSources(_)) => "write a / at the end of the destination",
             Cause::Run(err) => return err.hint(),
             _ => return None,

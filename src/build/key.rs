@@ -6,8 +6,8 @@
 //! look-ups and do not enter the key.
 
 use super::RunNetwork;
-use super::graph::{CopyOp, CopySource, Op, RunOp, Vertex, WorkdirOp};
-use crate::oci::{CacheKey, DiffId, Digest, Hasher};
+use super::graph::{CopyOp, CopySource, HttpOp, Op, RunOp, Vertex, WorkdirOp};
+use crate::oci::{CacheKey, DiffId, Digest, Hasher, Platform};
 use crate::store::KeyPart;
 
 /// Version of the scheme; changing what enters a key changes it.
@@ -33,10 +33,15 @@ impl Definition {
             Op::Image(image) => parts.push(part("layers", &list(&image.diff_ids))),
             Op::Run(op) => run_parts(op, extra_hosts, &mut parts),
             Op::Copy(op) => copy_parts(op, &mut parts),
+            // Parent and layer are all that it is.
+            Op::Link(_) => {}
             Op::Workdir(WorkdirOp { path, user }) => {
                 parts.push(part("path", path));
                 parts.push(part("user", user));
             }
+            // What a server says is added once it was asked.
+            Op::Http(op) => http_parts(op, &mut parts),
+            Op::Git(_) => {}
         }
         let mut hasher = Hasher::new();
         hasher.part(VERSION);
@@ -84,8 +89,19 @@ pub(super) fn from_part(number: usize) -> String {
     }
 }
 
-fn is_from(name: &str) -> bool {
+/// Whether a part is the key of a step that is copied from.
+pub(super) fn is_from(name: &str) -> bool {
     name == "from" || name.starts_with("from ")
+}
+
+/// Whether a part is the key of a step that notes tell the content of.
+pub(super) fn is_step(name: &str) -> bool {
+    matches!(name, "parent" | "layer" | "users") || is_from(name)
+}
+
+/// Whether a note means something in this store alone.
+pub(super) fn is_local(name: &str) -> bool {
+    name == "@parent" || name.starts_with("@mounted ")
 }
 
 /// Whether two records have the same parts, inputs that are compared by content left out.
@@ -93,41 +109,11 @@ pub(super) fn same_operation(a: &[KeyPart], b: &[KeyPart]) -> bool {
     fn own(parts: &[KeyPart]) -> impl Iterator<Item = &KeyPart> {
         let input = |part: &&KeyPart| {
             let name = part.name.as_str();
-            !name.starts_with('@') && name != "parent" && !is_from(name) && !is_mount_tree(name)
+            !name.starts_with('@') && name != "epoch" && !is_step(name) && !is_mount_tree(name)
         };
         parts.iter().filter(input)
     }
     own(a).eq(own(b))
-}
-
-/// What changed between an older record and now, one line a part.
-pub(super) fn explain(old: &[KeyPart], new: &[KeyPart]) -> Vec<String> {
-    let visible = |part: &&KeyPart| !part.name.starts_with('@');
-    let mut lines = Vec::new();
-    for part in new.iter().filter(visible) {
-        match (part.name.as_str(), value(old, &part.name)) {
-            (_, Some(before)) if before == part.value => {}
-            ("parent", _) => lines.push("the step before it has another result".to_owned()),
-            (name, _) if is_from(name) => {
-                lines.push("the stage it copies from has another result".to_owned());
-            }
-            ("files", _) => lines.push("files changed".to_owned()),
-            (name, Some(_)) if is_mount_tree(name) => {
-                lines.push("a tree that it mounts has changed".to_owned());
-            }
-            (name, Some(before)) => lines.push(format!(
-                "{name} changed from {before:?} to {:?}",
-                part.value
-            )),
-            (name, None) => lines.push(format!("{name} is new")),
-        }
-    }
-    let gone = old
-        .iter()
-        .filter(visible)
-        .filter(|part| value(new, &part.name).is_none());
-    lines.extend(gone.map(|part| format!("{} is gone", part.name)));
-    lines
 }
 
 /// The part with the key of the tree that a mount takes.
@@ -140,16 +126,21 @@ pub(super) fn mounted(number: usize) -> String {
     format!("@mounted {number}")
 }
 
-fn is_mount_tree(name: &str) -> bool {
+/// Whether a part is the key of a tree that is mounted.
+pub(super) fn is_mount_tree(name: &str) -> bool {
     name.starts_with(MOUNT_TREE)
 }
 
-fn kind(op: &Op) -> &'static str {
+/// What kind of step it is.
+pub(super) fn kind(op: &Op) -> &'static str {
     match op {
         Op::Image(_) => "image",
         Op::Run(_) => "run",
         Op::Copy(_) => "copy",
+        Op::Link(_) => "link",
         Op::Workdir(_) => "workdir",
+        Op::Http(_) => "http",
+        Op::Git(_) => "git",
     }
 }
 
@@ -177,9 +168,21 @@ fn run_parts(op: &RunOp, extra_hosts: &[String], parts: &mut Vec<KeyPart>) {
     for (number, mount) in op.mounts.iter().enumerate() {
         parts.push(part(&format!("mount {number}"), &mount.key_text()));
     }
+    // What runs natively everywhere is what its image is for.
+    if op.platform != Platform::host() {
+        parts.push(part("platform", &op.platform.to_string()));
+    }
     // Names only: where a name leads is no part of what the step means.
     for host in extra_hosts {
         parts.push(part(&format!("host {host}"), ""));
+    }
+}
+
+fn http_parts(op: &HttpOp, parts: &mut Vec<KeyPart>) {
+    parts.push(part("name", &op.name));
+    // A checksum is the content; neither the address nor the date matters then.
+    if let Some(checksum) = &op.checksum {
+        parts.push(part("content", &checksum.to_string()));
     }
 }
 
@@ -187,8 +190,21 @@ fn copy_parts(op: &CopyOp, parts: &mut Vec<KeyPart>) {
     parts.push(part("instruction", op.instruction));
     parts.push(part("destination", &op.destination));
     parts.push(part("chown", op.chown.as_deref().unwrap_or_default()));
-    let chmod = op.chmod.map(|mode| format!("{mode:04o}"));
+    let chmod = op.chmod.as_ref().map(ToString::to_string);
     parts.push(part("chmod", &chmod.unwrap_or_default()));
+    if op.parents {
+        parts.push(part("parents", "true"));
+    }
+    for (number, pattern) in op.exclude.iter().enumerate() {
+        parts.push(part(&format!("exclude {number}"), pattern));
+    }
+    // What the instruction does without the flag is no part.
+    if op.instruction == "ADD" && !op.unpack {
+        parts.push(part("unpack", "false"));
+    }
+    if op.unpack_remote {
+        parts.push(part("unpack", "true"));
+    }
     for file in &op.inline {
         parts.push(part(&format!("heredoc {}", file.name), &file.content));
     }
@@ -247,6 +263,7 @@ mod tests {
             network: RunNetwork::Default,
             mounts: Vec::new(),
             insecure: false,
+            platform: Platform::host(),
         }
     }
 
@@ -262,8 +279,12 @@ mod tests {
             inline: Vec::new(),
             destination: "/d/".to_owned(),
             chown: None,
+            users: None,
             chmod: None,
+            exclude: Vec::new(),
+            parents: false,
             unpack: false,
+            unpack_remote: false,
             instruction: "COPY",
         }
     }
@@ -311,13 +332,14 @@ mod tests {
 
     #[test]
     fn every_option_of_run_counts_but_proxies() {
-        let changes: [fn(&mut RunOp); 7] = [
+        let changes: [fn(&mut RunOp); 8] = [
             |op| op.argv[2].push('x'),
             |op| op.env[0].1.push('x'),
             |op| op.env.push(("A".to_owned(), String::new())),
             |op| op.cwd.push('x'),
             |op| op.user.push('x'),
             |op| op.network = RunNetwork::None,
+            |op| op.platform = "linux/s390x".parse().unwrap(),
             |op| {
                 op.script = Some(InlineFile {
                     name: "s".to_owned(),
@@ -428,20 +450,5 @@ mod tests {
         let noted = plain.clone().with("@parent", &7);
         assert_eq!(plain.key(&vertex.op), noted.key(&vertex.op));
         assert!(same_operation(&plain.parts, &noted.parts));
-    }
-
-    #[test]
-    fn a_miss_is_explained_by_the_parts_that_differ() {
-        let mut changed = run();
-        changed.env[0].1 = "/sbin".to_owned();
-        let old = Definition::of(&vertex(Op::Run(run())), &[]).with("parent", &1);
-        let new = Definition::of(&vertex(Op::Run(changed)), &[]).with("parent", &2);
-        assert_eq!(
-            explain(&old.parts, &new.parts),
-            [
-                "variable PATH changed from \"/bin\" to \"/sbin\"",
-                "the step before it has another result"
-            ]
-        );
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{BuildRequest, DockerfileSource, Error, input};
+use super::{BuildRequest, Cancel, DockerfileSource, Error, input};
 use crate::context::{IgnoreLine, Survey};
 use crate::store::Store;
 
@@ -71,7 +71,10 @@ fn with_input<T>(
     look: impl FnOnce(&input::Input) -> Result<T, Error>,
 ) -> Result<T, Error> {
     let scratch = store.temp_dir()?;
-    match input::open(store, request, scratch.path()) {
+    let opened = super::with_fetcher(store, request, &Cancel::new(), &|fetcher| {
+        input::open(store, fetcher, request, scratch.path())
+    });
+    match opened {
         // A context can be looked at before it has a Dockerfile.
         Err(Error::NoDockerfile(_)) if matches!(request.dockerfile, DockerfileSource::Default) => {
             let mut bare = request.clone();

@@ -6,50 +6,78 @@
 
 mod aftermath;
 mod ahead;
+mod check;
+mod chmod;
+mod compare;
 mod debug;
+mod emulation;
+mod epoch;
 mod error;
+mod explain;
 mod export;
+mod fetch;
 mod graph;
 mod input;
 mod key;
 mod listing;
 mod mount;
 mod ops;
+mod output;
 mod plan;
 mod redact;
+mod remote_cache;
 mod request;
+mod reuse;
 mod scene;
 mod solve;
 mod step_options;
+mod syntax;
+pub mod usage;
 
-use std::path::Path;
-use std::sync::{Mutex, OnceLock};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 pub use aftermath::{BringOut, Brought, Left, LeftImage, OnError};
+pub use check::{Checked, check};
 pub use debug::{DebugRequest, ParseStepError, StepAddress, debug};
 pub use error::{Error, Source};
 pub use listing::{ContextAnswer, ContextListing, explain_context, list_context};
-pub use request::{BuildRequest, BuildResult, Cancel, ContextSource, DockerfileSource, RunNetwork};
+pub use output::{
+    Annotated, Annotation, ArchiveOutput, FilesOutput, ImageOutput, Output, OutputForm, Stream,
+    Target,
+};
+pub use plan::{Outline, OutlineArg, OutlineMount};
+pub use remote_cache::{
+    CacheCompression, CacheMode, CacheMounts, CachePlace, CacheSource, CacheTarget,
+};
+pub use request::{
+    BuildRequest, BuildResult, Cancel, ContextSource, DockerfileSource, NamedContext, RunNetwork,
+    context_name,
+};
 pub use scene::{Nobody, Scene, Stands, Visitor};
-
 pub use step_options::{Entitlement, Retry, Secret, SshAgent, StepOptions, StepPattern, StepRule};
 
-use crate::dockerfile::{self, Dockerfile, Level};
+use crate::dockerfile::{self, Diagnostic, Level, Parsed, Span};
 use crate::image;
 use crate::oci::Platform;
-use crate::progress::{Event, Outcome, Sink, StepId};
-use crate::store::Store;
+use crate::progress::{Event, Layer, Outcome, Sink, StepId};
+use crate::remote::Remote;
+use crate::snapshot;
+use crate::store::{SnapshotId, Store};
 use aftermath::Aftermath;
+use epoch::Epoch;
+use export::Built;
+use fetch::Fetcher;
 use graph::{BaseImage, Graph};
 use ops::Tools;
 use ops::run::Failed;
+use plan::Choices;
 use plan::cut::Cut;
 use redact::{RedactedSink, Redactor};
+use remote_cache::Imports;
 use solve::Solver;
-
-/// The progress number of the first step of the graph; what comes before reads the input.
-const FIRST_STEP: u32 = 3;
 
 /// Builds. `cancel` stops it from another thread; `visitor` is let into the
 /// sandbox of a step that failed, where the request says so.
@@ -60,116 +88,448 @@ pub fn build(
     cancel: &Cancel,
     visitor: &dyn Visitor,
 ) -> Result<BuildResult, Error> {
-    let scratch = store.temp_dir()?;
-    let steps = Steps { sink };
-    let mut input = steps.open(store, request, scratch.path())?;
-    let result = run(
-        store,
+    let job = Job {
         request,
-        &input,
-        scratch.path(),
-        &steps,
+        sink,
         cancel,
         visitor,
-    );
+    };
+    job.run(store, &|work| work.all())
+}
+
+/// What is to be done, and who takes part in it.
+#[derive(Clone, Copy)]
+struct Job<'a> {
+    request: &'a BuildRequest,
+    sink: &'a dyn Sink,
+    cancel: &'a Cancel,
+    visitor: &'a dyn Visitor,
+}
+
+/// What is done once everything is ready for it.
+type Act<'a, T> = dyn Fn(&mut Work<'_>) -> Result<T, Error> + 'a;
+
+impl Job<'_> {
+    fn run<T>(&self, store: &Store, act: &Act<'_, T>) -> Result<T, Error> {
+        with_fetcher(store, self.request, self.cancel, &|fetcher| {
+            build_with(store, self, fetcher, act)
+        })
+    }
+}
+
+/// Does `work` with what fetches for this build.
+fn with_fetcher<T>(
+    store: &Store,
+    request: &BuildRequest,
+    cancel: &Cancel,
+    work: &dyn Fn(&Fetcher<'_>) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let remote = Remote {
+        secret: &|name| Some(request.steps.secrets.get(name)?.value().to_vec()),
+        ssh_agent: request
+            .steps
+            .agents
+            .get("default")
+            .map(|agent| agent.socket.as_path()),
+        canceled: &|| cancel.is_stopped(),
+        ..Remote::new(&request.remote)
+    };
+    work(&Fetcher::new(store, &remote))
+}
+
+fn build_with<T>(
+    store: &Store,
+    job: &Job<'_>,
+    fetcher: &Fetcher<'_>,
+    act: &Act<'_, T>,
+) -> Result<T, Error> {
+    let Job { request, sink, .. } = *job;
+    let scratch = store.temp_dir()?;
+    let steps = Steps { sink };
+    let mut input = steps.timed(1, "[internal] load build definition", || {
+        input::open(store, fetcher, request, scratch.path())
+    })?;
+    let mut first = 2;
+    if let Some(name) = &input.ignore_file {
+        steps.timed(first, &format!("[internal] load {name}"), || Ok(()))?;
+        first += 1;
+    }
+    let ended = AtomicBool::new(false);
+    let result = std::thread::scope(|scope| {
+        scope.spawn(|| sweep(store, &ended));
+        let place = Place {
+            input: &input,
+            scratch: scratch.path(),
+            steps: &steps,
+            first,
+        };
+        let result = run(fetcher, job, &place, act);
+        ended.store(true, Ordering::Relaxed);
+        result
+    });
+    if let Some(cap) = request.cache_max {
+        fit(store, cap, sink);
+    }
     for context in &mut input.contexts {
         context.save();
     }
     result
 }
 
-fn run(
-    store: &Store,
-    request: &BuildRequest,
-    input: &input::Input,
-    scratch: &Path,
-    steps: &Steps<'_>,
-    cancel: &Cancel,
-    visitor: &dyn Visitor,
-) -> Result<BuildResult, Error> {
+/// Removes what killed builds have left half done, beside this build and only as
+/// long as that runs.
+fn sweep(store: &Store, ended: &AtomicBool) {
+    /// One build removes no more than this: the next one goes on.
+    const MOST: usize = 64;
+    // What cannot be removed now is the next build's, or a prune's.
+    drop(store.temp_sweep());
+    drop(snapshot::collect_dead(store, MOST, &|| {
+        ended.load(Ordering::Relaxed)
+    }));
+}
+
+/// Makes the cache fit once this build needs nothing of it any more.
+fn fit(store: &Store, cap: u64, sink: &dyn Sink) {
+    let held = store.unpin_all().map_err(usage::Error::from);
+    if let Err(err) = held.and_then(|()| usage::hold_cap(store, cap)) {
+        let why = remote_cache::causes(&err);
+        sink.event(Event::Warning(format!(
+            "cannot limit the build cache: {why}"
+        )));
+    }
+}
+
+/// What a build found, and where it works.
+struct Place<'a> {
+    input: &'a input::Input,
+    scratch: &'a std::path::Path,
+    steps: &'a Steps<'a>,
+    /// The number of the first step of the graph.
+    first: u32,
+}
+
+fn run<T>(
+    fetcher: &Fetcher<'_>,
+    job: &Job<'_>,
+    place: &Place<'_>,
+    act: &Act<'_, T>,
+) -> Result<T, Error> {
+    let (store, request) = (fetcher.store(), job.request);
+    let Place { input, steps, .. } = *place;
     let source = &input.source;
-    let dockerfile = parse(source)?;
-    let replan = |cut| make_plan(store, request, source, &dockerfile, cut);
-    let graph = replan(None)?;
-    steps.warn(&graph, source);
+    let parsed = parse(source)?;
+    let asked = request.build_args.get(syntax::ARGUMENT);
+    if let Some((span, warning)) = syntax::warning(&parsed.dockerfile, asked) {
+        steps.warn(source, span, &warning);
+    }
+    let options = check::options(request, source, &parsed.dockerfile)?;
     let redactor = Redactor::new(&request.steps.secrets);
     let sink = RedactedSink {
         redactor: &redactor,
         sink: steps.sink,
     };
-    let place = Place {
+    let imports = Imports::open(store, &sink, &request.cache_from);
+    let mut work = Work {
+        imports: &imports,
+        results: Vec::new(),
+        store,
+        fetcher,
+        request,
         input,
-        scratch,
+        parsed: &parsed,
+        options: &options,
+        checked: Cell::new(false),
+        scratch: place.scratch,
+        steps,
+        sink: &sink,
         redactor: &redactor,
+        renewed: Mutex::default(),
+        cancel: job.cancel,
+        visitor: job.visitor,
+        network: Arc::default(),
+        next: place.first,
     };
-    let tools = place.tools(store, request, &sink, cancel);
-    let solved = Solver::new(&graph, &tools, FIRST_STEP).solve();
-    let solved = solved.map_err(|failure| {
-        let error = Error::step(source, &failure, &redactor);
-        let aftermath = Aftermath {
-            tools: &tools,
-            first_step: FIRST_STEP,
-            replan: &|cut| replan(Some(cut)),
-        };
-        let left = aftermath.attend(&graph, &failure, &error, visitor);
-        error.leaving(left)
-    });
-    close(tools);
-    let solved = solved?;
-    let last = FIRST_STEP + u32::try_from(graph.vertices.len()).unwrap_or(u32::MAX - FIRST_STEP);
-    steps.timed(last, "exporting to image", || {
-        export::export(store, request, &graph, &solved)
-    })
+    let outcome = act(&mut work);
+    let results = std::mem::take(&mut work.results);
+    let next = work.next;
+    if let Some(Ok(attachment)) = Arc::into_inner(work.network).and_then(OnceLock::into_inner) {
+        // A lease that cannot be given back ends with this process.
+        drop(attachment.detach(store));
+    }
+    let outputs = u32::try_from(request.outputs.len().max(1)).unwrap_or(1);
+    // What succeeded serves the next build, whatever became of this one.
+    let export = remote_cache::Export {
+        store,
+        imports: &imports,
+        sink: steps.sink,
+        first_step: next.saturating_add(outputs),
+    };
+    let exported = export.run(&request.cache_to, &results);
+    let result = outcome?;
+    exported.map_err(Error::CacheExport)?;
+    Ok(result)
 }
 
-/// What a build works with besides its request.
-struct Place<'a> {
+/// A build under way: one graph a platform, each solved in turn.
+struct Work<'a> {
+    imports: &'a Imports<'a>,
+    /// What goes to other places that keep results.
+    results: Vec<remote_cache::ExportStep>,
+    store: &'a Store,
+    fetcher: &'a Fetcher<'a>,
+    request: &'a BuildRequest,
     input: &'a input::Input,
-    /// A directory of this build alone.
-    scratch: &'a Path,
+    parsed: &'a Parsed,
+    options: &'a dockerfile::CheckOptions,
+    /// Whether the warnings of the checks were told: they are the same on every platform.
+    checked: Cell<bool>,
+    scratch: &'a std::path::Path,
+    steps: &'a Steps<'a>,
+    /// Where steps report to: no secret comes through it.
+    sink: &'a dyn Sink,
     redactor: &'a Redactor,
+    renewed: ops::Renewed,
+    cancel: &'a Cancel,
+    visitor: &'a dyn Visitor,
+    network: ops::SharedNetwork,
+    /// The number of the next step.
+    next: u32,
 }
 
-impl<'a> Place<'a> {
-    fn tools(
-        &self,
-        store: &'a Store,
-        request: &'a BuildRequest,
-        sink: &'a dyn Sink,
-        cancel: &'a Cancel,
-    ) -> Tools<'a> {
+impl<'a> Work<'a> {
+    fn all(&mut self) -> Result<BuildResult, Error> {
+        let (request, began) = (self.request, Instant::now());
+        let built = self.platforms(request)?;
+        let mut result = export::export(self.store, request, &built, self.steps, self.next)?;
+        for built in &built {
+            tell_packed(self.store, self.steps.sink, built.solved.unpacked());
+        }
+        if request.check_reproducible {
+            compare::wait_for_another_second(began);
+            self.next += u32::try_from(request.outputs.len().max(1)).unwrap_or(1);
+            let anew = BuildRequest {
+                no_cache: true,
+                forget: true,
+                ..request.clone()
+            };
+            let again = self.platforms(&anew)?;
+            result.differences = Some(compare::differences(self.store, request, &built, &again)?);
+        }
+        Ok(result)
+    }
+
+    fn platforms(&mut self, request: &BuildRequest) -> Result<Vec<Built>, Error> {
+        let host = [Platform::host()];
+        let platforms = match request.platforms.as_slice() {
+            [] => &host,
+            platforms => platforms,
+        };
+        let mut built = Vec::with_capacity(platforms.len());
+        for platform in platforms {
+            built.push(self.platform(request, platform, platforms.len() > 1)?);
+        }
+        Ok(built)
+    }
+
+    /// Plans and solves for one platform.
+    fn platform(
+        &mut self,
+        request: &BuildRequest,
+        platform: &Platform,
+        several: bool,
+    ) -> Result<Built, Error> {
+        let order = Order {
+            request,
+            platform,
+            several,
+        };
+        let (graph, epoch) = self.plan(&order, None)?;
+        self.warn(&graph);
+        let tools = self.tools(&order, epoch);
+        let first = self.next;
+        let source = &self.input.source;
+        let solver = Solver::new(&graph, &tools, self.imports, first, &source.text);
+        let solved = solver.solve();
+        let exported = !request.cache_to.is_empty() && !request.forget;
+        let exports = if exported && !self.cancel.is_canceled() {
+            solver.exports()
+        } else {
+            Vec::new()
+        };
+        let solved = solved.map_err(|failure| self.failed(&order, &graph, &tools, first, &failure));
+        tools.failed.clear(self.store);
+        self.results.extend(exports);
+        self.next += u32::try_from(graph.vertices.len()).unwrap_or(u32::MAX - self.next);
+        let solved = solved?;
+        let target = graph.target.and_then(|id| u32::try_from(id.0).ok());
+        Ok(Built {
+            platform: platform.clone(),
+            target: target.map(|index| StepId(first.saturating_add(index))),
+            graph,
+            solved,
+            epoch,
+        })
+    }
+
+    /// The plan, as far as `cut`, and `SOURCE_DATE_EPOCH` in seconds.
+    fn plan(&self, order: &Order<'_>, cut: Option<Cut>) -> Result<(Graph, Option<i64>), Error> {
+        let (source, request) = (&self.input.source, order.request);
+        let (checks, unheard) = (self.checks(), self.checks());
+        let choices = Choices::of(request, self.input);
+        let plan_request = plan::Request {
+            choices: &choices,
+            checks: &unheard,
+            is_check: false,
+            dockerfile: &self.parsed.dockerfile,
+            build_args: &request.build_args,
+            target: request.target.as_deref(),
+            platform: order.platform,
+            several: order.several,
+            network: request.network,
+            cut,
+            allow: &request.steps.allow,
+        };
+        let epoch = find_epoch(&plan_request).map_err(|err| Error::plan(source, err))?;
+        let build_args = match epoch {
+            Found::Nothing => request.build_args.clone(),
+            Found::Resolved(moment) => epoch::resolved(&request.build_args, moment),
+        };
+        let epoch = match epoch {
+            Found::Nothing => None,
+            Found::Resolved(moment) => moment,
+        };
+        let plan_request = plan::Request {
+            checks: &checks,
+            build_args: &build_args,
+            ..plan_request
+        };
+        let graph = plan::plan(&plan_request, &mut |reference, platform| {
+            find_image(self.store, reference, platform)
+        })
+        .map_err(|err| Error::plan(source, err));
+        // The checks of a plan that is cut know only a part of the file.
+        if cut.is_none() {
+            self.told_checks(&checks)?;
+        }
+        Ok((graph?, epoch))
+    }
+
+    fn tools<'t>(&'t self, order: &Order<'t>, epoch: Option<i64>) -> Tools<'t> {
+        let request = order.request;
         Tools {
-            store,
+            store: self.store,
+            fetcher: self.fetcher,
             contexts: &self.input.contexts,
             request,
-            sink,
-            cancel,
+            sink: self.sink,
+            epoch: epoch.filter(|_| !request.keep_times),
+            platform: order.platform,
+            cancel: self.cancel,
             scratch: self.scratch,
-            network: OnceLock::new(),
-            redactor: self.redactor,
-            renewed: Mutex::default(),
+            network: Arc::clone(&self.network),
             failed: Failed::new(aftermath::is_wanted(request)),
+            redactor: self.redactor,
+            arguments: explain::declared_arguments(&self.parsed.dockerfile),
+            renewed: &self.renewed,
+        }
+    }
+
+    /// A step failed: what is done about that, and the error.
+    fn failed(
+        &self,
+        order: &Order<'_>,
+        graph: &Graph,
+        tools: &Tools<'_>,
+        first: u32,
+        failure: &error::StepError,
+    ) -> Error {
+        let source = &self.input.source;
+        let error = Error::step(source, failure, self.redactor);
+        let aftermath = Aftermath {
+            tools,
+            imports: self.imports,
+            first_step: first,
+            source: &source.text,
+            replan: &|cut| Ok(self.plan(order, Some(cut))?.0),
+        };
+        let left = aftermath.attend(graph, failure, &error, self.visitor);
+        error.leaving(left)
+    }
+
+    fn checks(&self) -> plan::Checks<'a> {
+        plan::Checks::new(self.options, &self.input.ignored)
+    }
+
+    /// Tells what the checks found, once; a plan that failed may have failed for it.
+    fn told_checks(&self, checks: &plan::Checks<'_>) -> Result<(), Error> {
+        if self.checked.replace(true) {
+            return Ok(());
+        }
+        let warnings = check::warnings(self.parsed, self.options, checks);
+        check::report(self.steps.sink, &self.input.source, &warnings);
+        check::refuse(self.options, &warnings)
+    }
+
+    fn warn(&self, graph: &Graph) {
+        for (span, warning) in &graph.warnings {
+            self.steps.warn(&self.input.source, Some(*span), warning);
         }
     }
 }
 
-/// Clears away what was made for the steps: their network, and trees that failed.
-fn close(tools: Tools<'_>) {
-    let store = tools.store;
-    tools.failed.clear(store);
-    if let Some(Ok(attachment)) = tools.network.into_inner() {
-        // A lease that cannot be given back ends with this process.
-        drop(attachment.detach(store));
+/// What is to be built.
+struct Order<'a> {
+    request: &'a BuildRequest,
+    platform: &'a Platform,
+    /// Whether other platforms are built as well.
+    several: bool,
+}
+
+/// Tells the diff IDs that became known when the image was made.
+fn tell_packed(store: &Store, sink: &dyn Sink, unpacked: &[(StepId, Layer)]) {
+    for (step, layer) in unpacked {
+        let row = store.snapshot_get(SnapshotId(layer.snapshot));
+        if let Ok(Some(row)) = row
+            && let Some(diff_id) = row.diff_id
+        {
+            let layer = Layer {
+                diff_id: Some(diff_id.to_string()),
+                ..layer.clone()
+            };
+            sink.event(Event::Layer { step: *step, layer });
+        }
     }
 }
 
+/// What `SOURCE_DATE_EPOCH` leads to.
+fn find_epoch(request: &plan::Request<'_>) -> Result<Found, plan::PlanError> {
+    Ok(match epoch::wanted(request, &|_| false)? {
+        Epoch::None => Found::Nothing,
+        Epoch::At(seconds) => Found::Resolved(Some(seconds)),
+        // A directory has no time of its own.
+        Epoch::OfContext(_) | Epoch::OfStage(_) => Found::Resolved(None),
+    })
+}
+
+/// Whether `SOURCE_DATE_EPOCH` was given, and the moment that it led to.
+enum Found {
+    Nothing,
+    Resolved(Option<i64>),
+}
+
 /// Parses; any error ends the build with all of them.
-fn parse(source: &Source) -> Result<Dockerfile, Error> {
+fn parse(source: &Source) -> Result<Parsed, Error> {
     let parsed = dockerfile::parse(&source.text);
-    let mut diagnostics = parsed.diagnostics;
-    diagnostics.retain(|diagnostic| diagnostic.level == Level::Error);
+    refuse_errors(source, &parsed)?;
+    Ok(parsed)
+}
+
+fn refuse_errors(source: &Source, parsed: &Parsed) -> Result<(), Error> {
+    let errors = parsed.diagnostics.iter();
+    let errors = errors.filter(|diagnostic| diagnostic.level == Level::Error);
+    let diagnostics: Vec<Diagnostic> = errors.cloned().collect();
     if diagnostics.is_empty() {
-        return Ok(parsed.dockerfile);
+        return Ok(());
     }
     Err(Error::Parse {
         source_file: source.clone(),
@@ -177,37 +537,8 @@ fn parse(source: &Source) -> Result<Dockerfile, Error> {
     })
 }
 
-fn make_plan(
-    store: &Store,
-    request: &BuildRequest,
-    source: &Source,
-    dockerfile: &Dockerfile,
-    cut: Option<Cut>,
-) -> Result<Graph, Error> {
-    let host = Platform::host();
-    let platform = request.platform.clone().unwrap_or_else(|| host.clone());
-    if (&platform.os, &platform.architecture) != (&host.os, &host.architecture) {
-        return Err(Error::Unsupported(format!(
-            "cannot build for `{platform}` on `{host}`: this version builds for the platform that it runs on"
-        )));
-    }
-    let plan_request = plan::Request {
-        dockerfile,
-        build_args: &request.build_args,
-        target: request.target.as_deref(),
-        platform: &platform,
-        network: request.network,
-        allow: &request.steps.allow,
-        cut,
-    };
-    plan::plan(&plan_request, &mut |reference| {
-        find_image(store, reference, &platform)
-    })
-    .map_err(|err| Error::plan(source, err))
-}
-
 fn find_image(store: &Store, reference: &str, platform: &Platform) -> Result<BaseImage, String> {
-    let image = image::find(store, reference).map_err(|err| match err {
+    let image = image::find_for(store, reference, platform).map_err(|err| match err {
         image::Error::NotFound(_) => match reference.parse::<crate::oci::Reference>() {
             Ok(full) => format!(
                 "{reference}: failed to resolve source metadata for {full}: not found in the local store \
@@ -215,15 +546,9 @@ fn find_image(store: &Store, reference: &str, platform: &Platform) -> Result<Bas
             ),
             Err(err) => format!("failed to parse stage name {reference:?}: {err}"),
         },
+        image::Error::Reference(err) => format!("failed to parse stage name {reference:?}: {err}"),
         other => format!("{reference}: {other}"),
     })?;
-    let config = &image.config;
-    if !config.architecture.is_empty() && config.architecture != platform.architecture {
-        return Err(format!(
-            "{reference}: no match for platform in manifest: the image is for {}/{}, the build for {platform}",
-            config.os, config.architecture
-        ));
-    }
     let reference = reference.parse::<crate::oci::Reference>();
     Ok(BaseImage {
         reference: reference
@@ -240,29 +565,11 @@ struct Steps<'a> {
 }
 
 impl Steps<'_> {
-    /// Opens context and Dockerfile.
-    fn open(
-        &self,
-        store: &Store,
-        request: &BuildRequest,
-        scratch: &Path,
-    ) -> Result<input::Input, Error> {
-        let input = self.timed(1, "[internal] load build definition", || {
-            input::open(store, request, scratch)
-        })?;
-        if let Some(name) = &input.ignore_file {
-            self.timed(2, &format!("[internal] load {name}"), || Ok(()))?;
-        }
-        Ok(input)
-    }
-
-    /// Tells the warnings of a plan.
-    fn warn(&self, graph: &Graph, source: &Source) {
-        for (span, warning) in &graph.warnings {
-            let line = span.line(&source.text);
-            let text = format!("{warning} ({}:{line})", source.name);
-            self.sink.event(Event::Warning(text));
-        }
+    /// A warning, with its place where it has one.
+    fn warn(&self, source: &Source, span: Option<Span>, warning: &str) {
+        let place = span.map(|span| format!(" ({}:{})", source.name, span.line(&source.text)));
+        let text = format!("{warning}{}", place.unwrap_or_default());
+        self.sink.event(Event::Warning(text));
     }
 
     fn timed<T>(
@@ -271,11 +578,22 @@ impl Steps<'_> {
         name: &str,
         work: impl FnOnce() -> Result<T, Error>,
     ) -> Result<T, Error> {
+        self.timed_after(number, name, Vec::new(), work)
+    }
+
+    fn timed_after<T>(
+        &self,
+        number: u32,
+        name: &str,
+        inputs: Vec<StepId>,
+        work: impl FnOnce() -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let (step, began) = (StepId(number), Instant::now());
         self.sink.event(Event::Started {
             step,
             name: name.to_owned(),
-            inputs: Vec::new(),
+            inputs,
+            line: None,
         });
         let result = work();
         let outcome = match &result {
@@ -286,7 +604,7 @@ impl Steps<'_> {
             step,
             outcome,
             took: began.elapsed(),
-            layer_bytes: None,
+            layer: None,
             usage: None,
         });
         result

@@ -19,11 +19,13 @@ mod images;
 mod layer_blobs;
 mod leases;
 mod paths;
+mod platforms;
 mod process;
 mod reach;
 mod schema;
 mod snapshots;
 mod temporary;
+mod usage;
 
 #[cfg(test)]
 mod tests;
@@ -45,6 +47,7 @@ pub use leases::{LeaseRow, NetworkRow};
 pub use paths::Paths;
 pub use process::Process;
 pub use snapshots::{SnapshotId, SnapshotRow, SnapshotState};
+pub use usage::{Kept, LayerUse};
 
 use crate::fs::At;
 

@@ -2,7 +2,7 @@
 
 use super::LeftImage;
 use crate::build::error::Error;
-use crate::build::export;
+use crate::build::export::config::config;
 use crate::build::graph::Graph;
 use crate::build::solve::Solved;
 use crate::image::{self, NewImage};
@@ -22,26 +22,23 @@ pub(super) fn keep(
     solved: &Solved,
     top: Option<SnapshotId>,
     title: &str,
+    epoch: Option<i64>,
 ) -> Result<LeftImage, Error> {
     let base = graph
         .base
         .as_ref()
         .map(|base| image::find(store, &base.id.to_string()))
         .transpose()?;
-    let mut config = graph.config.clone();
-    config.history = export::history(store, graph, solved)?;
-    config.created = export::created(&config);
+    let config = config(store, graph, solved, &[], epoch)?;
     let has_entrypoint = config.config.entrypoint.is_some();
     let name = name(title)?;
-    let image = image::assemble(
-        store,
-        NewImage {
-            top,
-            base,
-            config,
-            names: vec![name.clone()],
-        },
-    )?;
+    let new = NewImage {
+        top,
+        base,
+        config,
+        names: vec![name.clone()],
+    };
+    let image = image::assemble(store, &new)?;
     Ok(LeftImage {
         id: image.id,
         name,

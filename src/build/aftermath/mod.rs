@@ -14,6 +14,7 @@ use super::graph::Graph;
 use super::ops::Tools;
 use super::ops::run::{self, Held, chain};
 use super::plan::cut::{self, Cut, Place, Point};
+use super::remote_cache::Imports;
 use super::scene::{Scene, Set, Stands, Visitor};
 use super::solve::Solver;
 use crate::oci::{ImageId, Reference};
@@ -90,8 +91,12 @@ pub(super) type Replan<'a> = dyn Fn(Cut) -> Result<Graph, Error> + 'a;
 pub(super) struct Aftermath<'a> {
     /// What the build works with.
     pub(super) tools: &'a Tools<'a>,
+    /// What was found elsewhere.
+    pub(super) imports: &'a Imports<'a>,
     /// Its first step's number.
     pub(super) first_step: u32,
+    /// The text of the Dockerfile.
+    pub(super) source: &'a str,
     /// Plans the same Dockerfile again.
     pub(super) replan: &'a Replan<'a>,
 }
@@ -114,7 +119,8 @@ impl<'a> Aftermath<'a> {
         visitor: &dyn Visitor,
     ) -> Left {
         let mut left = Left::default();
-        if !is_wanted(self.tools.request) || failure.is_canceled() {
+        let request = self.tools.request;
+        if !is_wanted(request) || request.forget || failure.is_canceled() {
             return left;
         }
         self.tools.cancel.settle();
@@ -167,7 +173,8 @@ impl<'a> Aftermath<'a> {
         let Some(ending) = cut::take_ending(&mut graph) else {
             return Err(Error::Scene("its place is lost".to_owned()));
         };
-        let mut solved = Solver::again(&graph, tools, free)
+        let mut solved = Solver::new(&graph, tools, self.imports, free, self.source)
+            .again()
             .solve()
             .map_err(|err| Error::Scene(err.to_string()))?;
         let mut inputs = ending.inputs(&solved);
@@ -196,7 +203,14 @@ impl<'a> Aftermath<'a> {
                 } else {
                     graph.target.and_then(|id| solved.result(id))
                 };
-                left.image = Some(keep::keep(tools.store, &graph, &solved, top, &step.title)?);
+                left.image = Some(keep::keep(
+                    tools.store,
+                    &graph,
+                    &solved,
+                    top,
+                    &step.title,
+                    tools.epoch,
+                )?);
             }
             OnError::Shell => {
                 let set = Set {

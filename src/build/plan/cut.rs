@@ -3,9 +3,9 @@
 //! Such a plan is the same as the whole one up to its end, so that everything
 //! on the way there comes from the cache.
 
-use super::error::PlanError;
+use super::Planner;
+use super::error::{PlanError, nearest};
 use super::stage::{StageState, makes_step};
-use super::{Planner, Request};
 use crate::build::graph::{Graph, HistoryItem, Op, RunOp, VertexId};
 use crate::build::ops::run::Inputs;
 use crate::build::solve::Solved;
@@ -79,13 +79,17 @@ impl Planner<'_, '_> {
             Point::At(wanted) => at == wanted,
         });
         if cut.is_none_or(|cut| cut.after) {
-            self.instruction(index, stage, instruction, position.span)
-                .map_err(|mut err| {
-                    if position.own.is_none() || err.span == Span::default() {
-                        err.span = position.span;
-                    }
-                    err
-                })?;
+            let checks = self.request.checks;
+            checks.enter(instruction, position.span);
+            let result = self.instruction(index, stage, instruction, position.span);
+            checks.report_unset(stage);
+            self.note_used(index, stage, &instruction.value, position.span);
+            result.map_err(|mut err| {
+                if position.own.is_none() || err.span == Span::default() {
+                    err.span = position.span;
+                }
+                err
+            })?;
             self.note_places(Place { stage: index, at });
         }
         let Some(cut) = cut else {
@@ -220,17 +224,55 @@ impl Graph {
     }
 }
 
-/// The stage that a text names: by name, or by number from 0 on.
+impl Planner<'_, '_> {
+    /// How many of a stage's own instructions can be part of the plan.
+    pub(super) fn reach(&self, index: usize) -> usize {
+        let Some(cut) = self.cut_of(index) else {
+            return usize::MAX;
+        };
+        let instructions = &self.request.dockerfile.stages[index].instructions;
+        match cut.point {
+            Point::From => 0,
+            // With the base image counted as one this is more than enough.
+            Point::Step(number) => instructions
+                .iter()
+                .enumerate()
+                .filter(|(_, one)| makes_step(&one.value))
+                .nth(number.saturating_sub(1))
+                .map_or(usize::MAX, |(at, _)| at + 1),
+            Point::Own(at) | Point::At(at) => at.saturating_add(1),
+            Point::End => usize::MAX,
+        }
+    }
+}
+
+/// The stage that a text names, by name or by number from 0 on; the last one
+/// where there is none.
 pub(in crate::build) fn stage_index(
-    request: &Request<'_>,
+    dockerfile: &Dockerfile,
     name: Option<&str>,
 ) -> Result<usize, PlanError> {
-    let mut nobody = |_: &str| Err(String::new());
-    let renamed = Request {
-        target: name.or(request.target),
-        ..*request
+    let stages = &dockerfile.stages;
+    let Some(last) = stages.len().checked_sub(1) else {
+        let why = "dockerfile contains no stages to build";
+        return Err(PlanError::new(Span::default(), why));
     };
-    Planner::new(&renamed, &mut nobody)?.target_stage()
+    let Some(wanted) = name else {
+        return Ok(last);
+    };
+    let names = stages.iter().map(|stage| {
+        let name = stage.from.value.name.as_ref();
+        name.map_or("", |name| name.text.as_str())
+    });
+    let names: Vec<&str> = names.collect();
+    let by_name = names
+        .iter()
+        .rposition(|own| own.eq_ignore_ascii_case(wanted));
+    let by_number = || wanted.parse().ok().filter(|index| *index <= last);
+    by_name.or_else(by_number).ok_or_else(|| {
+        let message = format!("target stage {wanted:?} could not be found");
+        PlanError::new(stages[last].from.span, message).with_hint(nearest(wanted, &names))
+    })
 }
 
 /// The stage and place of the instruction that stands in a line, counted from 1.
@@ -274,7 +316,12 @@ impl Ending {
         let tree = |id: Option<VertexId>| id.and_then(|id| solved.result(id));
         Inputs {
             parent: tree(self.parent),
-            mounts: self.op.mounts.iter().map(|mount| tree(mount.from())).collect(),
+            mounts: self
+                .op
+                .mounts
+                .iter()
+                .map(|mount| tree(mount.from()))
+                .collect(),
         }
     }
 }
@@ -288,7 +335,11 @@ pub(in crate::build) fn take_ending(graph: &mut Graph) -> Option<Ending> {
     }
     let vertex = graph.vertices.pop()?;
     graph.places.truncate(graph.vertices.len());
-    graph.also = vertex.inputs().collect();
+    graph.required = vertex.inputs().collect();
+    graph
+        .required
+        .extend(graph.after.remove(&last.0).into_iter().flatten());
+    graph.uncached.remove(&last.0);
     graph.target = vertex.parent;
     let item = graph.history.pop()?;
     let Op::Run(op) = vertex.op else {

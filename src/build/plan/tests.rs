@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use super::cut::Point;
 use super::*;
+use crate::context::Patterns;
 use crate::dockerfile;
 use crate::oci::{DiffId, Digest, ImageConfig, ImageId};
 
-fn base(reference: &str) -> Result<BaseImage, String> {
+fn base(reference: &str, _platform: &Platform) -> Result<BaseImage, String> {
     if reference == "missing" {
         return Err("missing: not found".to_owned());
     }
@@ -33,13 +34,18 @@ fn make(text: &str, args: &[(&str, &str)], target: Option<&str>) -> Result<Graph
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect();
     let allow = BTreeSet::new();
+    let (options, ignored) = (dockerfile::CheckOptions::default(), Patterns::default());
     let request = Request {
+        several: false,
         allow: &allow,
         dockerfile: &parsed.dockerfile,
         build_args: &build_args,
         target,
         platform: &Platform::host(),
         network: RunNetwork::Default,
+        choices: &Choices::default(),
+        checks: &Checks::new(&options, &ignored),
+        is_check: false,
         cut: None,
     };
     plan(&request, &mut base)
@@ -281,7 +287,12 @@ fn rights_that_were_not_given_are_refused_in_their_place() {
 /// Plans up to a cut; the steps' names, and the command of the last one.
 fn cut_at(text: &str, cut: Cut) -> Result<(Vec<String>, Vec<String>), PlanError> {
     let parsed = dockerfile::parse(text);
+    let (options, ignored) = (dockerfile::CheckOptions::default(), Patterns::default());
     let request = Request {
+        choices: &Choices::default(),
+        checks: &Checks::new(&options, &ignored),
+        is_check: false,
+        several: false,
         dockerfile: &parsed.dockerfile,
         build_args: &BTreeMap::new(),
         target: None,

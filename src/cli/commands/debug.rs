@@ -6,7 +6,7 @@ use rbuild::engine::Config;
 use super::Open;
 use super::build::{self, Host};
 use crate::cli::output::Output;
-use crate::cli::progress::{Progress, Summary};
+use crate::cli::progress::{Ending, Progress};
 use crate::cli::report::Failure;
 
 /// Open a shell at a step of a build
@@ -46,18 +46,22 @@ pub(super) fn run(
     let resized = build::catch_resizing()?;
     let cancel = Cancel::new();
     let interrupt = build::watch(&cancel)?;
-    let progress = Progress::start(mode, output.colors());
+    let settings = build::settings(&args.build, config, mode, output);
+    let progress = Progress::start(mode, settings);
     output.flush()?;
-    let colors = output.colors();
-    let explain = |error: &rbuild::build::Error, summary: &Summary| {
-        build::step_failure(error, summary, colors).text()
-    };
+    let explain = build::explain(output);
     let kind = engine.config().environment.get("TERM");
     let host = Host::new(progress, &resized, kind, &explain);
     let result = engine.debug(&debug, &host, &cancel, &host);
-    let (summary, outcome) = host.finish();
+    let (summary, outcome) = host.finish(Ending {
+        error: result.as_ref().err().map(ToString::to_string),
+        ..Ending::default()
+    });
     result.map_err(|error| {
-        let failure = build::failure(&error, &summary, interrupt.happened(), output);
+        if interrupt.happened() {
+            return build::interrupted();
+        }
+        let failure = build::failure(&error, summary.failed_log(), output.colors());
         if outcome.is_some() {
             return failure.without_excerpt();
         }

@@ -43,8 +43,10 @@ pub struct IgnoreLine {
 
 #[derive(Debug, Clone)]
 struct Line {
-    glob: Glob,
     origin: IgnoreLine,
+    /// The pattern without its `!`.
+    text: String,
+    glob: Glob,
     /// A `!` stood in front: what matches is not ignored.
     is_exclusion: bool,
 }
@@ -99,12 +101,13 @@ impl Patterns {
             if pattern.is_empty() {
                 continue;
             }
-            let glob = Glob::new(&cleaned(pattern))
-                .ok_or_else(|| IgnoreError::Syntax(pattern.to_owned()))?;
+            let text = cleaned(pattern);
+            let glob = Glob::new(&text).ok_or_else(|| IgnoreError::Syntax(pattern.to_owned()))?;
             patterns.has_exclusions |= is_exclusion;
             patterns.lines.push(Line {
-                glob,
                 origin,
+                text,
+                glob,
                 is_exclusion,
             });
         }
@@ -119,6 +122,15 @@ impl Patterns {
     /// Whether any pattern has a `!`.
     pub fn has_exclusions(&self) -> bool {
         self.has_exclusions
+    }
+
+    /// Whether one of the patterns takes the whole context with it, which is
+    /// named `path` (`.` or `/`).
+    pub fn leaves_out_everything(&self, path: &str) -> bool {
+        self.lines.iter().any(|line| {
+            let text = line.text.as_str();
+            !line.is_exclusion && (matches!(text, "**" | "**/*") || (text == "*" && path == "."))
+        })
     }
 
     /// Whether `path` (relative, cleaned, `/`-separated) or one of its parents is matched: ignored.
@@ -175,6 +187,18 @@ impl Patterns {
     /// The line that a verdict is owed to; `None` where no line matches.
     pub fn decided(&self, verdict: &Verdict) -> Option<&IgnoreLine> {
         Some(&self.lines.get(verdict.decided?)?.origin)
+    }
+
+    /// Whether a pattern without `!` matches `dir`, or may match something beneath it.
+    pub fn may_match_below(&self, dir: &Path) -> bool {
+        let dir = dir.as_os_str().as_bytes();
+        let ends = glob::ends(dir);
+        let beneath = [dir, b"/"].concat();
+        let mut lines = self.lines.iter().filter(|line| !line.is_exclusion);
+        lines.any(|line| {
+            line.glob.matches(dir, Goal::PathOrParent(&ends))
+                || line.glob.matches(&beneath, Goal::Beneath)
+        })
     }
 
     /// Whether a directory that is ignored must still be walked because a later

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::filter::Filter;
 use super::select::{digest_of, take};
 use super::{CopyError, source};
 use crate::snapshot::{self, View};
@@ -30,11 +31,11 @@ pub(in crate::build) fn same_beneath(
     }
     let digest = |tree| {
         let view = View::open(store, tree)?;
-        let Some(mut named) = take(&view, Path::new(path))? else {
+        let Some(mut named) = take(&view, Path::new(path), &Filter::default())? else {
             return Ok::<_, CopyError>(None);
         };
         let mut entries = vec![(0, &mut named.1)];
-        entries.extend(named.2.iter_mut().map(|entry| (0, entry)));
+        entries.extend(named.2.entries.iter_mut().map(|entry| (0, entry)));
         source::digest_all(&[&view], entries)?;
         Ok(Some(digest_of(&named)))
     };

@@ -27,8 +27,12 @@ fn op(patterns: &[&str], destination: &str) -> CopyOp {
         }],
         destination: destination.to_owned(),
         chown: None,
+        users: None,
         chmod: None,
+        exclude: Vec::new(),
+        parents: false,
         unpack: false,
+        unpack_remote: false,
         instruction: "COPY",
     }
 }
@@ -66,24 +70,30 @@ fn recorded_digests_are_those_of_the_layer() {
     let contexts = [Context::open(&dir, Patterns::default(), home.path().join("memory")).unwrap()];
     let request = BuildRequest::new(ContextSource::Directory(dir.clone()));
     let cancel = Cancel::new();
+    let remote = crate::remote::Remote::new(&request.remote);
+    let fetcher = crate::build::fetch::Fetcher::new(&store, &remote);
     let redactor = crate::build::redact::Redactor::new(&request.steps.secrets);
     let tools = Tools {
         store: &store,
+        fetcher: &fetcher,
         contexts: &contexts,
         request: &request,
         sink: &Silent,
         cancel: &cancel,
         scratch: home.path(),
-        network: std::sync::OnceLock::new(),
+        network: std::sync::Arc::default(),
+        epoch: None,
+        platform: &crate::oci::Platform::host(),
         redactor: &redactor,
-        renewed: std::sync::Mutex::default(),
+        arguments: std::collections::BTreeSet::new(),
+        renewed: &std::sync::Mutex::default(),
         failed: crate::build::ops::run::Failed::default(),
     };
     let op = op(&["tree", "large"], "/to/");
     let check = |earlier| {
         let copied = Prepared::new(&op, &tools, |_| None)
             .unwrap()
-            .run(&store, None, earlier)
+            .run(&tools, None, earlier)
             .unwrap();
         let mut again = Prepared::of_contexts(&op, &tools).unwrap();
         // The key is the same before and after the files are read.

@@ -24,6 +24,7 @@ pub(in crate::build) use failed::{Failed, Held};
 use mounts::Mounts;
 
 use super::{Tools, account};
+use crate::build::emulation;
 use crate::build::graph::{RunOp, Vertex};
 use crate::build::mount::RunMountKind;
 use crate::build::{Entitlement, RunNetwork, Secret};
@@ -79,7 +80,9 @@ pub(in crate::build) fn run(
         step,
         timeout: steps.timeout(vertex),
     };
-    attempt::with_retries(tools, steps.retry(vertex), step, |usage| command.once(usage))
+    attempt::with_retries(tools, steps.retry(vertex), step, |usage| {
+        command.once(usage)
+    })
 }
 
 /// A step's command, to be run.
@@ -96,6 +99,7 @@ impl Command<'_, '_> {
     fn once(&self, usage: &mut Option<Usage>) -> Result<SnapshotId, RunError> {
         let Self { tools, step, .. } = *self;
         let parent = self.inputs.parent;
+        emulation::check(tools.platform)?;
         tools.failed.forget(tools.store, step);
         let active = Active::begin(tools.store, parent)?;
         if let Err(err) = self.fill(&active, usage) {
@@ -111,6 +115,7 @@ impl Command<'_, '_> {
         let Self { tools, op, .. } = *self;
         let ready = prepare(tools, op, self.inputs, active, self.step)?;
         let command = tools.redactor.text(&op.argv.join(" ")).into_owned();
+        let began = jiff::Timestamp::now().as_second();
         let ended = self.execute(&ready, &command)?;
         attempt::add(usage, ended.usage);
         if tools.cancel.is_canceled() {
@@ -119,7 +124,13 @@ impl Command<'_, '_> {
         let fs = active.fs();
         ready.mounts.clean(&fs)?;
         ended.check(&command, self.timeout, &ready.spec.resources)?;
-        refuse_leak(tools, &ready.mounts.secrets, &fs)
+        refuse_leak(tools, &ready.mounts.secrets, &fs)?;
+        drop(ready);
+        if let Some(latest) = tools.epoch {
+            // Files get their times from a clock that lags a little behind.
+            snapshot::clamp_times(&fs, latest, began - 1)?.save(active)?;
+        }
+        Ok(())
     }
 }
 

@@ -175,8 +175,12 @@ impl Planner<'_, '_> {
             inline: Vec::new(),
             destination: format!("/{source}"),
             chown: None,
+            users: None,
             chmod: None,
+            exclude: Vec::new(),
+            parents: false,
             unpack: false,
+            unpack_remote: false,
             instruction: "RUN --mount",
         };
         self.push(Vertex {

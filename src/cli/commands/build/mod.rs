@@ -12,28 +12,27 @@ mod reporting;
 mod request;
 mod shell;
 mod steps;
+mod warnings;
 
-use std::fs;
-use std::path::PathBuf;
-
+use call::Call;
 use interrupt::Interrupt;
-use rbuild::build::{self, Cancel};
+use rbuild::build::{self, BuildRequest, BuildResult, Cancel};
 use rbuild::engine::{Config, Engine, Error};
-use rbuild::fs::At;
 use rbuild::sandbox::Rlimit;
+use rbuild::sys::signals::Signals;
 pub(super) use request::read;
 pub(super) use shell::{Host, catch_resizing};
 
 use super::Open;
 use crate::cli::output::Output;
-use crate::cli::progress::{Mode, Progress, Summary};
+use crate::cli::progress::{Ending, Mode, Progress, Settings, Summary};
 use crate::cli::report::Failure;
 use crate::cli::{excerpt, human, values};
 
 /// Build an image from a Dockerfile
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The context: a directory, a tar file, or `-` for a tar or a Dockerfile on standard input
+    /// The context: a directory, a tar file, a git repository, the URL of a tar or a Dockerfile, or `-` for one on standard input
     #[arg(value_name = "CONTEXT")]
     pub(super) context: Option<String>,
     /// Give the image this name; may be repeated
@@ -57,14 +56,11 @@ pub(crate) struct Args {
     /// Set a label of the image
     #[arg(long, value_name = "KEY=VALUE", value_parser = values::pair)]
     label: Vec<(String, String)>,
-    /// Write the image's ID to this file
-    #[arg(long, value_name = "FILE")]
-    iidfile: Option<PathBuf>,
     /// Show nothing but the image's ID
     #[arg(short, long)]
     quiet: bool,
     /// How to show progress [env: BUILDKIT_PROGRESS] [default: auto]
-    #[arg(long, value_name = "auto|tty|plain|quiet|none")]
+    #[arg(long, value_name = "auto|tty|plain|rawjson|quiet|none")]
     progress: Option<Mode>,
     /// The network of RUN steps: default, none or host
     #[arg(
@@ -77,9 +73,6 @@ pub(crate) struct Args {
     /// Add a host name to RUN steps
     #[arg(long, value_name = "NAME:IP")]
     add_host: Vec<String>,
-    /// Build for this platform; only this machine's is available
-    #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
-    platform: Vec<String>,
     /// Size of /dev/shm of RUN steps
     #[arg(long, value_name = "SIZE", value_parser = human::parse_size)]
     shm_size: Option<u64>,
@@ -100,7 +93,8 @@ pub(crate) struct Args {
     /// CPU time of a RUN step in each period
     #[arg(long, value_name = "MICROSECONDS")]
     cpu_quota: Option<u64>,
-    /// Answer a question about the Dockerfile instead of building: check, targets, outline
+    /// Answer a question about the Dockerfile instead of building: check, targets, outline,
+    /// subrequests.describe
     #[arg(long, value_name = "QUESTION[,format=json]")]
     call: Option<String>,
     /// Check the Dockerfile; short for `--call=check`
@@ -139,10 +133,7 @@ struct Accepted {
     /// Compress the context (it is never sent anywhere)
     #[arg(long, hide = true)]
     compress: bool,
-    /// Put the image into the store (it always goes there)
-    #[arg(long, hide = true)]
-    load: bool,
-    /// Show more
+    /// Show warnings with their places
     #[arg(short = 'D', long, hide = true)]
     debug: bool,
     /// A builder by name
@@ -161,25 +152,133 @@ pub(crate) fn run(
 ) -> Result<u8, Failure> {
     let mode = prepare(args, config)?;
     let question = match (&args.call, args.check) {
-        (_, true) => Some("check"),
-        (Some(call), _) => Some(call.as_str()).filter(|call| *call != "build"),
+        (_, true) => Call::read("check")?,
+        (Some(call), _) => Call::read(call)?,
         (None, _) => None,
     };
     if args.failing.wants_shell() {
         refuse_used_input(args)?;
     }
     let engine = open()?;
-    let request = request::read(args, config, &engine)?;
-    match question {
-        Some(question) => call::run(question, &request.build, &engine, output),
-        None => run_build(args, &request, mode, &engine, output),
+    let mut request = request::read(args, config, &engine)?;
+    request.build.explain_cache |= mode == Mode::RawJson;
+    if let Some(question) = question {
+        return call::run(&question, &request.build, &engine, output);
     }
+    let settings = settings(args, config, mode, output);
+    run_build(args, &request, (mode, settings), &engine, output)
+}
+
+fn run_build(
+    args: &Args,
+    request: &request::Request,
+    (mode, settings): (Mode, Settings),
+    engine: &Engine,
+    output: &mut Output,
+) -> Result<u8, Failure> {
+    let resized = args
+        .failing
+        .wants_shell()
+        .then(catch_resizing)
+        .transpose()?;
+    let cancel = Cancel::new();
+    let interrupt = watch(&cancel)?;
+    let progress = Progress::start(mode, settings);
+    let (result, summary, visited) = match &resized {
+        Some(resized) => with_shell(progress, resized, &request.build, &cancel, engine, output)?,
+        None => {
+            let result = engine.build(&request.build, progress.sink(), &cancel);
+            let summary = progress.finish(ending(&result));
+            (result, summary, false)
+        }
+    };
+    let quiet = mode == Mode::Quiet;
+    if !matches!(mode, Mode::Quiet | Mode::None | Mode::RawJson) {
+        let is_expanded = args.accepted.debug || output.is_detailed();
+        warnings::show(
+            summary.warnings(),
+            is_expanded,
+            &request.build,
+            engine,
+            output,
+        );
+    }
+    let result = result.map_err(|error| {
+        if interrupt.happened() {
+            return interrupted();
+        }
+        let failure = failure(&error, summary.failed_log(), output.colors());
+        if visited {
+            // The log and the place stand above the shell.
+            return failure.without_excerpt();
+        }
+        failure
+    });
+    let told = args.reporting.write(engine, &summary, result.as_ref());
+    let (result, told) = match (result, told) {
+        (Ok(result), told) => (result, told),
+        (Err(failed), told) => {
+            // The build's own failure decides; it comes last.
+            told.unwrap_or_else(|unwritten| output.failure(&unwritten));
+            return Err(failed);
+        }
+    };
+    let code = args.outputs.report(
+        &request.build,
+        &result,
+        summary.warnings(),
+        engine.config(),
+        quiet,
+        output,
+    )?;
+    told.map(|()| code)
+}
+
+/// A build with a shell in the step that fails; whether there was one.
+fn with_shell(
+    progress: Progress,
+    resized: &Signals,
+    build: &BuildRequest,
+    cancel: &Cancel,
+    engine: &Engine,
+    output: &mut Output,
+) -> Result<(Result<BuildResult, Error>, Summary, bool), Failure> {
+    output.flush()?;
+    let explain = explain(output);
+    let kind = engine.config().environment.get("TERM");
+    let host = Host::new(progress, resized, kind, &explain);
+    let result = engine.build_visited(build, &host, cancel, &host);
+    let (summary, visit) = host.finish(ending(&result));
+    let visited = visit.is_some();
+    if let Some(Err(why)) = visit {
+        output.warn(format!("there is no shell in the failed step: {why}"));
+    }
+    Ok((result, summary, visited))
+}
+
+/// Says why a step failed, as it is said at the end of a build.
+pub(super) fn explain(
+    output: &Output,
+) -> impl Fn(&build::Error, &Summary) -> String + Sync + use<> {
+    let colors = output.colors();
+    move |error, summary| build_failure(error, summary.failed_log(), colors).text()
 }
 
 /// Refuses what this version does not have; how progress is shown.
 pub(super) fn prepare(args: &Args, config: &Config) -> Result<Mode, Failure> {
     args.later.refuse()?;
     request::progress(args, config)
+}
+
+/// How progress looks, with complaints about what the environment says of it.
+pub(super) fn settings(args: &Args, config: &Config, mode: Mode, output: &mut Output) -> Settings {
+    let mut settings = Settings::read(&config.environment, output.colors());
+    // Reports and programs are told anyway; people are when they ask.
+    settings.reasons = args.explain_cache || mode == Mode::RawJson;
+    for complaint in &settings.complaints {
+        output.warn(complaint);
+    }
+    settings
 }
 
 /// A shell needs the standard input for itself.
@@ -192,86 +291,51 @@ pub(super) fn refuse_used_input(args: &Args) -> Result<(), Failure> {
     Err(Failure::new(1, message).with_hint("name a directory or a file, or use `--on-error=keep`"))
 }
 
-fn run_build(
-    args: &Args,
-    request: &request::Request,
-    mode: Mode,
-    engine: &Engine,
-    output: &mut Output,
-) -> Result<u8, Failure> {
-    let resized = catch_resizing()?;
-    let cancel = Cancel::new();
-    let interrupt = watch(&cancel)?;
-    let progress = Progress::start(mode, output.colors());
-    let (result, summary, visited) = if args.failing.wants_shell() {
-        output.flush()?;
-        let colors = output.colors();
-        let explain =
-            |error: &build::Error, summary: &Summary| step_failure(error, summary, colors).text();
-        let kind = engine.config().environment.get("TERM");
-        let host = Host::new(progress, &resized, kind, &explain);
-        let result = engine.build_visited(&request.build, &host, &cancel, &host);
-        let (summary, visit) = host.finish();
-        let visited = visit.is_some();
-        if let Some(Err(why)) = visit {
-            output.warn(format!("there is no shell in the failed step: {why}"));
-        }
-        (result, summary, visited)
-    } else {
-        let result = engine.build(&request.build, progress.sink(), &cancel);
-        (result, progress.finish(), false)
-    };
-    let result = result.map_err(|error| {
-        let failure = failure(&error, &summary, interrupt.happened(), output);
-        if visited {
-            // The place and the log stand above the shell.
-            return failure.without_excerpt();
-        }
-        failure
-    })?;
-    summary.warn(output);
-    if let Some(path) = &args.iidfile {
-        fs::write(path, result.image.to_string()).at("write", path)?;
-    }
-    if mode == Mode::Quiet {
-        output.line(result.image)?;
-    }
-    Ok(0)
-}
-
 /// Lets a signal stop a build.
 pub(super) fn watch(cancel: &Cancel) -> Result<Interrupt, Failure> {
     Interrupt::watch(cancel)
         .map_err(|err| Failure::new(1, format!("cannot watch for signals: {err}")))
 }
 
-/// A failed build in BuildKit's words: the log of the step that failed, its
-/// place in the Dockerfile, and why.
-pub(super) fn failure(
-    error: &Error,
-    summary: &Summary,
-    interrupted: bool,
-    output: &Output,
-) -> Failure {
-    /// 128 and SIGINT, as a shell reports it.
-    const INTERRUPTED: u8 = 130;
-    let Error::Build(error) = error else {
-        return Failure::build(error);
-    };
-    if interrupted || matches!(error, build::Error::Canceled) {
-        return Failure::build("Canceled: context canceled").with_code(INTERRUPTED);
-    }
-    let failure = step_failure(error, summary, output.colors());
-    match error {
-        build::Error::Step { left, .. } => failure.with_notes(failing::notes(left)),
-        _ => failure,
+fn ending(result: &Result<BuildResult, Error>) -> Ending {
+    match result {
+        Ok(result) => Ending {
+            image: result.image.map(|image| image.to_string()),
+            names: result.names.iter().map(ToString::to_string).collect(),
+            error: None,
+        },
+        Err(error) => Ending {
+            error: Some(error.to_string()),
+            ..Ending::default()
+        },
     }
 }
 
-/// The log of the step that failed, its place in the Dockerfile, and why.
-pub(super) fn step_failure(error: &build::Error, summary: &Summary, colors: bool) -> Failure {
-    let mut excerpt = summary.failed_log();
+/// A build that the user has stopped.
+pub(super) fn interrupted() -> Failure {
+    /// 128 and SIGINT, as a shell reports it.
+    const INTERRUPTED: u8 = 130;
+    Failure::build("Canceled: context canceled").with_code(INTERRUPTED)
+}
+
+/// A failed build in BuildKit's words: the log of the step that failed, its
+/// place in the Dockerfile, and why.
+pub(super) fn failure(error: &Error, log: String, colors: bool) -> Failure {
+    match error {
+        Error::Build(build::Error::Canceled) => interrupted(),
+        Error::Build(error) => build_failure(error, log, colors),
+        error => Failure::build(error),
+    }
+}
+
+fn build_failure(error: &build::Error, log: String, colors: bool) -> Failure {
+    let mut excerpt = log;
     let mut hint = None;
+    let text = error.to_string();
+    let mut why = text
+        .strip_prefix("failed to solve: ")
+        .unwrap_or(&text)
+        .to_owned();
     if let Some((source, diagnostics)) = error.place() {
         let (name, text) = (source.name.as_str(), &*source.text);
         if let (build::Error::Step { .. }, [step]) = (error, diagnostics.as_slice()) {
@@ -281,13 +345,19 @@ pub(super) fn step_failure(error: &build::Error, summary: &Summary, colors: bool
         } else {
             let shown = excerpt::diagnostics(name, text, &diagnostics, colors);
             excerpt.push_str(&shown);
+            // BuildKit's clients have the likely word in the message.
+            let first = diagnostics.first().and_then(|first| first.hint.as_deref());
+            if let Some(meant) = first.filter(|hint| hint.starts_with("did you mean")) {
+                why.push_str(&format!(" ({meant})"));
+            }
         }
     }
-    let text = error.to_string();
-    let why = text.strip_prefix("failed to solve: ").unwrap_or(&text);
     let mut failure = Failure::build(why).with_excerpt(excerpt);
     if let Some(hint) = hint {
         failure = failure.with_hint(hint);
+    }
+    if let build::Error::Step { left, .. } = error {
+        failure = failure.with_notes(failing::notes(left));
     }
     match std::error::Error::source(error) {
         Some(source) => failure.because(source),

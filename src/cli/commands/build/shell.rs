@@ -14,7 +14,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use super::converse::{self, Ends};
 use crate::cli::commands::containers::terminal::{self, Raw};
 use crate::cli::output::Output;
-use crate::cli::progress::{Channel, Progress, Summary};
+use crate::cli::progress::{Channel, Ending, Progress, Summary};
 use crate::cli::report::Failure;
 
 /// SIGWINCH of signal(7).
@@ -63,8 +63,8 @@ impl<'a> Host<'a> {
 
     /// Ends progress, if nobody has yet: what it has to say in the end, and how
     /// the shell ended, where there was one.
-    pub(crate) fn finish(self) -> (Summary, Option<Result<u8, String>>) {
-        self.quiet();
+    pub(crate) fn finish(self, ending: Ending) -> (Summary, Option<Result<u8, String>>) {
+        self.quiet(ending);
         let summary = self.summary.into_inner();
         let outcome = self.outcome.into_inner();
         (
@@ -74,10 +74,10 @@ impl<'a> Host<'a> {
     }
 
     /// Draws what is left of progress and ends it.
-    fn quiet(&self) {
+    fn quiet(&self, ending: Ending) {
         drop(lock(&self.channel).take());
         if let Some(progress) = lock(&self.progress).take() {
-            *lock(&self.summary) = progress.finish();
+            *lock(&self.summary) = progress.finish(ending);
         }
     }
 
@@ -132,7 +132,10 @@ impl Sink for Host<'_> {
 
 impl Visitor for Host<'_> {
     fn visit(&self, scene: &Scene<'_>, error: Option<&Error>) {
-        self.quiet();
+        self.quiet(Ending {
+            error: error.map(ToString::to_string),
+            ..Ending::default()
+        });
         let mut text = match error {
             Some(error) => (self.explain)(error, &lock(&self.summary)),
             None => String::new(),
