@@ -56,6 +56,8 @@ pub(super) struct Tools<'a> {
     pub(super) scratch: &'a Path,
     /// The network namespace that RUN steps share, made when one needs it.
     pub(super) network: SharedNetwork,
+    /// Trees that failed steps left.
+    pub(super) failed: run::Failed,
     /// Keeps secrets out of what is shown.
     pub(super) redactor: &'a Redactor,
     /// What other data roots have exported.

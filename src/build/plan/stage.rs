@@ -2,6 +2,7 @@
 
 use super::checks::StageChecks;
 use super::contexts::Found;
+use super::cut::Position;
 use super::error::PlanError;
 use super::scope::Variables;
 use super::{Planner, error};
@@ -133,22 +134,26 @@ impl Planner<'_, '_> {
         let first = usize::from(stage.steps.0 == 1);
         let own = instructions().filter(|(one, _)| makes_step(&one.value));
         stage.steps = (first, first + own.count());
-        for (instruction, own) in instructions() {
-            let span = if own {
-                instruction.span
-            } else {
-                definition.from.span
+        self.skip_places();
+        let mut ended = self.ends_with_from(index, &mut stage)?;
+        for (at, (instruction, own)) in instructions().enumerate() {
+            if ended {
+                break;
+            }
+            let position = Position {
+                stage: index,
+                at,
+                own: own.then(|| at - triggers.len()),
+                span: if own {
+                    instruction.span
+                } else {
+                    definition.from.span
+                },
             };
-            checks.enter(instruction, span);
-            let result = self.instruction(index, &mut stage, instruction, span);
-            checks.report_unset(&stage);
-            self.note_used(index, &stage, &instruction.value, span);
-            result.map_err(|mut err| {
-                if !own || err.span == Span::default() {
-                    err.span = span;
-                }
-                err
-            })?;
+            ended = self.pass(position, instruction, &mut stage)?;
+        }
+        if !ended {
+            self.reach_end(index, &mut stage)?;
         }
         checks.leave(outer);
         self.platform = outer_platform;
@@ -407,7 +412,7 @@ fn default_path(stage: &mut StageState) {
 }
 
 /// Whether an instruction yields a tree, and so is counted by progress.
-fn makes_step(instruction: &Instruction) -> bool {
+pub(super) fn makes_step(instruction: &Instruction) -> bool {
     matches!(
         instruction,
         Instruction::Add(_) | Instruction::Copy(_) | Instruction::Run(_) | Instruction::Workdir(_)

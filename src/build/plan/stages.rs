@@ -86,7 +86,8 @@ impl Planner<'_, '_> {
 
     fn sources(&self, index: usize) -> Result<Vec<Source>, PlanError> {
         let mut sources = Vec::new();
-        for place in &self.request.dockerfile.stages[index].instructions {
+        let instructions = &self.request.dockerfile.stages[index].instructions;
+        for place in instructions.iter().take(self.reach(index)) {
             match &place.value {
                 Instruction::Copy(copy) => {
                     if let Some(from) = &copy.from {

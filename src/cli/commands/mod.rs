@@ -4,6 +4,8 @@
 mod build;
 mod cache;
 mod containers;
+mod context;
+mod debug;
 mod filters;
 mod history;
 mod images;
@@ -30,6 +32,8 @@ pub(crate) type Open<'a> = &'a dyn Fn() -> Result<Engine, Failure>;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Build(Box<build::Args>),
+    Debug(Box<debug::Args>),
+    Context(Box<context::Args>),
     Images(images::Args),
     Tag(tag::Args),
     Rmi(rmi::Args),
@@ -120,6 +124,8 @@ pub(crate) fn run(
         Command::Build(args)
         | Command::Image(Image::Build(args))
         | Command::Builder(Builder::Build(args)) => build::run(&args, config, open, output),
+        Command::Context(args) => context::run(&args, config, open, output),
+        Command::Debug(args) => debug::run(&args, config, open, output),
         Command::Version(args) => version::run(&args, output),
         Command::Images(args) | Command::Image(Image::Ls(args)) => {
             images::run(&args, &open()?, output)

@@ -85,6 +85,7 @@ fn recorded_digests_are_those_of_the_layer() {
         imports: &imports,
         arguments: std::collections::BTreeSet::new(),
         renewed: &std::sync::Mutex::default(),
+        failed: crate::build::ops::run::Failed::default(),
     };
     let op = op(&["tree", "large"], "/to/");
     let check = |earlier| {

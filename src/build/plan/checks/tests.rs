@@ -48,6 +48,7 @@ fn found(text: &str, target: Option<&str>, args: &[(&str, &str)], ignored: &str)
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let request = Request {
+        cut: None,
         dockerfile: &parsed.dockerfile,
         build_args: &args.collect::<BTreeMap<_, _>>(),
         target,
