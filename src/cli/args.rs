@@ -94,7 +94,7 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Cli, Failure> {
 
 /// Docker's commands that a later version brings. Taken for the name of a
 /// context they would be told to lack one.
-const LATER: [&str; 29] = [
+const LATER: [&str; 26] = [
     "bake",
     "checkpoint",
     "commit",
@@ -105,14 +105,11 @@ const LATER: [&str; 29] = [
     "diff",
     "events",
     "export",
-    "login",
-    "logout",
     "manifest",
     "network",
     "node",
     "pause",
     "plugin",
-    "push",
     "search",
     "secret",
     "service",

@@ -8,10 +8,18 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use rbuild::oci::Digest;
 use rbuild::transfer::{LayerState, Watch};
 
+/// Which of Docker's words the states have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Words {
+    Pull,
+    Push,
+}
+
 /// Shows the layers of a transfer: bars on a terminal, else a line for each
 /// change that matters, in Docker's words.
 #[derive(Debug)]
 pub(crate) struct Layers {
+    words: Words,
     view: View,
 }
 
@@ -26,7 +34,7 @@ enum View {
 }
 
 impl Layers {
-    pub(crate) fn new(quiet: bool) -> Self {
+    pub(crate) fn new(words: Words, quiet: bool) -> Self {
         let view = if quiet {
             View::Nothing
         } else if io::stdout().is_terminal() {
@@ -37,7 +45,7 @@ impl Layers {
         } else {
             View::Lines
         };
-        Self { view }
+        Self { words, view }
     }
 
     /// Leaves the bars as they are now.
@@ -50,16 +58,27 @@ impl Layers {
     }
 }
 
-/// Docker's word for a state; nothing for those that only a bar shows.
-fn word(state: &LayerState) -> Option<String> {
-    Some(match state {
-        LayerState::Waiting => "Pulling fs layer".to_owned(),
-        LayerState::Moving { .. } => return None,
-        LayerState::Unpacking => "Download complete".to_owned(),
-        LayerState::Done => "Pull complete".to_owned(),
-        LayerState::Exists => "Already exists".to_owned(),
-        LayerState::Mounted(from) => format!("Mounted from {from}"),
-    })
+impl Words {
+    /// Docker's word for a state; nothing for those that only a bar shows.
+    fn of(self, state: &LayerState) -> Option<String> {
+        let (pull, push) = match state {
+            LayerState::Moving { .. } => return None,
+            LayerState::Mounted(from) => return Some(format!("Mounted from {from}")),
+            LayerState::Waiting => ("Pulling fs layer", "Preparing"),
+            LayerState::Unpacking => ("Download complete", "Pushing"),
+            LayerState::Done => ("Pull complete", "Pushed"),
+            LayerState::Exists => ("Already exists", "Layer already exists"),
+        };
+        Some(if self == Self::Pull { pull } else { push }.to_owned())
+    }
+
+    /// A style with a bar.
+    fn moving(self) -> ProgressStyle {
+        match self {
+            Self::Pull => style("{prefix}: Downloading [{bar:30}] {bytes}/{total_bytes}"),
+            Self::Push => style("{prefix}: Pushing [{bar:30}] {bytes}/{total_bytes}"),
+        }
+    }
 }
 
 impl Watch for Layers {
@@ -68,7 +87,7 @@ impl Watch for Layers {
         match &self.view {
             View::Nothing => {}
             View::Lines => {
-                if let Some(word) = word(&state) {
+                if let Some(word) = self.words.of(&state) {
                     // A reader that is gone misses nothing.
                     let _gone = writeln!(io::stdout().lock(), "{id}: {word}");
                 }
@@ -83,13 +102,13 @@ impl Watch for Layers {
                 });
                 match state {
                     LayerState::Moving { done, total } => {
-                        bar.set_style(moving());
+                        bar.set_style(self.words.moving());
                         bar.set_length(total.unwrap_or(done));
                         bar.set_position(done);
                     }
                     other => {
                         bar.set_style(plain());
-                        bar.set_message(word(&other).unwrap_or_default());
+                        bar.set_message(self.words.of(&other).unwrap_or_default());
                     }
                 }
             }
@@ -99,10 +118,6 @@ impl Watch for Layers {
 
 fn plain() -> ProgressStyle {
     style("{prefix}: {msg}")
-}
-
-fn moving() -> ProgressStyle {
-    style("{prefix}: Downloading [{bar:30}] {bytes}/{total_bytes}")
 }
 
 fn style(template: &str) -> ProgressStyle {

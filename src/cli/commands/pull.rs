@@ -5,7 +5,7 @@ use rbuild::oci::{ParseReferenceError, Platform, Reference};
 
 use crate::cli::output::Output;
 use crate::cli::report::Failure;
-use crate::cli::transfer::Layers;
+use crate::cli::transfer::{Layers, Words};
 
 /// Get an image from a registry
 #[derive(Debug, clap::Args)]
@@ -36,7 +36,7 @@ pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
         output.line(format!("{tag}: Pulling from {}", reference.path()))?;
         output.flush()?;
     }
-    let layers = Layers::new(args.quiet);
+    let layers = Layers::new(Words::Pull, args.quiet);
     let pulled = engine.pull(&reference, args.platform.as_ref(), &layers);
     layers.end();
     let pulled = pulled?;

@@ -22,4 +22,4 @@ pub use bundle::{Bundle, Variant};
 pub use import::{ImportOptions, import};
 pub use index::choose_platform;
 pub use load::{Loaded, load};
-pub use save::{Layout, save, save_bundles, save_directory};
+pub use save::{pin_layers, Layout, save, save_bundles, save_directory};
