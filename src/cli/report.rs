@@ -105,7 +105,8 @@ impl Failure {
 
 impl From<engine::Error> for Failure {
     fn from(error: engine::Error) -> Self {
-        let failure = Self::new(1, error.to_string());
+        let mut failure = Self::new(1, error.to_string());
+        failure.hint = error.hint().map(str::to_owned);
         match error.source() {
             Some(source) => failure.because(source),
             None => failure,

@@ -4,15 +4,83 @@ use std::collections::HashMap;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use rbuild::oci::Digest;
-use rbuild::transfer::{LayerState, Watch};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rbuild::engine::Engine;
+use rbuild::oci::{Digest, Platform, Reference};
+use rbuild::transfer::{LayerState, Pulled, Watch};
+
+use crate::cli::report::Failure;
 
 /// Which of Docker's words the states have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Words {
     Pull,
     Push,
+}
+
+/// Where progress goes: `pull` and `push` tell it on standard output, `run`,
+/// whose standard output is its program's, on standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Target {
+    Stdout,
+    Stderr,
+}
+
+impl Target {
+    fn is_terminal(self) -> bool {
+        match self {
+            Self::Stdout => io::stdout().is_terminal(),
+            Self::Stderr => io::stderr().is_terminal(),
+        }
+    }
+
+    fn draw(self) -> ProgressDrawTarget {
+        match self {
+            Self::Stdout => ProgressDrawTarget::stdout(),
+            Self::Stderr => ProgressDrawTarget::stderr(),
+        }
+    }
+
+    /// Writes a line; a reader that is gone misses nothing.
+    fn line(self, text: &str) {
+        let _gone = match self {
+            Self::Stdout => writeln!(io::stdout().lock(), "{text}"),
+            Self::Stderr => writeln!(io::stderr().lock(), "{text}"),
+        };
+    }
+}
+
+/// Pulls an image and tells about it in Docker's words; the name is not
+/// repeated at the end.
+pub(crate) fn pull(
+    engine: &Engine,
+    reference: &Reference,
+    platform: Option<&Platform>,
+    quiet: bool,
+    to: Target,
+) -> Result<Pulled, Failure> {
+    let say = |text: String| {
+        if !quiet {
+            to.line(&text);
+        }
+    };
+    let what = match reference.digest() {
+        Some(digest) => digest.to_string(),
+        None => reference.tag().unwrap_or("latest").to_owned(),
+    };
+    say(format!("{what}: Pulling from {}", reference.path()));
+    let layers = Layers::new(Words::Pull, quiet, to);
+    let pulled = engine.pull(reference, platform, &layers);
+    layers.end();
+    let pulled = pulled?;
+    let name = reference.familiar();
+    say(format!("Digest: {}", pulled.digest));
+    say(if pulled.was_current {
+        format!("Status: Image is up to date for {name}")
+    } else {
+        format!("Status: Downloaded newer image for {name}")
+    });
+    Ok(pulled)
 }
 
 /// Shows the layers of a transfer: bars on a terminal, else a line for each
@@ -26,7 +94,7 @@ pub(crate) struct Layers {
 #[derive(Debug)]
 enum View {
     Nothing,
-    Lines,
+    Lines(Target),
     Bars {
         all: MultiProgress,
         bars: Mutex<HashMap<Digest, ProgressBar>>,
@@ -34,16 +102,16 @@ enum View {
 }
 
 impl Layers {
-    pub(crate) fn new(words: Words, quiet: bool) -> Self {
+    pub(crate) fn new(words: Words, quiet: bool, to: Target) -> Self {
         let view = if quiet {
             View::Nothing
-        } else if io::stdout().is_terminal() {
+        } else if to.is_terminal() {
             View::Bars {
-                all: MultiProgress::new(),
+                all: MultiProgress::with_draw_target(to.draw()),
                 bars: Mutex::default(),
             }
         } else {
-            View::Lines
+            View::Lines(to)
         };
         Self { words, view }
     }
@@ -86,10 +154,9 @@ impl Watch for Layers {
         let id = layer.short();
         match &self.view {
             View::Nothing => {}
-            View::Lines => {
+            View::Lines(to) => {
                 if let Some(word) = self.words.of(&state) {
-                    // A reader that is gone misses nothing.
-                    let _gone = writeln!(io::stdout().lock(), "{id}: {word}");
+                    to.line(&format!("{id}: {word}"));
                 }
             }
             View::Bars { all, bars } => {

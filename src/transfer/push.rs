@@ -53,7 +53,7 @@ pub fn push(
     for diff_id in diff_ids {
         watch.layer(diff_id.0, LayerState::Waiting);
     }
-    let layers = push.all(diff_ids.len(), |index| push.layer(image, index, form))?;
+    let layers = all(diff_ids.len(), |index| push.layer(image, index, form))?;
     let sent = image::with_layers(image, layers, form)?;
     push.document(&sent.manifest.config, &sent.config_bytes)?;
     let kind = sent
@@ -106,44 +106,6 @@ struct Push<'a> {
 }
 
 impl Push<'_> {
-    /// Does `work` for each number below `count`, several at once; the first
-    /// failure ends it.
-    fn all<T: Send>(
-        &self,
-        count: usize,
-        work: impl Fn(usize) -> Result<T, Error> + Sync,
-    ) -> Result<Vec<T>, Error> {
-        let next = AtomicUsize::new(0);
-        let done: Mutex<Vec<(usize, T)>> = Mutex::default();
-        let failure: Mutex<Option<Error>> = Mutex::default();
-        let failed = || failure.lock().unwrap_or_else(PoisonError::into_inner);
-        std::thread::scope(|scope| {
-            for _ in 0..AT_ONCE.min(count) {
-                scope.spawn(|| {
-                    loop {
-                        let index = next.fetch_add(1, Ordering::Relaxed);
-                        if index >= count || failed().is_some() {
-                            return;
-                        }
-                        match work(index) {
-                            Ok(result) => done
-                                .lock()
-                                .unwrap_or_else(PoisonError::into_inner)
-                                .push((index, result)),
-                            Err(err) => drop(failed().get_or_insert(err)),
-                        }
-                    }
-                });
-            }
-        });
-        if let Some(err) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            return Err(err);
-        }
-        let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-        done.sort_by_key(|(index, _)| *index);
-        Ok(done.into_iter().map(|(_, result)| result).collect())
-    }
-
     /// Sends one layer; returns its descriptor as the registry has it.
     fn layer(&self, image: &Image, index: usize, form: &Form) -> Result<Descriptor, Error> {
         let shown = image.config.rootfs.diff_ids[index].0;
@@ -207,4 +169,41 @@ impl Push<'_> {
             }
         }
     }
+}
+
+/// Does `work` for each number below `count`, several at once; the first
+/// failure ends it.
+fn all<T: Send>(
+    count: usize,
+    work: impl Fn(usize) -> Result<T, Error> + Sync,
+) -> Result<Vec<T>, Error> {
+    let next = AtomicUsize::new(0);
+    let done: Mutex<Vec<(usize, T)>> = Mutex::default();
+    let failure: Mutex<Option<Error>> = Mutex::default();
+    let failed = || failure.lock().unwrap_or_else(PoisonError::into_inner);
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE.min(count) {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= count || failed().is_some() {
+                        return;
+                    }
+                    match work(index) {
+                        Ok(result) => done
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .push((index, result)),
+                        Err(err) => drop(failed().get_or_insert(err)),
+                    }
+                }
+            });
+        }
+    });
+    if let Some(err) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(err);
+    }
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(index, _)| *index);
+    Ok(done.into_iter().map(|(_, result)| result).collect())
 }

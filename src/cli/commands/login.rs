@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 
-use rbuild::engine::{Engine, Error};
+use rbuild::engine::Engine;
 use rbuild::registry::Credentials;
 
 use crate::cli::output::Output;
@@ -69,17 +69,7 @@ pub(crate) fn login(args: &LoginArgs, engine: &Engine, output: &mut Output) -> R
         return Err(Failure::new(1, "username and password must not be empty"));
     }
     let kept = engine.log_in(&host, &Credentials::Password { user, password });
-    let helper = kept.map_err(|err| match err {
-        Error::Registry(err) => {
-            let hint = err.hint().map(str::to_owned);
-            let failure = Failure::new(1, err.to_string());
-            match hint {
-                Some(hint) => failure.with_hint(hint),
-                None => failure,
-            }
-        }
-        other => other.into(),
-    })?;
+    let helper = kept?;
     if helper.is_none() {
         let path = engine.keyring().path().display().to_string();
         output.message(format!(

@@ -7,7 +7,7 @@ use rbuild::oci::{ParseReferenceError, Reference};
 
 use crate::cli::output::Output;
 use crate::cli::report::Failure;
-use crate::cli::transfer::{Layers, Words};
+use crate::cli::transfer::{Layers, Target, Words};
 
 /// Send an image to a registry
 #[derive(Debug, clap::Args)]
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
     }
     let form = form(args)?;
     for name in &names {
-        let layers = Layers::new(Words::Push, args.quiet);
+        let layers = Layers::new(Words::Push, args.quiet, Target::Stdout);
         let pushed = engine.push(name, &form, &layers);
         layers.end();
         let pushed = pushed?;
