@@ -17,44 +17,40 @@ const LIMIT: usize = 4 << 10;
 
 /// Why a command cannot run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum EmulationError {
-    /// The system is not Linux.
-    #[error("cannot run commands of `{0}`: only Linux programs run here")]
-    System(Platform),
-    /// Nothing is registered.
-    #[error("cannot run commands of `{platform}` on `{host}`: no emulator is registered")]
-    Missing {
-        /// The platform.
-        platform: Platform,
-        /// This machine's.
-        host: Platform,
-    },
-    /// Something is registered without the flag.
-    #[error(
-        "cannot run commands of `{platform}`: its emulator `{name}` is registered without the flag F"
-    )]
-    NotFixed {
-        /// The platform.
-        platform: Platform,
-        /// The registration.
-        name: String,
-    },
+#[error("cannot run commands of `{platform}` on `{}`: {why}", Platform::host())]
+pub(super) struct EmulationError {
+    platform: Box<Platform>,
+    why: Why,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum Why {
+    #[error("only Linux programs run here")]
+    System,
+    #[error("no emulator is registered")]
+    Missing,
+    #[error("the emulator `{0}` is registered without the flag F")]
+    NotFixed(String),
 }
 
 impl EmulationError {
+    fn new(platform: &Platform, why: Why) -> Self {
+        Self {
+            platform: Box::new(platform.clone()),
+            why,
+        }
+    }
+
     /// What to do.
     pub(super) fn hint(&self) -> Option<String> {
-        let architecture = match self {
-            Self::System(_) => return None,
-            Self::Missing { platform, .. } | Self::NotFixed { platform, .. } => {
-                &platform.architecture
-            }
-        };
-        Some(format!(
-            "install the package `qemu-user-static` (it registers its emulators with the flag F), \
-             or run `docker run --privileged --rm tonistiigi/binfmt --install {architecture}`; \
-             stages that begin with `FROM --platform=$BUILDPLATFORM` need no emulator"
-        ))
+        let architecture = &self.platform.architecture;
+        (self.why != Why::System).then(|| {
+            format!(
+                "install the package `qemu-user-static` (it registers its emulators with the flag F), \
+                 or run `docker run --privileged --rm tonistiigi/binfmt --install {architecture}`; \
+                 stages that begin with `FROM --platform=$BUILDPLATFORM` need no emulator"
+            )
+        })
     }
 }
 
@@ -62,12 +58,12 @@ impl EmulationError {
 pub(super) fn check(platform: &Platform) -> Result<(), EmulationError> {
     let host = Platform::host();
     if platform.os != host.os {
-        return Err(EmulationError::System(platform.clone()));
+        return Err(EmulationError::new(platform, Why::System));
     }
     if is_native(&host, platform) {
         return Ok(());
     }
-    look(platform, &host, Path::new(REGISTERED))
+    look(platform, Path::new(REGISTERED))
 }
 
 /// Whether the processor itself runs it: its own kind, in its own or a smaller word.
@@ -81,11 +77,8 @@ fn is_native(host: &Platform, platform: &Platform) -> bool {
     }
 }
 
-fn look(platform: &Platform, host: &Platform, registered: &Path) -> Result<(), EmulationError> {
-    let missing = || EmulationError::Missing {
-        platform: platform.clone(),
-        host: host.clone(),
-    };
+fn look(platform: &Platform, registered: &Path) -> Result<(), EmulationError> {
+    let missing = || EmulationError::new(platform, Why::Missing);
     let header = elf_header(&platform.architecture).ok_or_else(missing)?;
     let mut fixed = Err(missing());
     let Ok(entries) = std::fs::read_dir(registered) else {
@@ -103,10 +96,7 @@ fn look(platform: &Platform, host: &Platform, registered: &Path) -> Result<(), E
         match Registration::parse(&text) {
             Some(one) if one.enabled && one.fits(&header) && one.fixed => return Ok(()),
             Some(one) if one.enabled && one.fits(&header) => {
-                fixed = Err(EmulationError::NotFixed {
-                    platform: platform.clone(),
-                    name,
-                });
+                fixed = Err(EmulationError::new(platform, Why::NotFixed(name)));
             }
             _ => {}
         }
@@ -225,7 +215,7 @@ mod tests {
         for (name, text) in files {
             std::fs::write(dir.path().join(name), text).unwrap();
         }
-        look(&platform(text), &platform("linux/amd64"), dir.path())
+        look(&platform(text), dir.path())
     }
 
     #[test]
@@ -240,7 +230,7 @@ mod tests {
             "linux/unheard",
         ] {
             let err = look_at(other, &all).unwrap_err();
-            assert!(matches!(err, EmulationError::Missing { .. }), "{other}");
+            assert_eq!(err.why, Why::Missing, "{other}");
         }
     }
 
@@ -252,7 +242,7 @@ mod tests {
         assert!(err.hint().unwrap().contains("--install arm64"));
         let disabled = ARM64.replace("enabled", "disabled");
         let err = look_at("linux/arm64", &[("qemu-aarch64", &disabled)]).unwrap_err();
-        assert!(matches!(err, EmulationError::Missing { .. }));
+        assert_eq!(err.why, Why::Missing);
     }
 
     #[test]

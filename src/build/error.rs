@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use super::fetch::FetchError;
 use super::graph::Vertex;
 use super::ops::copy::CopyError;
 use super::ops::run::RunError;
 use super::plan::PlanError;
+use super::redact::Redactor;
 use crate::dockerfile::{Diagnostic, Span};
 use crate::fs::PathError;
-use crate::{context, image, snapshot, store};
+use crate::{context, image, remote, snapshot, store};
 
 /// A Dockerfile as it was read: its name for messages, and its text.
 #[derive(Debug, Clone)]
@@ -52,6 +54,12 @@ pub enum Error {
         /// What to do.
         hint: Option<String>,
     },
+    /// The options of the build checks cannot be read.
+    #[error("failed to solve: {0}")]
+    CheckOptions(String),
+    /// The build checks found something, and are to fail the build then.
+    #[error("failed to solve: lint violation found for rules: {0}")]
+    Lint(String),
     /// A step failed.
     #[error("failed to solve: {message}")]
     Step {
@@ -63,6 +71,13 @@ pub enum Error {
         message: String,
         /// What to do.
         hint: Option<String>,
+    },
+    /// A context does not come from its server.
+    #[error("failed to load the build context")]
+    Remote {
+        /// Why.
+        #[source]
+        source: remote::Error,
     },
     /// The build was stopped.
     #[error("build canceled")]
@@ -90,6 +105,9 @@ pub enum Error {
     /// Something that a later version brings.
     #[error("{0}")]
     Unsupported(String),
+    /// The cache could not be exported, and the request says that this matters.
+    #[error("cannot export the cache: {0}")]
+    CacheExport(String),
     /// An image refused.
     #[error(transparent)]
     Image(#[from] image::Error),
@@ -119,6 +137,18 @@ fn first(diagnostics: &[Diagnostic]) -> &str {
         .map_or("", |first| first.message.as_str())
 }
 
+impl From<FetchError> for Error {
+    fn from(err: FetchError) -> Self {
+        match err {
+            FetchError::Remote(remote::Error::Canceled) => Self::Canceled,
+            FetchError::Remote(source) => Self::Remote { source },
+            FetchError::Snapshot(err) => err.into(),
+            FetchError::Store(err) => err.into(),
+            FetchError::File(err) => err.into(),
+        }
+    }
+}
+
 impl Error {
     /// An error of the plan, with its file.
     pub(super) fn plan(source_file: &Source, err: PlanError) -> Self {
@@ -130,8 +160,8 @@ impl Error {
         }
     }
 
-    /// An error of a step, with its file.
-    pub(super) fn step(source_file: &Source, err: &StepError) -> Self {
+    /// An error of a step, with its file and without secrets.
+    pub(super) fn step(source_file: &Source, err: &StepError, redactor: &Redactor) -> Self {
         if err.is_canceled() {
             return Self::Canceled;
         }
@@ -139,7 +169,7 @@ impl Error {
             source_file: source_file.clone(),
             span: err.span,
             hint: err.hint(),
-            message: err.to_string(),
+            message: redactor.text(&err.to_string()).into_owned(),
         }
     }
 
@@ -191,6 +221,8 @@ enum Cause {
     #[error(transparent)]
     Copy(#[from] CopyError),
     #[error(transparent)]
+    Fetch(#[from] FetchError),
+    #[error(transparent)]
     Image(#[from] image::Error),
     #[error(transparent)]
     Snapshot(#[from] snapshot::Error),
@@ -221,7 +253,11 @@ impl StepError {
     }
 
     pub(super) fn is_canceled(&self) -> bool {
-        matches!(self.cause, Cause::Canceled | Cause::Run(RunError::Canceled))
+        match &self.cause {
+            Cause::Canceled | Cause::Run(RunError::Canceled) => true,
+            Cause::Fetch(err) => err.is_canceled(),
+            _ => false,
+        }
     }
 
     /// Adds the place of the step, unless a nearer one is known.
@@ -230,6 +266,7 @@ impl StepError {
             Cause::Copy(CopyError::NotFound { span, .. } | CopyError::BadPattern { span, .. }) => {
                 *span
             }
+            Cause::Run(err) => err.span(),
             _ => None,
         };
         self.span = self.span.or(own).or(vertex.span);
@@ -242,7 +279,9 @@ impl StepError {
                 "the source is not in the build context, or the ignore file leaves it out"
             }
             Cause::Run(RunError::Emulation(err)) => return err.hint(),
+            Cause::Fetch(err) => return err.hint().map(str::to_owned),
             Cause::Copy(CopyError::SeveralSources(_)) => "write a / at the end of the destination",
+            Cause::Run(err) => return err.hint(),
             _ => return None,
         };
         Some(hint.to_owned())

@@ -5,10 +5,16 @@
 //! operation carries here enters its cache key, except the members of
 //! [`RunOp`] and [`CopyOp`] that say otherwise.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::dockerfile::Span;
-use crate::oci::{DiffId, History, ImageConfig, ImageId};
+use crate::http::Url;
+use crate::oci::{DiffId, Digest, History, ImageConfig, ImageId, Platform};
+use crate::remote::{Checksum, git};
 
 use super::RunNetwork;
+use super::chmod::Chmod;
+use super::mount::RunMount;
 
 /// Names a vertex: its place in [`Graph::vertices`], where inputs come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,8 +35,22 @@ pub(super) struct Graph {
     pub(super) base_history: Vec<History>,
     /// What each instruction of the target did, oldest first.
     pub(super) history: Vec<HistoryItem>,
+    /// Steps that must succeed although the target needs nothing of them.
+    pub(super) required: Vec<VertexId>,
+    /// What else a step waits for, by its place: `FROM --after`.
+    pub(super) after: BTreeMap<usize, Vec<VertexId>>,
+    /// Steps that may not come from the cache: `--no-cache-filter`.
+    pub(super) uncached: BTreeSet<usize>,
     /// Warnings of the plan, each with its place.
     pub(super) warnings: Vec<(Span, String)>,
+}
+
+impl Graph {
+    /// What a step waits for: its inputs, and what was said to come before.
+    pub(super) fn waits_for(&self, index: usize) -> impl Iterator<Item = VertexId> + '_ {
+        let after = self.after.get(&index).into_iter().flatten().copied();
+        self.vertices[index].inputs().chain(after)
+    }
 }
 
 /// One entry of the history to be.
@@ -55,6 +75,23 @@ pub(super) struct BaseImage {
     pub(super) diff_ids: Vec<DiffId>,
 }
 
+impl BaseImage {
+    /// Stands for an image of which nothing but its name is known.
+    pub(super) fn unknown(reference: &str) -> Self {
+        Self {
+            reference: reference.to_owned(),
+            id: ImageId(Digest::of(b"")),
+            config: ImageConfig::default(),
+            diff_ids: Vec::new(),
+        }
+    }
+
+    /// Whether this stands for an image that is not there.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.id == ImageId(Digest::of(b""))
+    }
+}
+
 /// One step that yields a tree.
 #[derive(Debug)]
 pub(super) struct Vertex {
@@ -71,10 +108,12 @@ pub(super) struct Vertex {
 }
 
 impl Vertex {
-    /// The vertices whose results it needs.
+    /// The vertices whose results it needs. What else it waits for is in [`Graph::after`].
     pub(super) fn inputs(&self) -> impl Iterator<Item = VertexId> + use<> {
         let from = match &self.op {
-            Op::Copy(op) => op.from().into_iter().flatten().collect(),
+            Op::Copy(op) => op.from().into_iter().flatten().chain(op.users).collect(),
+            Op::Link(op) => vec![op.layer],
+            Op::Run(op) => op.mounts.iter().filter_map(RunMount::from).collect(),
             _ => Vec::new(),
         };
         self.parent.into_iter().chain(from)
@@ -90,8 +129,32 @@ pub(super) enum Op {
     Run(RunOp),
     /// Copies files.
     Copy(CopyOp),
+    /// Puts a layer that was made on no parent onto one.
+    Link(LinkOp),
     /// Makes a working directory.
     Workdir(WorkdirOp),
+    /// Downloads a file.
+    Http(HttpOp),
+    /// Fetches a tree from a git repository.
+    Git(git::Source),
+}
+
+impl Op {
+    /// Whether it comes from a server.
+    pub(super) fn is_remote(&self) -> bool {
+        matches!(self, Self::Http(_) | Self::Git(_))
+    }
+}
+
+/// A file from a web server, as a tree with this one file, mode 0600.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct HttpOp {
+    /// The address.
+    pub(super) url: Url,
+    /// The file's name in the tree.
+    pub(super) name: String,
+    /// What its bytes must hash to. The server need not be asked then.
+    pub(super) checksum: Option<Checksum>,
 }
 
 /// `RUN`.
@@ -111,6 +174,12 @@ pub(super) struct RunOp {
     pub(super) user: String,
     /// The network.
     pub(super) network: RunNetwork,
+    /// What is mounted, as it is written.
+    pub(super) mounts: Vec<RunMount>,
+    /// Whether nothing of the usual confinement holds: `--security=insecure`.
+    pub(super) insecure: bool,
+    /// What its program is made for.
+    pub(super) platform: Platform,
 }
 
 /// A file whose content stands in the Dockerfile.
@@ -151,10 +220,18 @@ pub(super) struct CopyOp {
     pub(super) destination: String,
     /// `--chown`, expanded.
     pub(super) chown: Option<String>,
+    /// The step whose users the names of `--chown` are, where that is not the parent.
+    pub(super) users: Option<VertexId>,
     /// `--chmod`.
-    pub(super) chmod: Option<u32>,
-    /// Whether local archives are extracted (ADD).
+    pub(super) chmod: Option<Chmod>,
+    /// `--exclude`, expanded: what is left out, relative to each source.
+    pub(super) exclude: Vec<String>,
+    /// `--parents`: whether the sources' directories are kept below the destination.
+    pub(super) parents: bool,
+    /// Whether archives of a context are extracted (ADD).
     pub(super) unpack: bool,
+    /// Whether archives of another step are extracted (ADD of a URL with `--unpack`).
+    pub(super) unpack_remote: bool,
     /// `COPY` or `ADD`, for messages.
     pub(super) instruction: &'static str,
 }
@@ -192,10 +269,19 @@ impl CopyOp {
 pub(super) struct CopyPattern {
     /// The pattern, expanded.
     pub(super) text: String,
+    /// Whether it is a path whatever characters it has, and no wildcard.
+    pub(super) literal: bool,
     /// The tree that it is looked for in.
     pub(super) source: CopySource,
     /// Its place in the Dockerfile.
     pub(super) span: Option<Span>,
+}
+
+/// The second half of `--link`.
+#[derive(Debug)]
+pub(super) struct LinkOp {
+    /// The step whose layer it is. It stands on nothing.
+    pub(super) layer: VertexId,
 }
 
 /// `WORKDIR`.

@@ -6,12 +6,15 @@
 //! look-ups and do not enter the key.
 
 use super::RunNetwork;
-use super::graph::{CopyOp, CopySource, Op, RunOp, Vertex, WorkdirOp};
-use crate::oci::{CacheKey, DiffId, Digest, Hasher};
+use super::graph::{CopyOp, CopySource, HttpOp, Op, RunOp, Vertex, WorkdirOp};
+use crate::oci::{CacheKey, DiffId, Digest, Hasher, Platform};
 use crate::store::KeyPart;
 
 /// Version of the scheme; changing what enters a key changes it.
 const VERSION: &[u8] = b"rbuild cache key 1";
+
+/// How the names of parts begin that have the tree of a mount.
+const MOUNT_TREE: &str = "tree of mount ";
 
 /// A key in the making.
 #[derive(Debug, Clone)]
@@ -30,10 +33,15 @@ impl Definition {
             Op::Image(image) => parts.push(part("layers", &list(&image.diff_ids))),
             Op::Run(op) => run_parts(op, extra_hosts, &mut parts),
             Op::Copy(op) => copy_parts(op, &mut parts),
+            // Parent and layer are all that it is.
+            Op::Link(_) => {}
             Op::Workdir(WorkdirOp { path, user }) => {
                 parts.push(part("path", path));
                 parts.push(part("user", user));
             }
+            // What a server says is added once it was asked.
+            Op::Http(op) => http_parts(op, &mut parts),
+            Op::Git(_) => {}
         }
         let mut hasher = Hasher::new();
         hasher.part(VERSION);
@@ -81,8 +89,19 @@ pub(super) fn from_part(number: usize) -> String {
     }
 }
 
-fn is_from(name: &str) -> bool {
+/// Whether a part is the key of a step that is copied from.
+pub(super) fn is_from(name: &str) -> bool {
     name == "from" || name.starts_with("from ")
+}
+
+/// Whether a part is the key of a step that notes tell the content of.
+pub(super) fn is_step(name: &str) -> bool {
+    matches!(name, "parent" | "layer" | "users") || is_from(name)
+}
+
+/// Whether a note means something in this store alone.
+pub(super) fn is_local(name: &str) -> bool {
+    name == "@parent" || name.starts_with("@mounted ")
 }
 
 /// Whether two records have the same parts, inputs that are compared by content left out.
@@ -90,46 +109,38 @@ pub(super) fn same_operation(a: &[KeyPart], b: &[KeyPart]) -> bool {
     fn own(parts: &[KeyPart]) -> impl Iterator<Item = &KeyPart> {
         let input = |part: &&KeyPart| {
             let name = part.name.as_str();
-            !name.starts_with('@') && name != "parent" && name != "epoch" && !is_from(name)
+            !name.starts_with('@') && name != "epoch" && !is_step(name) && !is_mount_tree(name)
         };
         parts.iter().filter(input)
     }
     own(a).eq(own(b))
 }
 
-/// What changed between an older record and now, one line a part.
-pub(super) fn explain(old: &[KeyPart], new: &[KeyPart]) -> Vec<String> {
-    let visible = |part: &&KeyPart| !part.name.starts_with('@');
-    let mut lines = Vec::new();
-    for part in new.iter().filter(visible) {
-        match (part.name.as_str(), value(old, &part.name)) {
-            (_, Some(before)) if before == part.value => {}
-            ("parent", _) => lines.push("the step before it has another result".to_owned()),
-            (name, _) if is_from(name) => {
-                lines.push("the stage it copies from has another result".to_owned());
-            }
-            ("files", _) => lines.push("files changed".to_owned()),
-            (name, Some(before)) => lines.push(format!(
-                "{name} changed from {before:?} to {:?}",
-                part.value
-            )),
-            (name, None) => lines.push(format!("{name} is new")),
-        }
-    }
-    let gone = old
-        .iter()
-        .filter(visible)
-        .filter(|part| value(new, &part.name).is_none());
-    lines.extend(gone.map(|part| format!("{} is gone", part.name)));
-    lines
+/// The part with the key of the tree that a mount takes.
+pub(super) fn mount_tree(number: usize) -> String {
+    format!("{MOUNT_TREE}{number}")
 }
 
-fn kind(op: &Op) -> &'static str {
+/// The note with the tree itself.
+pub(super) fn mounted(number: usize) -> String {
+    format!("@mounted {number}")
+}
+
+/// Whether a part is the key of a tree that is mounted.
+pub(super) fn is_mount_tree(name: &str) -> bool {
+    name.starts_with(MOUNT_TREE)
+}
+
+/// What kind of step it is.
+pub(super) fn kind(op: &Op) -> &'static str {
     match op {
         Op::Image(_) => "image",
         Op::Run(_) => "run",
         Op::Copy(_) => "copy",
+        Op::Link(_) => "link",
         Op::Workdir(_) => "workdir",
+        Op::Http(_) => "http",
+        Op::Git(_) => "git",
     }
 }
 
@@ -151,9 +162,27 @@ fn run_parts(op: &RunOp, extra_hosts: &[String], parts: &mut Vec<KeyPart>) {
     if let Some(script) = &op.script {
         parts.push(part("script", &script.content));
     }
+    if op.insecure {
+        parts.push(part("security", "insecure"));
+    }
+    for (number, mount) in op.mounts.iter().enumerate() {
+        parts.push(part(&format!("mount {number}"), &mount.key_text()));
+    }
+    // What runs natively everywhere is what its image is for.
+    if op.platform != Platform::host() {
+        parts.push(part("platform", &op.platform.to_string()));
+    }
     // Names only: where a name leads is no part of what the step means.
     for host in extra_hosts {
         parts.push(part(&format!("host {host}"), ""));
+    }
+}
+
+fn http_parts(op: &HttpOp, parts: &mut Vec<KeyPart>) {
+    parts.push(part("name", &op.name));
+    // A checksum is the content; neither the address nor the date matters then.
+    if let Some(checksum) = &op.checksum {
+        parts.push(part("content", &checksum.to_string()));
     }
 }
 
@@ -161,8 +190,21 @@ fn copy_parts(op: &CopyOp, parts: &mut Vec<KeyPart>) {
     parts.push(part("instruction", op.instruction));
     parts.push(part("destination", &op.destination));
     parts.push(part("chown", op.chown.as_deref().unwrap_or_default()));
-    let chmod = op.chmod.map(|mode| format!("{mode:04o}"));
+    let chmod = op.chmod.as_ref().map(ToString::to_string);
     parts.push(part("chmod", &chmod.unwrap_or_default()));
+    if op.parents {
+        parts.push(part("parents", "true"));
+    }
+    for (number, pattern) in op.exclude.iter().enumerate() {
+        parts.push(part(&format!("exclude {number}"), pattern));
+    }
+    // What the instruction does without the flag is no part.
+    if op.instruction == "ADD" && !op.unpack {
+        parts.push(part("unpack", "false"));
+    }
+    if op.unpack_remote {
+        parts.push(part("unpack", "true"));
+    }
     for file in &op.inline {
         parts.push(part(&format!("heredoc {}", file.name), &file.content));
     }
@@ -219,11 +261,15 @@ mod tests {
             cwd: "/".to_owned(),
             user: String::new(),
             network: RunNetwork::Default,
+            mounts: Vec::new(),
+            insecure: false,
+            platform: Platform::host(),
         }
     }
 
     fn copy(source: CopySource) -> CopyOp {
         let pattern = |text: &str| CopyPattern {
+            literal: false,
             text: text.to_owned(),
             source,
             span: None,
@@ -233,8 +279,12 @@ mod tests {
             inline: Vec::new(),
             destination: "/d/".to_owned(),
             chown: None,
+            users: None,
             chmod: None,
+            exclude: Vec::new(),
+            parents: false,
             unpack: false,
+            unpack_remote: false,
             instruction: "COPY",
         }
     }
@@ -282,13 +332,14 @@ mod tests {
 
     #[test]
     fn every_option_of_run_counts_but_proxies() {
-        let changes: [fn(&mut RunOp); 7] = [
+        let changes: [fn(&mut RunOp); 8] = [
             |op| op.argv[2].push('x'),
             |op| op.env[0].1.push('x'),
             |op| op.env.push(("A".to_owned(), String::new())),
             |op| op.cwd.push('x'),
             |op| op.user.push('x'),
             |op| op.network = RunNetwork::None,
+            |op| op.platform = "linux/s390x".parse().unwrap(),
             |op| {
                 op.script = Some(InlineFile {
                     name: "s".to_owned(),
@@ -331,26 +382,73 @@ mod tests {
     }
 
     #[test]
+    fn of_mounts_what_they_mean_counts_and_not_who_shares_them() {
+        use crate::build::mount::{CacheSpec, FileSpec, RunMount, RunMountKind};
+        use crate::dockerfile::Sharing;
+        let file = FileSpec {
+            mode: 0o400,
+            uid: 0,
+            gid: 0,
+        };
+        let cache = CacheSpec {
+            id: "a".to_owned(),
+            namespace: String::new(),
+            sharing: Sharing::Shared,
+            from: None,
+            source: String::new(),
+            directory: None,
+        };
+        let secret = |id: &str, required| RunMountKind::Secret {
+            id: id.to_owned(),
+            env: None,
+            required,
+            file,
+        };
+        let of = |kind: RunMountKind, target: &str| {
+            let mut op = run();
+            op.mounts.push(RunMount {
+                target: target.to_owned(),
+                read_only: false,
+                kind,
+                span: None,
+            });
+            key(Op::Run(op))
+        };
+        let other = CacheSpec {
+            id: "b".to_owned(),
+            namespace: "n".to_owned(),
+            sharing: Sharing::Locked,
+            ..cache.clone()
+        };
+        let owned = CacheSpec {
+            directory: Some(file),
+            ..cache.clone()
+        };
+        let plain = of(RunMountKind::Cache(cache.clone()), "/c");
+        assert_eq!(of(RunMountKind::Cache(other), "/c"), plain);
+        assert_eq!(of(secret("s", true), "/c"), of(secret("s", false), "/c"));
+        let size_bytes = Some(1);
+        let different = [
+            key(Op::Run(run())),
+            plain,
+            of(RunMountKind::Cache(cache), "/d"),
+            of(RunMountKind::Cache(owned), "/c"),
+            of(secret("s", false), "/c"),
+            of(secret("t", false), "/c"),
+            of(RunMountKind::Tmpfs { size_bytes: None }, "/c"),
+            of(RunMountKind::Tmpfs { size_bytes }, "/c"),
+        ];
+        for (number, one) in different.iter().enumerate() {
+            assert!(!different[..number].contains(one), "{number}");
+        }
+    }
+
+    #[test]
     fn notes_do_not_enter_a_key() {
         let vertex = vertex(Op::Run(run()));
         let plain = Definition::of(&vertex, &[]);
         let noted = plain.clone().with("@parent", &7);
         assert_eq!(plain.key(&vertex.op), noted.key(&vertex.op));
         assert!(same_operation(&plain.parts, &noted.parts));
-    }
-
-    #[test]
-    fn a_miss_is_explained_by_the_parts_that_differ() {
-        let mut changed = run();
-        changed.env[0].1 = "/sbin".to_owned();
-        let old = Definition::of(&vertex(Op::Run(run())), &[]).with("parent", &1);
-        let new = Definition::of(&vertex(Op::Run(changed)), &[]).with("parent", &2);
-        assert_eq!(
-            explain(&old.parts, &new.parts),
-            [
-                "variable PATH changed from \"/bin\" to \"/sbin\"",
-                "the step before it has another result"
-            ]
-        );
     }
 }

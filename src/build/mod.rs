@@ -5,39 +5,66 @@
 //! plan and the keys are pure; what touches disk and kernel is in `ops`.
 
 mod ahead;
+mod check;
+mod chmod;
 mod compare;
 mod emulation;
 mod epoch;
 mod error;
+mod explain;
 mod export;
+mod fetch;
 mod graph;
 mod input;
 mod key;
+mod mount;
 mod ops;
 mod output;
 mod plan;
+mod redact;
+mod remote_cache;
 mod request;
+mod reuse;
 mod solve;
+mod step_options;
+mod syntax;
+pub mod usage;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
+pub use check::{Checked, check};
 pub use error::{Error, Source};
 pub use output::{
     Annotated, Annotation, ArchiveOutput, FilesOutput, ImageOutput, Output, OutputForm, Stream,
     Target,
 };
-pub use request::{BuildRequest, BuildResult, Cancel, ContextSource, DockerfileSource, RunNetwork};
+pub use plan::{Outline, OutlineArg, OutlineMount};
+pub use remote_cache::{
+    CacheCompression, CacheMode, CacheMounts, CachePlace, CacheSource, CacheTarget,
+};
+pub use request::{
+    BuildRequest, BuildResult, Cancel, ContextSource, DockerfileSource, NamedContext, RunNetwork,
+    context_name,
+};
+pub use step_options::{Entitlement, Retry, Secret, SshAgent, StepOptions, StepPattern, StepRule};
 
-use crate::dockerfile::{self, Dockerfile, Level};
+use crate::dockerfile::{self, Diagnostic, Level, Parsed, Span};
 use crate::image;
 use crate::oci::Platform;
-use crate::progress::{Event, Outcome, Sink, StepId};
-use crate::store::Store;
+use crate::progress::{Event, Layer, Outcome, Sink, StepId};
+use crate::remote::Remote;
+use crate::snapshot;
+use crate::store::{SnapshotId, Store};
 use epoch::Epoch;
 use export::Built;
+use fetch::Fetcher;
 use graph::{BaseImage, Graph};
 use ops::Tools;
+use plan::Choices;
+use redact::{RedactedSink, Redactor};
+use remote_cache::Imports;
 use solve::Solver;
 
 /// Builds. `cancel` stops it from another thread.
@@ -47,68 +74,191 @@ pub fn build(
     sink: &dyn Sink,
     cancel: &Cancel,
 ) -> Result<BuildResult, Error> {
+    with_fetcher(store, request, cancel, &|fetcher| {
+        build_with(store, request, sink, cancel, fetcher)
+    })
+}
+
+/// Does `work` with what fetches for this build.
+fn with_fetcher<T>(
+    store: &Store,
+    request: &BuildRequest,
+    cancel: &Cancel,
+    work: &dyn Fn(&Fetcher<'_>) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let remote = Remote {
+        secret: &|name| Some(request.steps.secrets.get(name)?.value().to_vec()),
+        ssh_agent: request
+            .steps
+            .agents
+            .get("default")
+            .map(|agent| agent.socket.as_path()),
+        canceled: &|| cancel.is_stopped(),
+        ..Remote::new(&request.remote)
+    };
+    work(&Fetcher::new(store, &remote))
+}
+
+fn build_with(
+    store: &Store,
+    request: &BuildRequest,
+    sink: &dyn Sink,
+    cancel: &Cancel,
+    fetcher: &Fetcher<'_>,
+) -> Result<BuildResult, Error> {
     let scratch = store.temp_dir()?;
     let steps = Steps { sink };
     let mut input = steps.timed(1, "[internal] load build definition", || {
-        input::open(store, request, scratch.path())
+        input::open(store, fetcher, request, scratch.path())
     })?;
+    let mut first = 2;
     if let Some(name) = &input.ignore_file {
-        steps.timed(2, &format!("[internal] load {name}"), || Ok(()))?;
+        steps.timed(first, &format!("[internal] load {name}"), || Ok(()))?;
+        first += 1;
     }
-    let result = run(store, request, &input, scratch.path(), &steps, cancel);
+    let ended = AtomicBool::new(false);
+    let result = std::thread::scope(|scope| {
+        scope.spawn(|| sweep(store, &ended));
+        let result = run(
+            fetcher,
+            request,
+            &input,
+            scratch.path(),
+            &steps,
+            first,
+            cancel,
+        );
+        ended.store(true, Ordering::Relaxed);
+        result
+    });
+    if let Some(cap) = request.cache_max {
+        fit(store, cap, sink);
+    }
     for context in &mut input.contexts {
         context.save();
     }
     result
 }
 
+/// Removes what killed builds have left half done, beside this build and only as
+/// long as that runs.
+fn sweep(store: &Store, ended: &AtomicBool) {
+    /// One build removes no more than this: the next one goes on.
+    const MOST: usize = 64;
+    // What cannot be removed now is the next build's, or a prune's.
+    drop(store.temp_sweep());
+    drop(snapshot::collect_dead(store, MOST, &|| {
+        ended.load(Ordering::Relaxed)
+    }));
+}
+
+/// Makes the cache fit once this build needs nothing of it any more.
+fn fit(store: &Store, cap: u64, sink: &dyn Sink) {
+    let held = store.unpin_all().map_err(usage::Error::from);
+    if let Err(err) = held.and_then(|()| usage::hold_cap(store, cap)) {
+        let why = remote_cache::causes(&err);
+        sink.event(Event::Warning(format!(
+            "cannot limit the build cache: {why}"
+        )));
+    }
+}
+
 fn run(
-    store: &Store,
+    fetcher: &Fetcher<'_>,
     request: &BuildRequest,
     input: &input::Input,
     scratch: &std::path::Path,
     steps: &Steps<'_>,
+    first: u32,
     cancel: &Cancel,
 ) -> Result<BuildResult, Error> {
-    let dockerfile = parse(&input.source)?;
+    let store = fetcher.store();
+    let source = &input.source;
+    let parsed = parse(source)?;
+    let asked = request.build_args.get(syntax::ARGUMENT);
+    if let Some((span, warning)) = syntax::warning(&parsed.dockerfile, asked) {
+        steps.warn(source, span, &warning);
+    }
+    let options = check::options(request, source, &parsed.dockerfile)?;
+    let redactor = Redactor::new(&request.steps.secrets);
+    let sink = RedactedSink {
+        redactor: &redactor,
+        sink: steps.sink,
+    };
+    let imports = Imports::open(store, &sink, &request.cache_from);
     let mut work = Work {
+        imports: &imports,
+        results: Vec::new(),
         store,
+        fetcher,
         request,
         input,
-        dockerfile: &dockerfile,
+        parsed: &parsed,
+        options: &options,
+        checked: false,
         scratch,
         steps,
+        sink: &sink,
+        redactor: &redactor,
+        renewed: Mutex::default(),
         cancel,
         network: Arc::default(),
-        next: 3,
+        next: first,
     };
     let outcome = work.all();
+    let results = std::mem::take(&mut work.results);
+    let next = work.next;
     if let Some(Ok(attachment)) = Arc::into_inner(work.network).and_then(OnceLock::into_inner) {
         // A lease that cannot be given back ends with this process.
         drop(attachment.detach(store));
     }
-    outcome
+    let outputs = u32::try_from(request.outputs.len().max(1)).unwrap_or(1);
+    // What succeeded serves the next build, whatever became of this one.
+    let export = remote_cache::Export {
+        store,
+        imports: &imports,
+        sink: steps.sink,
+        first_step: next.saturating_add(outputs),
+    };
+    let exported = export.run(&request.cache_to, &results);
+    let result = outcome?;
+    exported.map_err(Error::CacheExport)?;
+    Ok(result)
 }
 
 /// A build under way: one graph a platform, each solved in turn.
 struct Work<'a> {
+    imports: &'a Imports<'a>,
+    /// What goes to other places that keep results.
+    results: Vec<remote_cache::ExportStep>,
     store: &'a Store,
+    fetcher: &'a Fetcher<'a>,
     request: &'a BuildRequest,
     input: &'a input::Input,
-    dockerfile: &'a Dockerfile,
+    parsed: &'a Parsed,
+    options: &'a dockerfile::CheckOptions,
+    /// Whether the warnings of the checks were told: they are the same on every platform.
+    checked: bool,
     scratch: &'a std::path::Path,
     steps: &'a Steps<'a>,
+    /// Where steps report to: no secret comes through it.
+    sink: &'a dyn Sink,
+    redactor: &'a Redactor,
+    renewed: ops::Renewed,
     cancel: &'a Cancel,
     network: ops::SharedNetwork,
     /// The number of the next step.
     next: u32,
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
     fn all(&mut self) -> Result<BuildResult, Error> {
         let (request, began) = (self.request, Instant::now());
         let built = self.platforms(request)?;
         let mut result = export::export(self.store, request, &built, self.steps, self.next)?;
+        for built in &built {
+            tell_packed(self.store, self.steps.sink, built.solved.unpacked());
+        }
         if request.check_reproducible {
             compare::wait_for_another_second(began);
             self.next += u32::try_from(request.outputs.len().max(1)).unwrap_or(1);
@@ -144,17 +294,21 @@ impl Work<'_> {
         several: bool,
     ) -> Result<Built, Error> {
         let source = &self.input.source;
+        let (checks, unheard) = (self.checks(), self.checks());
+        let choices = Choices::of(request, self.input);
         let plan_request = plan::Request {
-            dockerfile: self.dockerfile,
+            choices: &choices,
+            checks: &unheard,
+            is_check: false,
+            dockerfile: &self.parsed.dockerfile,
             build_args: &request.build_args,
             target: request.target.as_deref(),
             platform,
             several,
             network: request.network,
+            allow: &request.steps.allow,
         };
-        let epoch = self
-            .epoch(&plan_request)
-            .map_err(|err| Error::plan(source, err))?;
+        let epoch = find_epoch(&plan_request).map_err(|err| Error::plan(source, err))?;
         let build_args = match epoch {
             Found::Nothing => request.build_args.clone(),
             Found::Resolved(moment) => epoch::resolved(&request.build_args, moment),
@@ -164,56 +318,95 @@ impl Work<'_> {
             Found::Resolved(moment) => moment,
         };
         let plan_request = plan::Request {
+            checks: &checks,
             build_args: &build_args,
             ..plan_request
         };
-        let graph = plan::plan(&plan_request, &mut |reference| {
+        let graph = plan::plan(&plan_request, &mut |reference, platform| {
             find_image(self.store, reference, platform)
         })
-        .map_err(|err| Error::plan(source, err))?;
+        .map_err(|err| Error::plan(source, err));
+        self.told_checks(&checks)?;
+        let graph = graph?;
         self.warn(&graph);
         let tools = Tools {
             store: self.store,
+            fetcher: self.fetcher,
             contexts: &self.input.contexts,
             request,
-            sink: self.steps.sink,
+            sink: self.sink,
             epoch: epoch.filter(|_| !request.keep_times),
             platform,
             cancel: self.cancel,
             scratch: self.scratch,
             network: Arc::clone(&self.network),
+            redactor: self.redactor,
+            arguments: explain::declared_arguments(&self.parsed.dockerfile),
+            renewed: &self.renewed,
         };
-        let solved = Solver::new(&graph, &tools, self.next).solve();
+        let first = self.next;
+        let solver = Solver::new(&graph, &tools, self.imports, first, &source.text);
+        let solved = solver.solve();
+        if !request.cache_to.is_empty() && !request.forget && !self.cancel.is_canceled() {
+            self.results.extend(solver.exports());
+        }
         self.next += u32::try_from(graph.vertices.len()).unwrap_or(u32::MAX - self.next);
-        let solved = solved.map_err(|err| Error::step(source, &err))?;
+        let solved = solved.map_err(|err| Error::step(source, &err, self.redactor))?;
+        let target = graph.target.and_then(|id| u32::try_from(id.0).ok());
         Ok(Built {
             platform: platform.clone(),
+            target: target.map(|index| StepId(first.saturating_add(index))),
             graph,
             solved,
             epoch,
         })
     }
 
-    /// What `SOURCE_DATE_EPOCH` leads to.
-    fn epoch(&self, request: &plan::Request<'_>) -> Result<Found, plan::PlanError> {
-        Ok(match epoch::wanted(request, &|_| false)? {
-            Epoch::None => Found::Nothing,
-            Epoch::At(seconds) => Found::Resolved(Some(seconds)),
-            // A directory has no time of its own.
-            Epoch::OfContext(_) | Epoch::OfStage(_) => Found::Resolved(None),
-        })
+    fn checks(&self) -> plan::Checks<'a> {
+        plan::Checks::new(self.options, &self.input.ignored)
+    }
+
+    /// Tells what the checks found, once; a plan that failed may have failed for it.
+    fn told_checks(&mut self, checks: &plan::Checks<'_>) -> Result<(), Error> {
+        if std::mem::replace(&mut self.checked, true) {
+            return Ok(());
+        }
+        let warnings = check::warnings(self.parsed, self.options, checks);
+        check::report(self.steps.sink, &self.input.source, &warnings);
+        check::refuse(self.options, &warnings)
     }
 
     fn warn(&self, graph: &Graph) {
-        let source = &self.input.source;
         for (span, warning) in &graph.warnings {
-            let line = span.line(&source.text);
-            self.steps.sink.event(Event::Warning(format!(
-                "{warning} ({}:{line})",
-                source.name
-            )));
+            self.steps.warn(&self.input.source, Some(*span), warning);
         }
     }
+}
+
+/// Tells the diff IDs that became known when the image was made.
+fn tell_packed(store: &Store, sink: &dyn Sink, unpacked: &[(StepId, Layer)]) {
+    for (step, layer) in unpacked {
+        let row = store.snapshot_get(SnapshotId(layer.snapshot));
+        if let Ok(Some(row)) = row
+            && let Some(diff_id) = row.diff_id
+        {
+            let layer = Layer {
+                diff_id: Some(diff_id.to_string()),
+                ..layer.clone()
+            };
+            sink.event(Event::Layer { step: *step, layer });
+        }
+    }
+}
+
+/// What `SOURCE_DATE_EPOCH` leads to.
+fn find_epoch(request: &plan::Request<'_>) -> Result<Found, plan::PlanError> {
+    Ok(match epoch::wanted(request, &|_| false)? {
+        Epoch::None => Found::Nothing,
+        Epoch::At(seconds) => Found::Resolved(Some(seconds)),
+        // A directory has no time of its own.
+        Epoch::OfContext(_) | Epoch::OfStage(_) => Found::Resolved(None),
+    })
 }
 
 /// Whether `SOURCE_DATE_EPOCH` was given, and the moment that it led to.
@@ -223,12 +416,18 @@ enum Found {
 }
 
 /// Parses; any error ends the build with all of them.
-fn parse(source: &Source) -> Result<Dockerfile, Error> {
+fn parse(source: &Source) -> Result<Parsed, Error> {
     let parsed = dockerfile::parse(&source.text);
-    let mut diagnostics = parsed.diagnostics;
-    diagnostics.retain(|diagnostic| diagnostic.level == Level::Error);
+    refuse_errors(source, &parsed)?;
+    Ok(parsed)
+}
+
+fn refuse_errors(source: &Source, parsed: &Parsed) -> Result<(), Error> {
+    let errors = parsed.diagnostics.iter();
+    let errors = errors.filter(|diagnostic| diagnostic.level == Level::Error);
+    let diagnostics: Vec<Diagnostic> = errors.cloned().collect();
     if diagnostics.is_empty() {
-        return Ok(parsed.dockerfile);
+        return Ok(());
     }
     Err(Error::Parse {
         source_file: source.clone(),
@@ -245,15 +444,9 @@ fn find_image(store: &Store, reference: &str, platform: &Platform) -> Result<Bas
             ),
             Err(err) => format!("failed to parse stage name {reference:?}: {err}"),
         },
+        image::Error::Reference(err) => format!("failed to parse stage name {reference:?}: {err}"),
         other => format!("{reference}: {other}"),
     })?;
-    let config = &image.config;
-    if !config.architecture.is_empty() && config.architecture != platform.architecture {
-        return Err(format!(
-            "{reference}: no match for platform in manifest: the image is for {}/{}, the build for {platform}",
-            config.os, config.architecture
-        ));
-    }
     let reference = reference.parse::<crate::oci::Reference>();
     Ok(BaseImage {
         reference: reference
@@ -270,17 +463,35 @@ struct Steps<'a> {
 }
 
 impl Steps<'_> {
+    /// A warning, with its place where it has one.
+    fn warn(&self, source: &Source, span: Option<Span>, warning: &str) {
+        let place = span.map(|span| format!(" ({}:{})", source.name, span.line(&source.text)));
+        let text = format!("{warning}{}", place.unwrap_or_default());
+        self.sink.event(Event::Warning(text));
+    }
+
     fn timed<T>(
         &self,
         number: u32,
         name: &str,
         work: impl FnOnce() -> Result<T, Error>,
     ) -> Result<T, Error> {
+        self.timed_after(number, name, Vec::new(), work)
+    }
+
+    fn timed_after<T>(
+        &self,
+        number: u32,
+        name: &str,
+        inputs: Vec<StepId>,
+        work: impl FnOnce() -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let (step, began) = (StepId(number), Instant::now());
         self.sink.event(Event::Started {
             step,
             name: name.to_owned(),
-            inputs: Vec::new(),
+            inputs,
+            line: None,
         });
         let result = work();
         let outcome = match &result {
@@ -291,7 +502,7 @@ impl Steps<'_> {
             step,
             outcome,
             took: began.elapsed(),
-            layer_bytes: None,
+            layer: None,
             usage: None,
         });
         result

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::Output;
+use super::{CacheSource, CacheTarget, Output, StepOptions};
 use crate::oci::{Descriptor, ImageId, Platform, Reference};
 use crate::sandbox::{Killer, ResourceLimits, Rlimit};
 
@@ -20,6 +20,31 @@ pub enum ContextSource {
     Bytes(Arc<[u8]>),
     /// A tar archive on disk, compressed or not.
     TarFile(PathBuf),
+    /// A git repository, or a file on a web server: a tar archive, compressed or not,
+    /// or else a Dockerfile.
+    Remote(String),
+}
+
+/// A further context, which the Dockerfile finds under a name of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamedContext {
+    /// A directory.
+    Directory(PathBuf),
+    /// An image by reference; `scratch` is an empty tree.
+    Image(String),
+    /// An image in a directory of the OCI layout.
+    Layout {
+        /// The directory.
+        path: PathBuf,
+        /// The image's name there.
+        tag: Option<String>,
+        /// The digest of its manifest.
+        digest: Option<String>,
+    },
+    /// A git repository or a file on a web server.
+    Remote(String),
+    /// A stage of the Dockerfile.
+    Stage(String),
 }
 
 /// Where the Dockerfile comes from.
@@ -31,6 +56,8 @@ pub enum DockerfileSource {
     Path(PathBuf),
     /// This text, from standard input.
     Text(String),
+    /// A file on a web server.
+    Url(String),
 }
 
 /// The network of RUN steps that do not choose one.
@@ -61,6 +88,20 @@ pub struct BuildRequest {
     pub labels: Vec<(String, String)>,
     /// Whether no step may come from the cache.
     pub no_cache: bool,
+    /// `--no-cache-filter`: stages, by name or number, whose steps may not come from the cache.
+    pub no_cache_filter: Vec<String>,
+    /// `--also-target`: further stages that must succeed, by name or number.
+    pub also_targets: Vec<String>,
+    /// `--build-context`, by name, as [`context_name`] writes it.
+    pub contexts: BTreeMap<String, NamedContext>,
+    /// What may be downloaded, and how.
+    pub remote: crate::remote::Settings,
+    /// Where results are looked for that are not here.
+    pub cache_from: Vec<CacheSource>,
+    /// Where results go.
+    pub cache_to: Vec<CacheTarget>,
+    /// Most bytes that the build cache may have, also while the build runs.
+    pub cache_max: Option<u64>,
     /// The network of RUN steps.
     pub network: RunNetwork,
     /// `--add-host`: names with their addresses.
@@ -75,6 +116,8 @@ pub struct BuildRequest {
     pub rlimits: Vec<Rlimit>,
     /// Limits of each RUN step.
     pub resources: ResourceLimits,
+    /// Secrets, agents, rights and limits of time of RUN steps.
+    pub steps: StepOptions,
     /// Where the result goes; into the store under `tags` when nothing is said.
     pub outputs: Vec<Output>,
     /// Whether the new layers become one.
@@ -98,6 +141,13 @@ impl BuildRequest {
             target: None,
             labels: Vec::new(),
             no_cache: false,
+            no_cache_filter: Vec::new(),
+            also_targets: Vec::new(),
+            contexts: BTreeMap::new(),
+            remote: crate::remote::Settings::default(),
+            cache_from: Vec::new(),
+            cache_to: Vec::new(),
+            cache_max: None,
             network: RunNetwork::Default,
             extra_hosts: Vec::new(),
             platforms: Vec::new(),
@@ -105,6 +155,7 @@ impl BuildRequest {
             shm_bytes: 64 << 20,
             rlimits: Vec::new(),
             resources: ResourceLimits::default(),
+            steps: StepOptions::default(),
             outputs: Vec::new(),
             squash: false,
             keep_times: false,
@@ -112,6 +163,20 @@ impl BuildRequest {
             forget: false,
         }
     }
+}
+
+/// The name of a context as it is looked up: that of an image in its shortest
+/// form, so that `alpine` and `docker.io/library/alpine:latest` are one.
+pub fn context_name(name: &str) -> String {
+    let Ok(reference) = name.parse::<Reference>() else {
+        return name.to_ascii_lowercase();
+    };
+    let full = reference.to_string();
+    let short = full
+        .strip_prefix("docker.io/library/")
+        .or_else(|| full.strip_prefix("docker.io/"))
+        .unwrap_or(&full);
+    short.strip_suffix(":latest").unwrap_or(short).to_owned()
 }
 
 /// What a build made.

@@ -7,38 +7,51 @@
 //! 3. Needed steps run as soon as their inputs are there, each on a thread.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::ahead;
 use super::error::StepError;
-use super::graph::{BaseImage, CopyOp, Graph, Op, Vertex, VertexId};
+use super::graph::{BaseImage, CopyOp, Graph, LinkOp, Op, RunOp, Vertex, VertexId};
 use super::key::{self, Definition};
-use super::ops::{Tools, copy, run, workdir};
+use super::ops::{Tools, copy, link, run, workdir};
+use super::remote_cache::Imports;
 use crate::fs::Lock;
 use crate::image;
 use crate::oci::{CacheKey, ChainId, Digest};
-use crate::progress::{Event, Outcome, StepId};
+use crate::progress::{Event, Layer, Outcome, StepId, Usage};
 use crate::snapshot;
 use crate::store::{CacheRecord, SnapshotId};
 
 /// What is known of a step.
 #[derive(Debug, Clone, Copy, Default)]
-struct State {
+pub(super) struct State {
     /// Its key, once it can be known.
-    key: Option<CacheKey>,
+    pub(super) key: Option<CacheKey>,
     /// Its result.
-    result: Option<SnapshotId>,
+    pub(super) result: Option<SnapshotId>,
+    /// Whether it ran although the cache may have an older result, so that this
+    /// older result says nothing about the steps after it.
+    pub(super) renewed: bool,
+    /// What its program used.
+    usage: Option<Usage>,
 }
 
 /// The results of a solved graph.
 #[derive(Debug)]
 pub(super) struct Solved {
     results: Vec<Option<SnapshotId>>,
+    unpacked: Vec<(StepId, Layer)>,
 }
 
 impl Solved {
+    /// The layers whose diff ID was not known when their steps ended.
+    pub(super) fn unpacked(&self) -> &[(StepId, Layer)] {
+        &self.unpacked
+    }
+
     /// The tree of a step.
     pub(super) fn result(&self, id: VertexId) -> Option<SnapshotId> {
         self.results[id.0]
@@ -47,56 +60,100 @@ impl Solved {
 
 /// Solves one graph.
 pub(super) struct Solver<'a> {
-    graph: &'a Graph,
-    tools: &'a Tools<'a>,
+    pub(super) graph: &'a Graph,
+    pub(super) tools: &'a Tools<'a>,
     extra_hosts: Vec<String>,
     first_step: u32,
+    source: &'a str,
     states: Mutex<Vec<State>>,
+    /// Steps that stand on one that may not come from the cache.
+    stale: BTreeSet<usize>,
+    /// Definitions of steps from servers, once they are known.
+    fetched: Mutex<BTreeMap<usize, Definition>>,
+    unpacked: Mutex<Vec<(StepId, Layer)>>,
+    /// What was found elsewhere.
+    pub(super) imports: &'a Imports<'a>,
+    /// Whether the user was told that this build alone passes the cache's limit.
+    pub(super) cap_passed: AtomicBool,
 }
 
 impl<'a> Solver<'a> {
-    /// Steps are numbered from `first_step` on for progress.
-    pub(super) fn new(graph: &'a Graph, tools: &'a Tools<'a>, first_step: u32) -> Self {
+    /// For progress, steps are numbered from `first_step` on and have lines in `source`.
+    pub(super) fn new(
+        graph: &'a Graph,
+        tools: &'a Tools<'a>,
+        imports: &'a Imports<'a>,
+        first_step: u32,
+        source: &'a str,
+    ) -> Self {
         let extra_hosts = tools.request.extra_hosts.iter();
         Self {
             graph,
             tools,
             extra_hosts: extra_hosts.map(|(name, _)| name.clone()).collect(),
             first_step,
+            source,
             states: Mutex::new(vec![State::default(); graph.vertices.len()]),
+            stale: stale(graph),
+            fetched: Mutex::default(),
+            unpacked: Mutex::default(),
+            imports,
+            cap_passed: AtomicBool::new(false),
         }
     }
 
     /// Brings every step that the target needs to a result.
     pub(super) fn solve(&self) -> Result<Solved, StepError> {
+        self.ask_servers()?;
         for index in 0..self.graph.vertices.len() {
             let id = VertexId(index);
             self.look_up(id).map_err(|err| err.at(self.vertex(id)))?;
         }
-        let needed = self.needed();
-        for index in 0..self.graph.vertices.len() {
-            if self.state(VertexId(index)).result.is_some() && !needed.contains(&index) {
-                self.report(VertexId(index), Outcome::Cached, Instant::now(), None, true);
-            }
+        self.secure()?;
+        let mut needed = self.needed();
+        let cached = (0..self.graph.vertices.len())
+            .filter(|index| {
+                self.state(VertexId(*index)).result.is_some() || self.imports.has(*index)
+            })
+            .filter(|index| !needed.contains(index))
+            .collect::<Vec<_>>();
+        // The steps that make the image and carry the cache elsewhere follow.
+        let steps = cached.len() + needed.len() + 1 + self.tools.request.cache_to.len();
+        self.tools.sink.event(Event::Planned { steps });
+        for id in cached.into_iter().map(VertexId) {
+            let began = Instant::now();
+            self.announce(id);
+            self.tell_cached(id);
+            self.report(id, Outcome::Cached, began, self.layer(id));
         }
         self.run_needed(&needed)?;
+        while self.imports.take_lost() {
+            // What was found elsewhere could not be fetched, so it is made here.
+            needed = self.needed();
+            self.run_needed(&needed)?;
+        }
+        self.settle()?;
         let results = self.states().iter().map(|state| state.result).collect();
-        Ok(Solved { results })
+        let mut unpacked = self.unpacked.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Solved {
+            results,
+            unpacked: std::mem::take(&mut unpacked),
+        })
     }
 
-    fn vertex(&self, id: VertexId) -> &'a Vertex {
+    pub(super) fn vertex(&self, id: VertexId) -> &'a Vertex {
         &self.graph.vertices[id.0]
     }
 
-    fn states(&self) -> MutexGuard<'_, Vec<State>> {
+    pub(super) fn states(&self) -> MutexGuard<'_, Vec<State>> {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn state(&self, id: VertexId) -> State {
+    pub(super) fn state(&self, id: VertexId) -> State {
         self.states()[id.0]
     }
 
-    fn step(&self, id: VertexId) -> StepId {
+    pub(super) fn step(&self, id: VertexId) -> StepId {
         StepId(self.first_step + u32::try_from(id.0).unwrap_or(u32::MAX - self.first_step))
     }
 
@@ -109,8 +166,56 @@ impl<'a> Solver<'a> {
     }
 
     /// The result of an input; an absent input is an empty tree.
-    fn input(&self, id: Option<VertexId>) -> Option<SnapshotId> {
+    pub(super) fn input(&self, id: Option<VertexId>) -> Option<SnapshotId> {
         id.and_then(|id| self.state(id).result)
+    }
+
+    /// Asks, several servers at a time, what the steps that come from them are now.
+    fn ask_servers(&self) -> Result<(), StepError> {
+        /// How many are asked at once.
+        const AT_ONCE: usize = 8;
+        let vertices = self.graph.vertices.iter().enumerate();
+        let remote: Vec<_> = vertices
+            .filter(|(_, vertex)| vertex.op.is_remote())
+            .collect();
+        let ask = |index: usize, vertex: &Vertex| {
+            let fresh = self.ignores_cache(VertexId(index));
+            let found = self.tools.fetcher.look_up(vertex, fresh);
+            found.map_err(|err| StepError::from(err).at(vertex))
+        };
+        for part in remote.chunks(AT_ONCE) {
+            std::thread::scope(|scope| {
+                let start = |&(index, vertex): &(usize, &'a Vertex)| {
+                    (index, scope.spawn(move || ask(index, vertex)))
+                };
+                let threads: Vec<_> = part.iter().map(start).collect();
+                for (index, thread) in threads {
+                    let found = match thread.join() {
+                        Ok(found) => found?,
+                        Err(panic) => std::panic::resume_unwind(panic),
+                    };
+                    found.map(|definition| self.definitions().insert(index, definition));
+                }
+                Ok::<_, StepError>(())
+            })?;
+        }
+        Ok(())
+    }
+
+    fn definitions(&self) -> MutexGuard<'_, BTreeMap<usize, Definition>> {
+        self.fetched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a step must run whatever the cache holds.
+    pub(super) fn ignores_cache(&self, id: VertexId) -> bool {
+        self.tools.request.no_cache || self.graph.uncached.contains(&id.0)
+    }
+
+    /// Whether the result under a step's key may be another than it would be now:
+    /// the step must run, or it stands on one that must. In the second case a result on
+    /// the same content still counts.
+    pub(super) fn ignores_key(&self, id: VertexId) -> bool {
+        self.ignores_cache(id) || self.stale.contains(&id.0)
     }
 
     /// Looks a step up by definition, without running anything.
@@ -124,6 +229,7 @@ impl<'a> Solver<'a> {
             self.states()[id.0] = State {
                 key: Some(key),
                 result: row.map(|row| row.id),
+                ..State::default()
             };
             return Ok(());
         }
@@ -132,10 +238,13 @@ impl<'a> Solver<'a> {
         };
         let key = definition.key(&vertex.op);
         self.states()[id.0].key = Some(key);
-        if !self.tools.request.no_cache
-            && let Some(record) = self.tools.store.cache_get(key)?
-        {
-            self.states()[id.0].result = record.result;
+        if self.ignores_key(id) {
+            return Ok(());
+        }
+        let record = self.tools.store.cache_get(key)?;
+        match record.and_then(|record| record.result) {
+            Some(result) => self.states()[id.0].result = Some(result),
+            None => drop(self.imports.look_up(id.0, key)),
         }
         Ok(())
     }
@@ -151,8 +260,11 @@ impl<'a> Solver<'a> {
 
     /// The whole definition of a step; `None` while an input's key is not known
     /// or reading the context for it would be work done twice.
-    fn definition(&self, id: VertexId) -> Result<Option<Definition>, StepError> {
+    pub(super) fn definition(&self, id: VertexId) -> Result<Option<Definition>, StepError> {
         let vertex = self.vertex(id);
+        if vertex.op.is_remote() {
+            return Ok(self.definitions().get(&id.0).cloned());
+        }
         let mut definition = self.begin_definition(vertex);
         match vertex.parent {
             None => definition = definition.with("parent", &"nothing"),
@@ -160,6 +272,13 @@ impl<'a> Solver<'a> {
                 None => return Ok(None),
                 Some(key) => definition = definition.with("parent", &key),
             },
+        }
+        if let Op::Link(op) = &vertex.op {
+            let layer = self.state(op.layer).key;
+            return Ok(layer.map(|layer| definition.with("layer", &layer)));
+        }
+        if let Op::Run(op) = &vertex.op {
+            return Ok(self.with_mounts(definition, op));
         }
         let Op::Copy(op) = &vertex.op else {
             return Ok(Some(definition));
@@ -170,8 +289,10 @@ impl<'a> Solver<'a> {
         if !op.reads_context() {
             return Ok(Some(definition));
         }
-        let known = !self.tools.request.no_cache
-            && self.tools.store.cache_nearest(definition.line)?.is_some();
+        // Elsewhere it is found by nothing but its key.
+        let known = !self.ignores_cache(id)
+            && (!self.imports.is_empty()
+                || self.tools.store.cache_nearest(definition.line)?.is_some());
         if !known {
             return Ok(None);
         }
@@ -188,16 +309,41 @@ impl<'a> Solver<'a> {
                 Some(from) => definition.with(&name, &self.state(from).key?),
             };
         }
+        if let Some(users) = op.users {
+            definition = definition.with("users", &self.state(users).key?);
+        }
         Some(definition)
     }
 
-    /// The steps that have to run, from the target down.
+    /// Adds the trees that a step mounts; nothing while one of them is not known.
+    fn with_mounts(&self, mut definition: Definition, op: &RunOp) -> Option<Definition> {
+        for (number, mount) in op.mounts.iter().enumerate() {
+            if !mount.takes_tree() {
+                continue;
+            }
+            let name = key::mount_tree(number);
+            definition = match mount.from() {
+                None => definition.with(&name, &"nothing"),
+                Some(from) => definition.with(&name, &self.state(from).key?),
+            };
+        }
+        Some(definition)
+    }
+
+    /// The steps that have to run or be fetched, from the target down. What was
+    /// found elsewhere is fetched where its tree itself is needed, and then without
+    /// its inputs.
     fn needed(&self) -> BTreeSet<usize> {
         let states = self.states();
         let mut needed = BTreeSet::new();
-        let mut todo: Vec<VertexId> = self.own_layers().chain(self.graph.target).collect();
+        let found = |id: &VertexId| self.imports.has(id.0);
+        let layers = self.own_layers().filter(|id| !found(id));
+        let mut todo: Vec<VertexId> = layers
+            .chain(self.graph.target)
+            .chain(self.graph.required.iter().copied())
+            .collect();
         while let Some(id) = todo.pop() {
-            if states[id.0].result.is_none() && needed.insert(id.0) {
+            if states[id.0].result.is_none() && needed.insert(id.0) && !found(&id) {
                 todo.extend(self.graph.vertices[id.0].inputs());
             }
         }
@@ -205,14 +351,14 @@ impl<'a> Solver<'a> {
     }
 
     /// The steps whose layers the image gets on top of its base.
-    fn own_layers(&self) -> impl Iterator<Item = VertexId> {
+    pub(super) fn own_layers(&self) -> impl Iterator<Item = VertexId> {
         self.graph.history.iter().filter_map(|item| item.vertex)
     }
 
     /// Runs the needed steps, independent ones at the same time.
     fn run_needed(&self, needed: &BTreeSet<usize>) -> Result<(), StepError> {
         let waits_for = |index: usize| -> usize {
-            let inputs = self.graph.vertices[index].inputs();
+            let inputs = self.graph.waits_for(index);
             inputs.filter(|input| needed.contains(&input.0)).count()
         };
         let mut waiting: BTreeMap<usize, usize> = needed
@@ -263,11 +409,15 @@ impl<'a> Solver<'a> {
                     failure.get_or_insert(err);
                     continue;
                 }
+                let layer = self.state(VertexId(index)).result;
+                if layer.is_none() {
+                    // Lost: those that wait for it come with the next round.
+                    continue;
+                }
                 for (user, inputs) in &mut waiting {
-                    let uses = self.graph.vertices[*user].inputs();
+                    let uses = self.graph.waits_for(*user);
                     *inputs -= uses.filter(|input| input.0 == index).count();
                 }
-                let layer = self.state(VertexId(index)).result;
                 if let Some(layer) = layer.filter(|_| layers_of_image.contains(&index)) {
                     // Without a second step nobody listens.
                     let _unheard = layers.send(layer);
@@ -285,23 +435,17 @@ impl<'a> Solver<'a> {
     fn perform(&self, id: VertexId) -> Result<(), StepError> {
         let began = Instant::now();
         let vertex = self.vertex(id);
-        self.tools.sink.event(Event::Started {
-            step: self.step(id),
-            name: vertex.name.clone(),
-            inputs: self.input_steps(id),
-        });
+        self.announce(id);
         match self.obtain(id) {
-            Ok((result, cached)) => {
+            Ok(None) => Ok(()),
+            Ok(Some((result, cached))) => {
                 self.states()[id.0].result = Some(result);
                 let outcome = if cached {
                     Outcome::Cached
                 } else {
                     Outcome::Done
                 };
-                let grew = Some(result).filter(|_| Some(result) != self.input(vertex.parent));
-                let row = grew.map(|id| self.tools.store.snapshot_get(id)).transpose();
-                let bytes = row.ok().flatten().flatten().map(|row| row.bytes);
-                self.report(id, outcome, began, bytes, false);
+                self.report(id, outcome, began, self.layer(id));
                 Ok(())
             }
             Err(err) => {
@@ -310,42 +454,80 @@ impl<'a> Solver<'a> {
                 } else {
                     Outcome::Failed(err.to_string())
                 };
-                self.report(id, outcome, began, None, false);
+                self.report(id, outcome, began, None);
                 Err(err.at(vertex))
             }
         }
     }
 
-    fn report(
-        &self,
-        id: VertexId,
-        outcome: Outcome,
-        began: Instant,
-        layer_bytes: Option<u64>,
-        start: bool,
-    ) {
-        let step = self.step(id);
-        if start {
-            let name = self.vertex(id).name.clone();
-            let inputs = self.input_steps(id);
-            self.tools.sink.event(Event::Started { step, name, inputs });
-        }
-        self.tools.sink.event(Event::Finished {
-            step,
-            outcome,
-            took: began.elapsed(),
-            layer_bytes,
-            usage: None,
+    /// Tells that a step begins.
+    fn announce(&self, id: VertexId) {
+        let vertex = self.vertex(id);
+        self.tools.sink.event(Event::Started {
+            step: self.step(id),
+            name: vertex.name.clone(),
+            inputs: self.input_steps(id),
+            line: vertex.span.map(|span| span.line(self.source)),
         });
     }
 
-    /// The result of a step, and whether it was there already.
-    fn obtain(&self, id: VertexId) -> Result<(SnapshotId, bool), StepError> {
+    /// Tells how a step ended.
+    fn report(&self, id: VertexId, outcome: Outcome, began: Instant, layer: Option<Layer>) {
+        if let Some(layer) = layer.as_ref().filter(|layer| layer.diff_id.is_none()) {
+            let mut unpacked = self.unpacked.lock().unwrap_or_else(PoisonError::into_inner);
+            unpacked.push((self.step(id), layer.clone()));
+        }
+        self.tools.sink.event(Event::Finished {
+            step: self.step(id),
+            outcome,
+            took: began.elapsed(),
+            layer,
+            usage: self.state(id).usage,
+        });
+    }
+
+    /// What a step's result adds to its parent; of an image, all of it. `None`
+    /// where it adds nothing, or the register does not say.
+    fn layer(&self, id: VertexId) -> Option<Layer> {
+        let vertex = self.vertex(id);
+        let parent = self.input(vertex.parent);
+        let top = self.state(id).result.filter(|top| Some(*top) != parent)?;
+        let (rows, bytes) = if let Op::Image(_) = vertex.op {
+            let rows = self.tools.store.snapshot_stack(top).ok()?;
+            let bytes = rows.iter().map(|row| row.bytes).sum();
+            (rows, bytes)
+        } else {
+            let row = self.tools.store.snapshot_get(top).ok()??;
+            let bytes = row.bytes;
+            (vec![row], bytes)
+        };
+        let diff_id = rows.first().and_then(|row| row.diff_id);
+        Some(Layer {
+            snapshot: top.0,
+            parent: rows.last()?.parent.map(|parent| parent.0),
+            bytes,
+            diff_id: diff_id.map(|diff_id| diff_id.to_string()),
+        })
+    }
+
+    /// The result of a step, and whether it was there already; nothing when it was
+    /// found elsewhere and cannot be had.
+    fn obtain(&self, id: VertexId) -> Result<Option<(SnapshotId, bool)>, StepError> {
+        let vertex = self.vertex(id);
+        if let Op::Image(base) = &vertex.op {
+            return Ok(Some((self.base(base)?, false)));
+        }
+        if self.imports.has(id.0) {
+            let fetched = self.fetch(id)?;
+            return Ok(fetched.map(|result| (result, true)));
+        }
+        self.find_or_run(id).map(Some)
+    }
+
+    /// The result of a step whose inputs are there.
+    fn find_or_run(&self, id: VertexId) -> Result<(SnapshotId, bool), StepError> {
         let vertex = self.vertex(id);
         let store = self.tools.store;
-        if let Op::Image(base) = &vertex.op {
-            return Ok((self.base(base)?, false));
-        }
         let parent = self.input(vertex.parent);
         let mut definition = self.definition(id)?;
         let line = Definition::of(vertex, &self.extra_hosts).line;
@@ -362,31 +544,23 @@ impl<'a> Solver<'a> {
         if let Some(definition) = &definition {
             let key = definition.key(&vertex.op);
             self.states()[id.0].key = Some(key);
-            if !self.tools.request.no_cache {
-                let found = store.cache_get(key)?.and_then(|record| record.result);
-                if let Some(result) = found {
-                    return Ok((result, true));
-                }
-                if let Some(result) =
-                    self.same_by_content(vertex, definition, earlier.as_ref(), parent)?
-                {
-                    self.remember(id, definition.clone(), result, parent)?;
-                    return Ok((result, true));
-                }
+            if let Some(result) = self.find(id, definition, earlier.as_ref(), parent)? {
+                return Ok((result, true));
             }
         }
         let (result, files) = self.execute(id, parent, earlier.as_ref())?;
+        self.states()[id.0].renewed = self.ignores_key(id);
         let mut definition = match definition {
             Some(definition) => definition,
-            None => self.complete(vertex, files.as_ref().and_then(|files| files.of_contexts)),
+            None => self.complete(id, files.as_ref().and_then(|files| files.of_contexts)),
         };
-        if let Some(files) = files.and_then(|files| files.of_steps) {
-            definition = definition.with("@files", &files);
+        for (name, value) in files.into_iter().flat_map(|files| files.notes) {
+            definition = definition.with(name, &value);
         }
         if self.tools.request.explain_cache {
-            self.explain(id, &definition, earlier.as_ref(), result);
+            self.explain(id, &definition, result);
         }
-        self.remember(id, definition, result, parent)?;
+        self.remember(id, definition, Some(result))?;
         Ok((result, false))
     }
 
@@ -398,8 +572,13 @@ impl<'a> Solver<'a> {
         top.ok_or_else(|| image::Error::NotFound(base.reference.clone()).into())
     }
 
-    /// The definition of a COPY from the context, now that its files were read.
-    fn complete(&self, vertex: &Vertex, files: Option<Digest>) -> Definition {
+    /// The definition of a COPY from the context, now that its files were read, or
+    /// of a download, now that it is here.
+    fn complete(&self, id: VertexId, files: Option<Digest>) -> Definition {
+        let vertex = self.vertex(id);
+        if let Some(definition) = self.definitions().get(&id.0) {
+            return definition.clone();
+        }
         let definition = self.begin_definition(vertex);
         let parent = vertex.parent.and_then(|parent| self.state(parent).key);
         let mut definition = match (vertex.parent, parent) {
@@ -419,7 +598,7 @@ impl<'a> Solver<'a> {
     }
 
     /// Early cutoff: the same step ran before on a tree with the same content.
-    fn same_by_content(
+    pub(super) fn same_by_content(
         &self,
         vertex: &Vertex,
         definition: &Definition,
@@ -439,13 +618,18 @@ impl<'a> Solver<'a> {
         if !snapshot::same_content(self.tools.store, old, parent)? {
             return Ok(None);
         }
-        if let Op::Copy(op) = &vertex.op
-            && !op.from().is_empty()
-        {
-            let files = self.prepared(op)?.digest()?;
-            if key::value(&earlier.parts, "@files") != Some(files.to_string().as_str()) {
-                return Ok(None);
+        let is_noted =
+            |(name, now): (&str, String)| key::value(&earlier.parts, name) == Some(now.as_str());
+        let is_same = match &vertex.op {
+            Op::Copy(op) if !op.from().is_empty() || op.users.is_some() => {
+                self.prepared(op)?.notes()?.into_iter().all(is_noted)
             }
+            Op::Link(op) => self.link_notes(op)?.into_iter().all(is_noted),
+            Op::Run(op) => self.mounts_same(op, earlier)?,
+            _ => true,
+        };
+        if !is_same {
+            return Ok(None);
         }
         let epoch = |parts| key::value(parts, "epoch");
         if epoch(&earlier.parts) != epoch(&definition.parts) {
@@ -470,6 +654,24 @@ impl<'a> Solver<'a> {
         }
     }
 
+    /// Whether what a step mounts is the same as it was the last time.
+    fn mounts_same(&self, op: &RunOp, earlier: &CacheRecord) -> Result<bool, StepError> {
+        for (number, mount) in op.mounts.iter().enumerate() {
+            if !mount.takes_tree() {
+                continue;
+            }
+            let Some(old) = key::value(&earlier.parts, &key::mounted(number)) else {
+                return Ok(false);
+            };
+            let old = old.parse().ok().map(SnapshotId);
+            let now = self.input(mount.from());
+            if !copy::same_beneath(self.tools.store, old, now, mount.source())? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     fn execute(
         &self,
         id: VertexId,
@@ -479,45 +681,98 @@ impl<'a> Solver<'a> {
         match &self.vertex(id).op {
             Op::Image(base) => Ok((self.base(base)?, None)),
             Op::Workdir(op) => Ok((workdir::run(self.tools, op, parent)?, None)),
-            Op::Run(op) => Ok((run::run(self.tools, op, parent, self.step(id))?, None)),
+            Op::Http(_) | Op::Git(_) => {
+                let fresh = self.ignores_cache(id);
+                let fetched = self.tools.fetcher.run(self.vertex(id), fresh)?;
+                self.definitions().insert(id.0, fetched.definition);
+                Ok((fetched.result, None))
+            }
+            Op::Run(op) => {
+                let mounts = op.mounts.iter().map(|mount| self.input(mount.from()));
+                let inputs = run::Inputs {
+                    parent,
+                    mounts: mounts.collect(),
+                };
+                let ran = run::run(self.tools, self.vertex(id), op, &inputs, self.step(id));
+                self.states()[id.0].usage = ran.usage;
+                Ok((ran.result?, None))
+            }
             Op::Copy(op) => {
                 let before = earlier.and_then(|record| record.result);
                 let copied = self.prepared(op)?.run(self.tools, parent, before)?;
                 Ok((copied.result, Some(copied.files)))
             }
+            Op::Link(op) => {
+                let result = link::run(self.tools.store, parent, self.input(Some(op.layer)))?;
+                let files = copy::Files {
+                    of_contexts: None,
+                    notes: self.link_notes(op)?,
+                };
+                Ok((result, Some(files)))
+            }
         }
     }
 
+    /// What tells whether a link puts the same content as before.
+    pub(super) fn link_notes(&self, op: &LinkOp) -> Result<Vec<(&'static str, String)>, StepError> {
+        let Some(layer) = self.input(Some(op.layer)) else {
+            return Ok(Vec::new());
+        };
+        let tree = snapshot::tree_digest(self.tools.store, layer)?;
+        Ok(vec![("@files", tree.to_string())])
+    }
+
     /// A copy with its sources found, in trees that are all there.
-    fn prepared(&self, op: &'a CopyOp) -> Result<copy::Prepared<'a>, copy::CopyError> {
+    pub(super) fn prepared(&self, op: &'a CopyOp) -> Result<copy::Prepared<'a>, copy::CopyError> {
         copy::Prepared::new(op, self.tools, |from| self.input(from))
     }
 
     /// Keeps a result for the next build.
-    fn remember(
+    pub(super) fn remember(
         &self,
         id: VertexId,
-        definition: Definition,
-        result: SnapshotId,
-        parent: Option<SnapshotId>,
+        mut definition: Definition,
+        result: Option<SnapshotId>,
     ) -> Result<(), StepError> {
         let vertex = self.vertex(id);
-        let parent = parent.map_or_else(|| "nothing".to_owned(), |parent| parent.to_string());
-        let definition = definition.with("@parent", &parent);
+        // A tree that was never fetched has no name here, and cannot be compared with.
+        if let Some(parent) = self.known_input(vertex.parent) {
+            definition = definition.with("@parent", &parent);
+        }
+        if let Op::Run(op) = &vertex.op {
+            for (number, mount) in op.mounts.iter().enumerate() {
+                if let Some(tree) = self
+                    .known_input(mount.from())
+                    .filter(|_| mount.takes_tree())
+                {
+                    definition = definition.with(&key::mounted(number), &tree);
+                }
+            }
+        }
         let key = definition.key(&vertex.op);
         self.states()[id.0].key = Some(key);
         if self.tools.request.forget {
             // Nothing names it then; it is needed until the build ends.
-            self.tools.store.pin(result)?;
+            if let Some(result) = result {
+                self.tools.store.pin(result)?;
+            }
             return Ok(());
         }
+        let parent = vertex.parent.and_then(|parent| self.state(parent).key);
         let record = CacheRecord {
             key,
             line: definition.line,
-            result: Some(result),
+            result,
             parts: definition.parts,
+            parent,
+            description: vertex.text.clone(),
         };
-        if self.tools.request.no_cache {
+        if let Some(result) = result {
+            // From here on a prune beside this build must leave it alone.
+            self.tools.store.pin(result)?;
+            self.make_room();
+        }
+        if self.ignores_key(id) {
             self.tools.store.cache_replace(&record)?;
         } else {
             self.tools.store.cache_put(&record)?;
@@ -525,29 +780,27 @@ impl<'a> Solver<'a> {
         Ok(())
     }
 
-    /// Says why the cache was missed.
-    fn explain(
-        &self,
-        id: VertexId,
-        definition: &Definition,
-        earlier: Option<&CacheRecord>,
-        result: SnapshotId,
-    ) {
-        let step = self.step(id);
-        let Some(earlier) = earlier else {
-            self.tools.note(
-                step,
-                "not cached: this step has not been built before".to_owned(),
-            );
-            return;
-        };
-        for line in key::explain(&earlier.parts, &definition.parts) {
-            self.tools.note(step, format!("not cached: {line}"));
-        }
-        if let Some(old) = earlier.result {
-            for line in copy::differences(self.tools.store, old, result) {
-                self.tools.note(step, format!("not cached: {line}"));
-            }
+    /// The name of the tree of an input; nothing while it is not there.
+    fn known_input(&self, id: Option<VertexId>) -> Option<String> {
+        match id {
+            None => Some("nothing".to_owned()),
+            Some(id) => self.state(id).result.map(|tree| tree.to_string()),
         }
     }
+}
+
+/// The steps that stand on one that may not come from the cache.
+fn stale(graph: &Graph) -> BTreeSet<usize> {
+    let mut stale = BTreeSet::new();
+    if graph.uncached.is_empty() {
+        return stale;
+    }
+    for (index, vertex) in graph.vertices.iter().enumerate() {
+        let is_new =
+            |input: VertexId| graph.uncached.contains(&input.0) || stale.contains(&input.0);
+        if vertex.inputs().any(is_new) {
+            stale.insert(index);
+        }
+    }
+    stale
 }

@@ -41,7 +41,7 @@ pub(crate) struct Global {
     /// Directory of client configuration (accepted for compatibility)
     #[arg(long, value_name = "DIR", hide = true)]
     pub(crate) config: Option<PathBuf>,
-    /// Accepted for compatibility
+    /// Show the warnings of a build with their places
     #[arg(short = 'D', long, hide = true)]
     pub(crate) debug: bool,
     /// Accepted for compatibility

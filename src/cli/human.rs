@@ -16,6 +16,20 @@ pub(crate) fn total_size(bytes: u64) -> String {
     size_with_digits(bytes, 4)
 }
 
+/// A number of bytes in binary units, as BuildKit writes its limits: `2MiB`.
+pub(crate) fn binary_size(bytes: u64) -> String {
+    const BINARY: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let mut unit = 0;
+    let mut scale = 1u64;
+    while unit + 1 < BINARY.len() && bytes / scale >= 1024 {
+        scale <<= 10;
+        unit += 1;
+    }
+    #[allow(clippy::cast_precision_loss, reason = "a few digits of it are shown")]
+    let value = bytes as f64 / scale as f64;
+    format!("{}{}", significant(value, 4), BINARY[unit])
+}
+
 fn size_with_digits(bytes: u64, digits: usize) -> String {
     #[allow(clippy::cast_precision_loss, reason = "a few digits of it are shown")]
     let mut value = bytes as f64;
@@ -144,6 +158,19 @@ mod tests {
             assert_eq!(size(bytes), text);
         }
         assert_eq!(total_size(1_234_567), "1.235MB");
+    }
+
+    #[test]
+    fn limits_are_written_in_binary_units() {
+        for (bytes, text) in [
+            (0, "0B"),
+            (2 << 20, "2MiB"),
+            (200 << 10, "200KiB"),
+            (3 << 19, "1.5MiB"),
+            (u64::MAX, "16EiB"),
+        ] {
+            assert_eq!(binary_size(bytes), text);
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod human;
 mod output;
 mod progress;
 mod report;
+mod report_page;
 mod template;
 mod transfer;
 mod values;
@@ -49,6 +50,9 @@ fn run(
     output: &mut Output,
 ) -> Result<u8, Failure> {
     let config = configure(&cli.global, environment)?;
+    if cli.global.debug || cli.global.log_level.as_deref() == Some("debug") {
+        output.set_detailed();
+    }
     let open = || Engine::open(config.clone()).map_err(Failure::from);
     commands::run(cli.command, &config, &open, output)
 }

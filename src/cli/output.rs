@@ -12,6 +12,7 @@ use super::report::Failure;
 pub(crate) struct Output {
     stdout: BufWriter<io::Stdout>,
     colors: bool,
+    is_detailed: bool,
 }
 
 impl Output {
@@ -21,8 +22,19 @@ impl Output {
         let dumb = environment.get("TERM").is_some_and(|term| term == "dumb");
         Self {
             colors: io::stderr().is_terminal() && !set("NO_COLOR") && !dumb,
+            is_detailed: false,
             stdout: BufWriter::with_capacity(64 << 10, io::stdout()),
         }
+    }
+
+    /// Asks for more than what is usually said.
+    pub(crate) fn set_detailed(&mut self) {
+        self.is_detailed = true;
+    }
+
+    /// Whether more than usual is wanted: `--debug` stands before the command.
+    pub(crate) fn is_detailed(&self) -> bool {
+        self.is_detailed
     }
 
     /// One line of data.

@@ -39,6 +39,14 @@ impl Failure {
         }
     }
 
+    /// What keeps a Dockerfile from being built, said without an attempt to.
+    pub(crate) fn plain_build(why: impl Into<String>) -> Self {
+        Self {
+            label: "ERROR",
+            ..Self::new(1, why)
+        }
+    }
+
     /// A failure whose messages were printed already, or that needs none.
     pub(crate) fn silent(code: u8) -> Self {
         Self::new(code, "")

@@ -98,9 +98,42 @@ pub(crate) fn ulimit(text: &str) -> Result<Rlimit, String> {
     })
 }
 
+/// `0.5` to 500,000,000.
+pub(crate) fn nano_cpus(text: &str) -> Result<u64, String> {
+    let wrong = || format!("failed to parse {text} as a rational number");
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if (whole.is_empty() && part.is_empty()) || !digits(whole) || !digits(part) || part.len() > 9 {
+        return Err(wrong());
+    }
+    let whole: u64 = format!("0{whole}").parse().map_err(|_| wrong())?;
+    let part: u64 = format!("{part:0<9}").parse().map_err(|_| wrong())?;
+    whole
+        .checked_mul(1_000_000_000)
+        .and_then(|nano| nano.checked_add(part))
+        .ok_or_else(wrong)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cpus_are_read_without_rounding() {
+        for (text, want) in [
+            ("0.5", Some(500_000_000)),
+            (".5", Some(500_000_000)),
+            ("2", Some(2_000_000_000)),
+            ("1.000000001", Some(1_000_000_001)),
+            ("", None),
+            (".", None),
+            ("-1", None),
+            ("x", None),
+            ("1e3", None),
+        ] {
+            assert_eq!(nano_cpus(text).ok(), want, "{text}");
+        }
+    }
 
     #[test]
     fn hosts_are_read_in_both_spellings() {

@@ -319,6 +319,7 @@ impl Request {
             memory_bytes: self.memory_bytes,
             nano_cpus: self.nano_cpus,
             pids: self.pids_limit,
+            ..ResourceLimits::default()
         }
     }
 }

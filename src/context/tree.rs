@@ -28,8 +28,14 @@ pub struct Context {
     memory: Memory,
 }
 
-/// Hard links met during one walk: the first path of each file.
-type Links = HashMap<(u64, u64), PathBuf>;
+/// A walk under way.
+struct Walk<'a> {
+    found: Vec<Entry>,
+    /// Hard links that were met: the first path of each file.
+    links: HashMap<(u64, u64), PathBuf>,
+    /// Which directories to look into.
+    into: &'a dyn Fn(&Path) -> bool,
+}
 
 impl Context {
     /// Opens the directory `dir`; what `patterns` match is not seen. Digests are
@@ -45,6 +51,11 @@ impl Context {
     /// The directory.
     pub fn path(&self) -> &Path {
         self.root.path()
+    }
+
+    /// What the ignore file leaves out.
+    pub fn patterns(&self) -> &Patterns {
+        &self.patterns
     }
 
     /// Whether the ignore file leaves `path` out.
@@ -115,19 +126,30 @@ impl Context {
     /// Everything beneath the directory `path` in canonical order, itself left
     /// out. Regular files carry their digest where it is remembered.
     pub fn walk(&self, path: &Path) -> Result<Vec<Entry>, PathError> {
-        let mut found = Vec::new();
-        let mut links = Links::new();
+        self.walk_where(path, &|_| true)
+    }
+
+    /// Like [`Self::walk`], but looks only into directories that `into` says yes to.
+    pub fn walk_where(
+        &self,
+        path: &Path,
+        into: &dyn Fn(&Path) -> bool,
+    ) -> Result<Vec<Entry>, PathError> {
+        let mut walk = Walk {
+            found: Vec::new(),
+            links: HashMap::new(),
+            into,
+        };
         let dir = self.open_dir(path)?;
-        self.walk_into(&dir, path, &mut found, &mut links, 0)?;
-        Ok(found)
+        self.walk_into(&dir, path, &mut walk, 0)?;
+        Ok(walk.found)
     }
 
     fn walk_into(
         &self,
         dir: &OwnedFd,
         path: &Path,
-        found: &mut Vec<Entry>,
-        links: &mut Links,
+        walk: &mut Walk<'_>,
         depth: usize,
     ) -> Result<(), PathError> {
         if depth > DEPTH_LIMIT {
@@ -150,21 +172,22 @@ impl Context {
                 continue;
             };
             if stat.st_nlink > 1 && matches!(entry.kind, EntryKind::File { .. }) {
-                match links.get(&(stat.st_dev, stat.st_ino)) {
+                let file = (stat.st_dev, stat.st_ino);
+                match walk.links.get(&file) {
                     Some(first) => entry.kind = EntryKind::HardLink(first.clone()),
-                    None => drop(links.insert((stat.st_dev, stat.st_ino), child.clone())),
+                    None => drop(walk.links.insert(file, child.clone())),
                 }
             }
-            let before = found.len();
-            found.push(entry);
-            if is_dir {
+            let before = walk.found.len();
+            walk.found.push(entry);
+            if is_dir && (walk.into)(&child) {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let below = rustix::fs::openat(dir, &name, flags, Mode::empty())
                     .at("open", self.path().join(&child))?;
-                self.walk_into(&below, &child, found, links, depth + 1)?;
-                if ignored && found.len() == before + 1 {
+                self.walk_into(&below, &child, walk, depth + 1)?;
+                if ignored && walk.found.len() == before + 1 {
                     // No exception brought anything back, so the directory is not there either.
-                    found.pop();
+                    walk.found.pop();
                 }
             }
         }

@@ -1,9 +1,6 @@
 //! Which build checks are wanted: the value of the `check` directive.
 
-use super::directives;
-
-/// Rules that are off unless asked for.
-const EXPERIMENTAL: [&str; 1] = ["InvalidDefinitionDescription"];
+use super::{Rule, directives};
 
 /// A choice of rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +86,7 @@ impl CheckOptions {
 
     /// Whether warnings of this rule are wanted.
     pub fn wants(&self, rule: &str) -> bool {
-        if EXPERIMENTAL.contains(&rule) {
+        if Rule::named(rule).is_some_and(|rule| rule.is_experimental) {
             self.experimental.contains(rule)
         } else {
             !self.skip.contains(rule)

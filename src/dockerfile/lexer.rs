@@ -7,6 +7,10 @@ use super::pattern::Pattern;
 /// (`ENV a=$a$a`) stop here; the kernel passes no string over 128 KiB anyway.
 const MAX_EXPANDED: usize = 16 << 20;
 
+/// Bytes that the patterns of one expansion may go over, results included:
+/// nested ones would multiply each other's work.
+const MAX_MATCHED: usize = 1 << 20;
+
 /// How deep `${a:-${b:-...}}` may nest.
 const MAX_DEPTH: usize = 128;
 
@@ -32,6 +36,8 @@ pub(super) struct Lexer<'t> {
     matched: Vec<String>,
     unmatched: Vec<String>,
     depth: usize,
+    /// Bytes that patterns may still go over.
+    left: usize,
 }
 
 type Result<T> = std::result::Result<T, String>;
@@ -46,6 +52,7 @@ impl<'t> Lexer<'t> {
             matched: Vec::new(),
             unmatched: Vec::new(),
             depth: 0,
+            left: MAX_MATCHED,
         }
     }
 
@@ -287,6 +294,7 @@ impl<'t> Lexer<'t> {
                     None => (word.as_str(), false),
                 };
                 let compiled = Pattern::new(pattern)?;
+                self.spend(value.len())?;
                 if modifier == '#' {
                     compiled.without_prefix(value, greedy)
                 } else {
@@ -310,7 +318,18 @@ impl<'t> Lexer<'t> {
             value => value.unwrap_or_default(),
         };
         let compiled = Pattern::new(&pattern)?;
-        compiled.replace(value, &replacement, all, MAX_EXPANDED)
+        self.spend(value.len())?;
+        let replaced = compiled.replace(value, &replacement, all, self.left)?;
+        self.spend(replaced.len())?;
+        Ok(replaced)
+    }
+
+    /// Counts bytes that a pattern goes over.
+    fn spend(&mut self, bytes: usize) -> Result<()> {
+        let left = self.left.checked_sub(bytes);
+        self.left = left
+            .ok_or_else(|| format!("its patterns would go over more than {MAX_MATCHED} bytes"))?;
+        Ok(())
     }
 
     /// Reads a name: letters, digits and `_`, digits only, or one special

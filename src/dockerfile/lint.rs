@@ -1,16 +1,13 @@
-//! The build checks that need nothing but the file.
+//! The build checks that need nothing but the file, and are made of all of it.
 //!
-//! Checks that need values of variables, a base image or the context are made
-//! where those are known.
+//! The others look at what an instruction means where it stands, so they are
+//! made when the plan is, of the stages that it reaches.
 //!
 //! Source: "Build checks" in the Dockerfile reference.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
-use super::expose::exposed_ports;
-use super::instruction::{
-    Arg, Command, Dockerfile, Form, From, Instruction, Located, Pair, Stage, Word,
-};
+use super::instruction::{Arg, Dockerfile, From, Instruction, Located, Stage};
 use super::{CheckOptions, Diagnostic, Level, quote};
 
 /// Runs the checks, as the `check` directive of the file wants them. One that
@@ -39,11 +36,6 @@ pub fn lint_with(file: &Dockerfile, options: &CheckOptions) -> Vec<Diagnostic> {
     }
     lint.stage_names(&file.stages);
     lint.casing(&file.stages);
-    let mut shells = HashMap::new();
-    for stage in &file.stages {
-        lint.commands(stage, &mut shells);
-    }
-    lint.found.sort_by_key(|found| found.span.start);
     lint.found
 }
 
@@ -140,64 +132,8 @@ impl Lint<'_> {
                 place,
                 "Maintainer instruction is deprecated in favor of using label".to_owned(),
             ),
-            Instruction::Arg(args) => {
-                let names = names(args);
-                self.descriptions(place, "ARG", &names);
-                for name in names {
-                    self.secret(place, "ARG", name);
-                }
-            }
-            Instruction::Env(pairs) => {
-                self.pairs(place, pairs);
-                for pair in pairs {
-                    self.secret(place, "ENV", &pair.key.text);
-                }
-            }
-            Instruction::Label(pairs) => self.pairs(place, pairs),
-            Instruction::Expose(words) => self.ports(place, words),
+            Instruction::Arg(args) => self.descriptions(place, "ARG", &names(args)),
             _ => {}
-        }
-    }
-
-    fn pairs(&mut self, place: &Located<Instruction>, pairs: &[Pair]) {
-        for _ in pairs.iter().filter(|pair| pair.legacy) {
-            let name = &place.name;
-            let message = format!(
-                "\"{name} key=value\" should be used instead of legacy \"{name} key value\" format"
-            );
-            self.add_here("LegacyKeyValueFormat", place, message);
-        }
-    }
-
-    fn secret(&mut self, place: &Located<Instruction>, instruction: &str, key: &str) {
-        if is_secret(key) {
-            let key = quote(key);
-            let message = format!(
-                "Do not use ARG or ENV instructions for sensitive data ({instruction} {key})"
-            );
-            self.add_here("SecretsUsedInArgOrEnv", place, message);
-        }
-    }
-
-    fn ports(&mut self, place: &Located<Instruction>, words: &[Word]) {
-        for word in words {
-            // A word with variables is not a port yet.
-            let Ok(ports) = exposed_ports(&word.text) else {
-                continue;
-            };
-            let text = &word.text;
-            if ports.has_odd_case {
-                let message =
-                    format!("Defined protocol '{text}' in EXPOSE instruction should be lowercase");
-                self.add_here("ExposeProtoCasing", place, message);
-            }
-            if ports.has_host {
-                let message = format!(
-                    "EXPOSE instruction should not define an IP address or host-port mapping, \
-                     found '{text}'"
-                );
-                self.add_here("ExposeInvalidFormat", place, message);
-            }
         }
     }
 
@@ -257,67 +193,6 @@ impl Lint<'_> {
             }
         }
     }
-
-    /// Commands: their form, and whether there is more than one of a kind.
-    /// `shells` knows of each stage read so far whether it sets a shell.
-    fn commands<'s>(&mut self, stage: &'s Stage, shells: &mut HashMap<&'s str, bool>) {
-        let base = stage.from.value.base.text.to_lowercase();
-        let mut has_shell = shells.get(base.as_str()).copied().unwrap_or(false);
-        let (mut cmd, mut entrypoint, mut healthcheck) = (None, None, None);
-        for place in &stage.instructions {
-            match &place.value {
-                Instruction::Shell(_) => has_shell = true,
-                Instruction::Cmd(command) => {
-                    self.only_once(place, &mut cmd);
-                    self.form(place, command, has_shell);
-                }
-                Instruction::Entrypoint(command) => {
-                    self.only_once(place, &mut entrypoint);
-                    self.form(place, command, has_shell);
-                }
-                Instruction::Healthcheck(_) => self.only_once(place, &mut healthcheck),
-                _ => {}
-            }
-        }
-        if let Some(name) = &stage.from.value.name {
-            shells.insert(&name.text, has_shell);
-        }
-    }
-
-    fn form(&mut self, place: &Located<Instruction>, command: &Command, has_shell: bool) {
-        if matches!(command.form, Form::Shell(_)) && !has_shell {
-            let message = format!(
-                "JSON arguments recommended for {} to prevent unintended behavior related to OS \
-                 signals",
-                place.name
-            );
-            self.add_here("JSONArgsRecommended", place, message);
-        }
-    }
-
-    fn only_once<'s>(
-        &mut self,
-        place: &'s Located<Instruction>,
-        last: &mut Option<&'s Located<Instruction>>,
-    ) {
-        // The warning is for the one that does not count; the comments that
-        // count are those of the one that does.
-        if let Some(ignored) = last.replace(place) {
-            let rule = "MultipleInstructionsDisallowed";
-            if self.options.with_comments(&place.comments).wants(rule) {
-                self.found.push(Diagnostic {
-                    level: Level::Warning(rule),
-                    span: ignored.span,
-                    message: format!(
-                        "Multiple {} instructions should not be used in the same stage because \
-                         only the last one will be used",
-                        place.name
-                    ),
-                    hint: None,
-                });
-            }
-        }
-    }
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -339,7 +214,7 @@ impl Casing {
 }
 
 /// Whether a variable's name says that its value is a secret.
-fn is_secret(key: &str) -> bool {
+pub fn is_secret_name(key: &str) -> bool {
     const SECRET: [&str; 10] = [
         "apikey",
         "auth",

@@ -38,6 +38,7 @@ mod node;
 mod parse;
 mod pattern;
 mod quote;
+mod rules;
 mod signal;
 mod span;
 mod suggest;
@@ -51,18 +52,19 @@ pub use check::CheckOptions;
 pub use expand::{ExpandError, Expanded, Scope, expand, expand_heredoc, expand_words};
 pub use expose::{ExposedPorts, exposed_ports};
 pub use git::{GitReference, git_reference};
-pub use go::{duration, memory_bytes};
+pub use go::{boolean, duration, memory_bytes};
 pub use instruction::{
     Add, Arg, Command, Copy, CopyFlags, Dockerfile, Form, From, Healthcheck, Heredoc, Instruction,
     Located, Onbuild, Pair, Run, RunFlags, Stage, Word,
 };
-pub use lint::{lint, lint_with};
+pub use lint::{is_secret_name, lint, lint_with};
 pub use mount::{
-    DeviceRequest, MountKind, MountOptions, Sharing, device_request, mount_options,
+    DeviceRequest, MountKind, MountOptions, Sharing, csv_fields, device_request, mount_options,
     mount_options_with,
 };
 pub use parse::{parse, parse_trigger};
 pub use quote::quote;
+pub use rules::{RULES, Rule};
 pub use signal::signal_number;
 pub use span::{Diagnostic, Level, Span};
 pub use suggest::closest_exact;

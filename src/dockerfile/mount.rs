@@ -331,8 +331,11 @@ pub fn device_request(word: &str) -> Result<DeviceRequest, String> {
 
 /// Splits one line of comma-separated values.
 ///
+/// # Errors
+/// The message of Go.
+///
 /// Source: RFC 4180; the messages are those of Go's `encoding/csv`.
-fn csv_fields(line: &str) -> Result<Vec<String>, String> {
+pub fn csv_fields(line: &str) -> Result<Vec<String>, String> {
     let line = line
         .strip_suffix("\r\n")
         .or_else(|| line.strip_suffix('\n'))

@@ -8,6 +8,9 @@ use std::borrow::Cow;
 
 use regex::{NoExpand, Regex, RegexBuilder};
 
+/// Bytes a pattern may have: longer ones are not even looked at.
+const MAX_LENGTH: usize = 16 << 10;
+
 /// Bytes a compiled pattern may take; a pattern that needs more is refused.
 const MAX_COMPILED: usize = 1 << 20;
 
@@ -28,6 +31,9 @@ type Result<T> = std::result::Result<T, String>;
 impl<'p> Pattern<'p> {
     /// Reads a pattern.
     pub(super) fn new(text: &'p str) -> Result<Self> {
+        if text.len() > MAX_LENGTH {
+            return Err(format!("a pattern has more than {MAX_LENGTH} bytes"));
+        }
         let mut tokens = Vec::new();
         let mut chars = text.chars();
         while let Some(char) = chars.next() {

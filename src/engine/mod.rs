@@ -5,7 +5,6 @@
 
 mod build;
 mod changes;
-mod checks;
 mod config;
 mod containers;
 mod dockerfile;
@@ -15,13 +14,15 @@ mod registries;
 mod system;
 
 pub use changes::apply_changes;
+pub use crate::build::usage::{
+    CacheFilter, CacheItem, CacheItemId, FilterError, PruneOptions, PrunedCache,
+};
 pub use config::Config;
 pub use containers::{
     Attached, ContainerFilter, ContainerRequest, ContainerSummary, Created, Event, ExecRequest,
     LogEntry, LogOptions, MountRequest, NetworkMode, PortForward, PortPublish, Spare, StartOptions,
     Started, Status, StopOptions, Stream, Streams, Ulimit, run_code, signal,
 };
-pub use dockerfile::DockerfileText;
 pub use error::{Error, ErrorKind};
 pub use images::{HistoryEntry, ImageDetails, ImageFilter, ImageSummary, Pruned, RemoveOptions};
 pub use system::{DiskUsage, Usage};

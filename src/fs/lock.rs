@@ -73,6 +73,25 @@ impl Lock {
         }
     }
 
+    /// Takes the shared lock on `path` if nobody holds it exclusively.
+    pub fn try_shared(path: &Path) -> Result<Option<Self>, PathError> {
+        let file = Self::open(path)?;
+        match file.try_lock_shared() {
+            Ok(()) => Ok(Some(Self {
+                file,
+                transient: None,
+            })),
+            Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+            Err(std::fs::TryLockError::Error(err)) => Err(err).at("lock", path),
+        }
+    }
+
+    /// Makes an exclusive lock a shared one. Whoever waits for it may have it in
+    /// between; then this waits in turn.
+    pub fn share(&self) -> std::io::Result<()> {
+        self.file.lock_shared()
+    }
+
     fn open(path: &Path) -> Result<File, PathError> {
         File::options()
             .create(true)

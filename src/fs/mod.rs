@@ -13,7 +13,7 @@ mod spread;
 #[cfg(test)]
 mod tests;
 
-pub use atomic::{replace, sync_dir};
+pub use atomic::{publish, replace, sync_dir};
 pub use descent::Descent;
 pub use error::{At, PathError};
 pub use lock::Lock;

@@ -151,3 +151,26 @@ fn replacing_leaves_the_new_bytes_only() {
     let err = replace(&temp.path().join("no/file"), b"").unwrap_err();
     assert!(err.to_string().starts_with("cannot create"));
 }
+
+#[test]
+fn a_published_file_is_whole_and_follows_links() {
+    let temp = tempfile::tempdir().unwrap();
+    let (file, link) = (temp.path().join("file"), temp.path().join("link"));
+    symlink("file", &link).unwrap();
+    fs::write(&file, "old").unwrap();
+    publish(&link, b"new").unwrap();
+    assert_eq!(fs::read(&file).unwrap(), b"new");
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    // Readable for whom the umask lets read, unlike the store's own files.
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let umask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    let umask = u32::from_str_radix(umask.unwrap().trim(), 8).unwrap();
+    let mode = fs::metadata(&file).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o666 & !umask);
+    // What is no file is written to; a directory is refused.
+    publish(Path::new("/dev/null"), b"gone").unwrap();
+    assert!(!fs::metadata("/dev/null").unwrap().is_file());
+    assert!(publish(temp.path(), b"").is_err());
+    assert!(publish(&temp.path().join("missing/file"), b"").is_err());
+    assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 2);
+}

@@ -33,8 +33,8 @@ pub struct NewImage {
 
 /// Makes the image as [`make`] does in its plain form, and sets the names, all in
 /// one transaction.
-pub fn assemble(store: &Store, new: NewImage) -> Result<Image, Error> {
-    let image = make(store, &new, &Form::default())?;
+pub fn assemble(store: &Store, new: &NewImage) -> Result<Image, Error> {
+    let image = make(store, new, &Form::default())?;
     store.image_put_named(&image.to_row(), &new.names)?;
     Ok(image)
 }

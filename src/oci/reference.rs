@@ -37,7 +37,7 @@ pub enum ParseReferenceError {
 }
 
 const DEFAULT_HOST: &str = "docker.io";
-/// Longest repository name that registries accept.
+/// Longest path of a repository that registries accept.
 const NAME_LIMIT: usize = 255;
 
 impl Reference {
@@ -71,10 +71,12 @@ impl Reference {
         if self.host != DEFAULT_HOST {
             return self.repository();
         }
-        self.path
-            .strip_prefix("library/")
-            .unwrap_or(&self.path)
-            .to_owned()
+        match self.path.split_once('/') {
+            Some(("library", name)) if !name.contains('/') => name.to_owned(),
+            // In front, such a part would be taken for a host.
+            Some((first, _)) if first.contains('.') || first == "localhost" => self.repository(),
+            _ => self.path.clone(),
+        }
     }
 
     /// The short form with tag and digest: `busybox:latest`.
@@ -139,7 +141,7 @@ impl FromStr for Reference {
             Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
             _ => (rest, None),
         };
-        if tag.is_some_and(|tag| !good_tag(tag)) || name.is_empty() || name.len() > NAME_LIMIT {
+        if tag.is_some_and(|tag| !good_tag(tag)) || name.is_empty() {
             return Err(wrong());
         }
         let (host, path) = match name.split_once('/') {
@@ -159,7 +161,8 @@ impl FromStr for Reference {
         if path.bytes().any(|b| b.is_ascii_uppercase()) {
             return Err(ParseReferenceError::Uppercase(path));
         }
-        if !good_host(host) || !path.split('/').all(good_component) {
+        let good_path = path.len() <= NAME_LIMIT && path.split('/').all(good_component);
+        if !good_host(host) || !good_path {
             return Err(wrong());
         }
         let tag = match (tag, digest) {
@@ -243,6 +246,13 @@ mod tests {
             "busybox:latest",
         );
         check("user/app:1", "docker.io/user/app:1", "user/app:1");
+        let odd = "docker.io/library/docker.io/x:1";
+        check(odd, odd, "library/docker.io/x:1");
+        check(
+            "docker.io/a.b/c:1",
+            "docker.io/a.b/c:1",
+            "docker.io/a.b/c:1",
+        );
         check("localhost/x", "localhost/x:latest", "localhost/x:latest");
         check(
             "localhost:5000/x:y",
@@ -277,6 +287,8 @@ mod tests {
             "a b",
             "a@sha256:1",
             &id,
+            // `library/` counts.
+            &"ab".repeat(124),
         ] {
             assert!(text.parse::<Reference>().is_err(), "{text}");
         }

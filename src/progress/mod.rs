@@ -3,7 +3,13 @@
 //! Workflows report here and never print. The command line renders the events
 //! on a terminal or as plain lines; other doors may send them through a socket.
 
+mod path;
+mod record;
+
 use std::time::Duration;
+
+pub use path::critical_path;
+pub use record::{Record, StepRecord};
 
 /// Names one step of a build for the length of that build, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,6 +47,19 @@ pub struct Usage {
     pub memory_peak: u64,
 }
 
+/// The layer with which a step's tree ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    /// The snapshot with it, by number.
+    pub snapshot: i64,
+    /// The snapshot that the step began with; what lies between is the step's.
+    pub parent: Option<i64>,
+    /// Bytes of the regular files in what is the step's.
+    pub bytes: u64,
+    /// Its diff ID, where that is known by now.
+    pub diff_id: Option<String>,
+}
+
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -52,6 +71,8 @@ pub enum Event {
         name: String,
         /// The steps whose results it needs.
         inputs: Vec<StepId>,
+        /// Its line in the Dockerfile, counted from 1, if it has one.
+        line: Option<usize>,
     },
     /// A step's program wrote bytes; not necessarily whole lines.
     Log {
@@ -66,6 +87,8 @@ pub enum Event {
     Transfer {
         /// Which step.
         step: StepId,
+        /// What is transferred, such as a layer's digest or the last part of a URL.
+        name: String,
         /// Bytes so far.
         done: u64,
         /// Bytes in all.
@@ -86,10 +109,23 @@ pub enum Event {
         outcome: Outcome,
         /// How long it took.
         took: Duration,
-        /// Size of the layer that it made, in bytes, where it made one.
-        layer_bytes: Option<u64>,
+        /// The layer that it made, where it made one or found it made.
+        layer: Option<Layer>,
         /// What its program used, where it ran one.
         usage: Option<Usage>,
+    },
+    /// More became known of a layer after its step had ended: its diff ID, once
+    /// it was packed.
+    Layer {
+        /// Which step.
+        step: StepId,
+        /// The layer.
+        layer: Layer,
+    },
+    /// The build has a plan: so many steps are to be told of from here on.
+    Planned {
+        /// How many.
+        steps: usize,
     },
     /// Something worth knowing that stops nothing.
     Warning(String),

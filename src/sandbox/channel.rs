@@ -8,6 +8,7 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -86,6 +87,10 @@ pub(super) enum Notice {
         code: Option<i32>,
         signal: i32,
         out_of_memory: bool,
+        /// Processor time of all its processes.
+        cpu: Duration,
+        /// Most memory in use, in bytes.
+        memory_peak: u64,
     },
 }
 

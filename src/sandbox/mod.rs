@@ -35,7 +35,7 @@ pub use running::{Exit, Killer, Running};
 pub use spawn::{Error, Stdio, spawn};
 pub use spec::{
     DeviceAccess, IdMap, Mount, MountKind, NetworkNamespace, Overlay, ResourceLimits, Rlimit,
-    RootFs, Seccomp, Spec, Terminal,
+    RootFs, Seccomp, SecretBytes, Spec, Terminal,
 };
 
 pub use crate::sys::process::set_program;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rustix::process::{Signal, pidfd_send_signal};
 
 use super::channel::{self, Notice};
+use crate::progress::Usage;
 
 /// How the first process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,7 @@ pub struct Running {
     pub(super) warnings: Vec<String>,
     pub(super) ended: Option<Exit>,
     pub(super) out_of_memory: bool,
+    pub(super) usage: Option<Usage>,
 }
 
 impl Running {
@@ -77,10 +79,13 @@ impl Running {
                     code,
                     signal,
                     out_of_memory,
+                    cpu,
+                    memory_peak,
                 },
                 ..,
             ))) => {
                 self.out_of_memory = out_of_memory;
+                self.usage = Some(Usage { cpu, memory_peak });
                 code.map_or(Exit::Signal(signal), Exit::Code)
             }
             // Somebody killed the init, and the kernel the first process with it;
@@ -105,6 +110,11 @@ impl Running {
     /// Whether the cgroup saw an out-of-memory kill.
     pub fn out_of_memory(&self) -> bool {
         self.out_of_memory
+    }
+
+    /// What its processes used; known after [`Running::wait`].
+    pub fn usage(&self) -> Option<Usage> {
+        self.usage
     }
 
     /// Limits that could not be set, one sentence each, naming the limit.

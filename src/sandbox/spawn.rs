@@ -185,6 +185,7 @@ impl Starting {
             warnings,
             ended: None,
             out_of_memory: false,
+            usage: None,
         })
     }
 }

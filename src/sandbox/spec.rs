@@ -3,6 +3,7 @@
 //! It carries what the OCI runtime specification's `config.json` carries, so
 //! that a bundle for another runtime can be written from it.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -103,11 +104,48 @@ pub enum MountKind {
         /// Propagation.
         propagation: Option<String>,
     },
+    /// A path beneath a directory of the host. Links in it are followed beneath that
+    /// directory and lead nowhere else, also when somebody changes them meanwhile.
+    Beneath {
+        /// The directory.
+        root: PathBuf,
+        /// The path; empty for the directory itself.
+        path: PathBuf,
+    },
+    /// A path inside layers of its own, as overlayfs shows them. Links in the path
+    /// are followed inside the layers and lead nowhere else.
+    Tree {
+        /// The layers; what is written goes into the upper one.
+        overlay: Overlay,
+        /// The path from the layers' root; empty for all of them.
+        path: PathBuf,
+    },
+    /// A file in memory.
+    File {
+        /// Its content.
+        content: SecretBytes,
+        /// Its mode.
+        mode: u32,
+        /// Its owner.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+    },
     /// A tmpfs with mount options such as `size=64m,mode=1777`, always nosuid and nodev.
     Tmpfs {
         /// Options.
         options: String,
     },
+}
+
+/// Bytes that no message shows.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretBytes(pub Vec<u8>);
+
+impl fmt::Debug for SecretBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
 }
 
 /// Which network namespace.
@@ -162,12 +200,21 @@ pub struct Terminal {
 }
 
 /// What a cgroup limits. `None` leaves it alone.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResourceLimits {
     /// Memory in bytes.
     pub memory_bytes: Option<u64>,
+    /// Memory and swap together, in bytes; `u64::MAX` for any amount of swap. As
+    /// much swap as memory when absent.
+    pub memory_swap_bytes: Option<u64>,
     /// CPU time in units of 10^-9 CPU (`--cpus 0.5` is 500,000,000).
     pub nano_cpus: Option<u64>,
+    /// Share of CPU time where others want it too: 2 to 262,144, the usual is 1,024.
+    pub cpu_shares: Option<u64>,
+    /// Processors that may be used, as in `0-2,4`.
+    pub cpuset_cpus: Option<String>,
+    /// Memory nodes that may be used, as in `0,1`.
+    pub cpuset_mems: Option<String>,
     /// Number of processes and threads.
     pub pids: Option<u64>,
 }

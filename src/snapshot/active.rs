@@ -3,7 +3,8 @@
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::{Error, layer_dir};
+use super::Error;
+use super::stack::root_dir;
 use crate::fs::{At, PathError, remove_tree};
 use crate::oci::{DiffId, Digest};
 use crate::store::{SnapshotId, SnapshotRow, Store};
@@ -34,9 +35,29 @@ impl<'a> Active<'a> {
         make_dir(&active.dir, 0o700)?;
         make_dir(&active.fs(), 0o755)?;
         make_dir(&active.work(), 0o700)?;
-        if let Some(parent) = parent {
-            take_after(&active.fs(), &layer_dir(store, parent))?;
+        if let Some(root) = root_dir(store, parent)? {
+            take_after(&active.fs(), &root)?;
         }
+        Ok(active)
+    }
+
+    /// A top whose content is that of `layer`: nothing is left to write.
+    pub(super) fn begin_with(
+        store: &'a Store,
+        parent: Option<SnapshotId>,
+        layer: SnapshotId,
+    ) -> Result<Self, Error> {
+        let id = store.snapshot_begin_with(parent, Some(layer))?;
+        let active = Self {
+            store,
+            id,
+            dir: store.paths().snapshots().join(id.to_string()),
+            committed: false,
+        };
+        remove_tree(&active.dir)?;
+        make_dir(&active.dir, 0o700)?;
+        let target = Path::new("..").join(layer.to_string()).join("fs");
+        std::os::unix::fs::symlink(target, active.fs()).at("create", active.fs())?;
         Ok(active)
     }
 

@@ -160,7 +160,7 @@ fn finish(
     if let Some(row) = store.snapshot_by_chain(chain)?
         && store.pin(row.id)?
     {
-        let dir = layer_dir(store, row.id);
+        let dir = layer_dir(store, row.layer.unwrap_or(row.id));
         let above = dir.parent().unwrap_or(&dir);
         std::fs::DirBuilder::new()
             .recursive(true)

@@ -27,6 +27,35 @@ pub fn collect(store: &Store) -> Result<u64, Error> {
     freed.add(collect_snapshots(store));
     freed.add(collect_strays(store));
     freed.add(collect_blobs(store));
+    freed.add(store.cache_mount_sweep().map(|()| 0).map_err(Error::from));
+    freed.finish()
+}
+
+/// Removes those of `ids` that nothing but cache records and each other need, and
+/// the records with them; returns which.
+///
+/// # Errors
+/// The first failure, after everything else was tried.
+pub fn evict(store: &Store, ids: &[SnapshotId]) -> Result<Vec<SnapshotId>, Error> {
+    let gone = store.snapshot_evict(ids)?;
+    let mut freed = Freed::default();
+    for id in &gone {
+        freed.add(remove_snapshot(store, *id));
+    }
+    freed.finish().map(|_| gone)
+}
+
+/// Removes at most `most` snapshots that dead processes were writing or removing,
+/// unless `stop` says that there is no time. A build calls it: one that finds
+/// nothing costs one look into the index.
+pub fn collect_dead(store: &Store, most: usize, stop: &dyn Fn() -> bool) -> Result<u64, Error> {
+    let mut freed = Freed::default();
+    for id in store.snapshot_orphans()?.into_iter().take(most) {
+        if stop() {
+            break;
+        }
+        freed.add(remove_snapshot(store, id));
+    }
     freed.finish()
 }
 
@@ -65,7 +94,10 @@ fn collect_snapshots(store: &Store) -> Result<u64, Error> {
 }
 
 fn remove_snapshot(store: &Store, id: SnapshotId) -> Result<u64, Error> {
-    let bytes = store.snapshot_get(id)?.map_or(0, |row| row.bytes);
+    let row = store.snapshot_get(id)?;
+    // What lies elsewhere is freed there.
+    let own = row.filter(|row| row.layer.is_none());
+    let bytes = own.map_or(0, |row| row.bytes);
     remove_tree(&store.paths().snapshots().join(id.to_string()))?;
     store.snapshot_forget(id)?;
     Ok(bytes)

@@ -289,3 +289,46 @@ fn collecting_takes_what_nothing_reaches() {
     assert_eq!(store.snapshot_list().unwrap(), []);
     drop(orphan);
 }
+
+#[test]
+fn one_layer_stands_on_several_parents() {
+    let store = Temp::new();
+    let base = store.layer(None, &[("a", "1"), ("d/x", "old")]);
+    fs::set_permissions(layer_dir(&store, base), fs::Permissions::from_mode(0o711)).unwrap();
+    let other = store.layer(None, &[("b", "2")]);
+    let layer = store.layer(None, &[("d/x", "new")]);
+    let diff = (DiffId(Digest::of(b"tar")), 7);
+    store.snapshot_set_diff(layer, diff.0, diff.1).unwrap();
+    let first = restack(&store, Some(base), layer).unwrap();
+    let second = restack(&store, Some(other), first.id).unwrap();
+    for row in [&first, &second] {
+        assert_eq!(row.layer, Some(layer));
+        assert_eq!(row.diff_id.zip(row.tar_size), Some(diff));
+        let file = layer_dir(&store, row.id).join("d/x");
+        assert_eq!(fs::metadata(file).unwrap().nlink(), 1);
+    }
+    assert!(second.chain_id.is_none() && first.depth == 2);
+    // Between itself, a layer shows as the upper one; the root is the parent's.
+    let between = store.layer(Some(first.id), &[("d/x", "between")]);
+    let twice = restack(&store, Some(between), layer).unwrap();
+    let dirs = layer_dirs(&store, Some(twice.id)).unwrap();
+    assert_eq!(dirs, [layer, between, base].map(|id| layer_dir(&store, id)));
+    let view = View::open(&store, Some(twice.id)).unwrap();
+    let read = |path| view.read(Path::new(path), 9).unwrap().unwrap();
+    assert_eq!((read("d/x"), read("a")), (b"new".to_vec(), b"1".to_vec()));
+    let root = crate::layer::Lower::entry(&view, Path::new("")).unwrap();
+    assert_eq!(root.unwrap().mode & 0o777, 0o711);
+    let above = Active::begin(&store, Some(twice.id)).unwrap();
+    assert_eq!(above.fs().metadata().unwrap().mode() & 0o777, 0o711);
+    drop(above);
+    // It is held by those that have its content, and goes with the last of them.
+    store.abandon();
+    assert!(store.pin(second.id).unwrap());
+    collect(&store).unwrap();
+    assert!(layer_dir(&store, second.id).join("d/x").exists());
+    assert_eq!(store.directories(), 3);
+    store.abandon();
+    collect(&store).unwrap();
+    assert_eq!(store.directories(), 0);
+    assert!(restack(&store, None, layer).is_err());
+}

@@ -11,6 +11,7 @@
 
 mod blob;
 mod cache;
+mod cache_mounts;
 mod columns;
 mod containers;
 mod error;
@@ -24,6 +25,7 @@ mod reach;
 mod schema;
 mod snapshots;
 mod temporary;
+mod usage;
 
 #[cfg(test)]
 mod tests;
@@ -36,6 +38,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
 pub use blob::BlobWriter;
 pub use cache::{CacheRecord, KeyPart};
+pub use cache_mounts::{CacheMount, CacheMountKey, CacheMountRow, CacheSharing};
 pub use containers::ContainerRow;
 pub use error::Error;
 pub use images::ImageRow;
@@ -44,6 +47,7 @@ pub use leases::{LeaseRow, NetworkRow};
 pub use paths::Paths;
 pub use process::Process;
 pub use snapshots::{SnapshotId, SnapshotRow, SnapshotState};
+pub use usage::{Kept, LayerUse};
 
 use crate::fs::At;
 

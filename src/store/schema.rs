@@ -17,7 +17,10 @@ use crate::fs::Lock;
 /// has been released is never edited, only followed by another.
 const MIGRATIONS: &[&str] = &[
     include_str!("schema/001.sql"),
+    include_str!("schema/002.sql"),
     include_str!("schema/003.sql"),
+    include_str!("schema/004.sql"),
+    include_str!("schema/005.sql"),
 ];
 
 /// How long a process waits for another one's transaction.

@@ -35,6 +35,8 @@ pub struct SnapshotRow {
     pub id: SnapshotId,
     /// The snapshot beneath; `None` at the bottom.
     pub parent: Option<SnapshotId>,
+    /// The snapshot in whose directory the content lies; `None` for its own.
+    pub layer: Option<SnapshotId>,
     /// How many snapshots the stack has, itself included.
     pub depth: u32,
     /// Whether it may still change.
@@ -54,7 +56,7 @@ pub struct SnapshotRow {
 }
 
 const COLUMNS: &str =
-    "id, parent, depth, state, diff_id, tar_size, chain_id, tree, bytes, created_at";
+    "id, parent, depth, state, diff_id, tar_size, chain_id, tree, bytes, created_at, layer";
 
 impl Store {
     /// Registers an active snapshot on `parent`, owned by this process.
@@ -62,15 +64,32 @@ impl Store {
     /// # Errors
     /// [`Error::NoSnapshot`] when the parent is not there or not committed.
     pub fn snapshot_begin(&self, parent: Option<SnapshotId>) -> Result<SnapshotId, Error> {
+        self.snapshot_begin_with(parent, None)
+    }
+
+    /// The same, for one whose content lies in the directory of `layer`, which
+    /// stays as long as it does.
+    ///
+    /// # Errors
+    /// [`Error::NoSnapshot`] when the parent or the layer is not there or not committed.
+    pub fn snapshot_begin_with(
+        &self,
+        parent: Option<SnapshotId>,
+        layer: Option<SnapshotId>,
+    ) -> Result<SnapshotId, Error> {
         let process = self.process;
         self.write(|tx| {
             let depth = match parent {
                 Some(parent) => 1 + require(tx, parent)?,
                 None => 1,
             };
+            if let Some(layer) = layer {
+                require(tx, layer)?;
+            }
             tx.prepare_cached(
-                "INSERT INTO snapshots (parent, depth, state, bytes, created_at, pid, started)
-                 VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6)",
+                "INSERT INTO snapshots
+                     (parent, depth, state, bytes, created_at, pid, started, layer)
+                 VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6, ?7)",
             )?
             .execute((
                 parent,
@@ -79,6 +98,7 @@ impl Store {
                 now(),
                 process.pid,
                 signed(process.started),
+                layer,
             ))?;
             Ok(SnapshotId(tx.last_insert_rowid()))
         })
@@ -119,6 +139,7 @@ impl Store {
         self.write(|tx| {
             for sql in [
                 "DELETE FROM cache WHERE result = ?1",
+                "DELETE FROM kept WHERE id = ?1 AND kind = 'layer'",
                 "DELETE FROM pins WHERE snapshot = ?1",
                 "DELETE FROM snapshots WHERE id = ?1",
             ] {
@@ -159,7 +180,7 @@ impl Store {
                  UNION ALL
                  SELECT s.id, s.parent FROM snapshots s JOIN stack ON s.id = stack.parent)
              SELECT s.id, s.parent, depth, state, diff_id, tar_size, chain_id, tree, bytes,
-                    created_at
+                    created_at, layer
              FROM stack JOIN snapshots s USING (id) ORDER BY depth DESC",
         )?;
         let rows = statement.query_map([id], snapshot)?;
@@ -206,9 +227,11 @@ impl Store {
     pub fn snapshot_orphans(&self) -> Result<Vec<SnapshotId>, Error> {
         let db = self.db();
         let mut statement = db.prepare_cached(
-            "SELECT id, pid, started FROM snapshots WHERE state = ?1 ORDER BY id DESC",
+            // The first condition is the one that the index is made for.
+            "SELECT id, pid, started FROM snapshots WHERE state <> 1 AND state = 0
+             ORDER BY id DESC",
         )?;
-        let rows = statement.query_map([ACTIVE], |row| {
+        let rows = statement.query_map([], |row| {
             let owner = Process {
                 pid: row.get(1)?,
                 started: unsigned(row, 2)?,
@@ -318,5 +341,6 @@ fn snapshot(row: &Row<'_>) -> rusqlite::Result<SnapshotRow> {
         tree: row.get(7)?,
         bytes: unsigned(row, 8)?,
         created_at: row.get(9)?,
+        layer: row.get(10)?,
     })
 }

@@ -8,6 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::OpenTreeFlags;
@@ -283,6 +284,50 @@ pub fn leave_session_keyring() -> io::Result<()> {
         Some(libc::ENOSYS | libc::EPERM) => Ok(()),
         _ => Err(err),
     }
+}
+
+/// What a process and the children that it collected have used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Processor time, in user space and in the kernel.
+    pub cpu: Duration,
+    /// Most memory that one of them had at once, in bytes.
+    pub memory_peak: u64,
+}
+
+/// The usage of a child that has ended and is not collected yet; it is not
+/// collected by this either.
+pub fn usage_of_ended(pidfd: BorrowedFd<'_>) -> io::Result<Usage> {
+    let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the kernel writes at most a siginfo and a rusage to the two places,
+    // which have their sizes and live through the call. The C library's function
+    // lacks the fifth argument.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_waitid,
+            libc::P_PIDFD,
+            pidfd.as_raw_fd(),
+            info.as_mut_ptr(),
+            libc::WEXITED | libc::WNOWAIT | libc::WNOHANG,
+            usage.as_mut_ptr(),
+        )
+    };
+    if done != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: all its members are numbers, for which zeroed memory is a value.
+    let usage = unsafe { usage.assume_init() };
+    let time = |time: libc::timeval| {
+        let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+        let microseconds = u64::try_from(time.tv_usec).unwrap_or_default();
+        Duration::from_secs(seconds) + Duration::from_micros(microseconds)
+    };
+    Ok(Usage {
+        cpu: time(usage.ru_utime) + time(usage.ru_stime),
+        // In KiB: getrusage(2).
+        memory_peak: u64::try_from(usage.ru_maxrss).unwrap_or_default() << 10,
+    })
 }
 
 /// Brings the loopback device of the current network namespace up.

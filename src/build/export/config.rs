@@ -26,7 +26,7 @@ pub(super) fn config(
         config.config.labels.insert(name.clone(), value.clone());
     }
     let moment = epoch.map(rfc3339).transpose()?;
-    config.history = history(store, graph, solved, moment.clone())?;
+    config.history = history(store, graph, solved, moment.as_ref())?;
     config.created = moment.or_else(|| last_moment(&config));
     Ok(config)
 }
@@ -52,7 +52,7 @@ fn history(
     store: &Store,
     graph: &Graph,
     solved: &Solved,
-    moment: Option<String>,
+    moment: Option<&String>,
 ) -> Result<Vec<History>, Error> {
     let mut entries = graph.base_history.clone();
     let mut last = entries.iter().rev().find_map(|entry| entry.created.clone());
@@ -81,7 +81,7 @@ fn history(
             depth = now;
         }
         entries.push(History {
-            created: moment.clone().or_else(|| last.clone()),
+            created: moment.cloned().or_else(|| last.clone()),
             created_by: Some(item.created_by.clone()),
             comment: Some(COMMENT.to_owned()),
             author: None,

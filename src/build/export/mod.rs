@@ -15,12 +15,15 @@ use super::output::{Output, Target};
 use super::solve::Solved;
 use super::{BuildRequest, BuildResult, Error, ImageOutput, Steps};
 use crate::oci::Platform;
+use crate::progress::StepId;
 use crate::store::Store;
 
 /// What was built for one platform.
 pub(super) struct Built {
     /// The platform.
     pub(super) platform: Platform,
+    /// The step with the target's tree, for progress.
+    pub(super) target: Option<StepId>,
     /// What was to be built.
     pub(super) graph: Graph,
     /// What came of it.
@@ -49,7 +52,8 @@ pub(super) fn export(
         let Some(name) = title(output) else {
             continue;
         };
-        steps.timed(number, name, || match output {
+        let inputs = built.iter().filter_map(|built| built.target).collect();
+        steps.timed_after(number, name, inputs, || match output {
             Output::Image(output) => image::put(&mut documents, output, &mut result),
             Output::Archive(output) => archive::write(&mut documents, output, &mut result),
             Output::Files(output) => match &output.target {

@@ -12,6 +12,9 @@ use crate::layer::{Entry, EntryKind, Lower};
 use crate::snapshot::{FileId, View};
 use crate::store::Store;
 
+/// What is called for each entry; a regular file comes opened.
+pub(super) type Visit<'a> = dyn FnMut(&Entry, Option<File>) -> Result<(), Error> + 'a;
+
 /// A result's tree, and where it goes in the output.
 pub(super) struct Part<'a> {
     /// The directory of its own that the platform has, if it has one.
@@ -69,10 +72,7 @@ impl Part<'_> {
     /// names sorted, with paths as the output has them. A further name of a file
     /// that was visited already is a hard link to its first path. With
     /// `SOURCE_DATE_EPOCH` everything has that time, as BuildKit's exporters give it.
-    pub(super) fn walk(
-        &self,
-        visit: &mut dyn FnMut(&Entry, Option<File>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    pub(super) fn walk(&self, visit: &mut Visit<'_>) -> Result<(), Error> {
         if let Some(directory) = &self.directory {
             visit(&self.top_directory(directory), None)?;
         }
@@ -106,7 +106,7 @@ impl Part<'_> {
         mut entry: Entry,
         file: Option<FileId>,
         links: &mut HashMap<FileId, PathBuf>,
-        visit: &mut dyn FnMut(&Entry, Option<File>) -> Result<(), Error>,
+        visit: &mut Visit<'_>,
     ) -> Result<(), Error> {
         let source = entry.path.clone();
         if let Some(directory) = &self.directory {

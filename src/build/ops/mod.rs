@@ -1,13 +1,17 @@
 //! How each operation runs: inputs that are trees to a result that is a tree.
 
 pub(super) mod copy;
+pub(super) mod link;
 pub(super) mod run;
 pub(super) mod workdir;
 
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use super::fetch::Fetcher;
 use super::graph::ContextId;
+use super::redact::Redactor;
 use super::{BuildRequest, Cancel};
 use crate::context::Context;
 use crate::fs::PathError;
@@ -16,7 +20,7 @@ use crate::oci::Platform;
 use crate::oci::passwd::{Account, Users};
 use crate::progress::{Event, Sink, StepId};
 use crate::snapshot::{self, View};
-use crate::store::{SnapshotId, Store};
+use crate::store::{CacheMountKey, SnapshotId, Store};
 
 /// The time of files that have none of their own, such as a directory that COPY
 /// has to make: the first moment that a zip archive can hold, so that layers do
@@ -29,10 +33,15 @@ const USERS_LIMIT: u64 = 16 << 20;
 /// made it.
 pub(super) type SharedNetwork = Arc<OnceLock<Result<network::Attachment, String>>>;
 
+/// Cache mounts that a build has begun anew.
+pub(super) type Renewed = Mutex<BTreeSet<CacheMountKey>>;
+
 /// What operations work with.
 pub(super) struct Tools<'a> {
     /// The store.
     pub(super) store: &'a Store,
+    /// What comes from servers.
+    pub(super) fetcher: &'a Fetcher<'a>,
     /// The build contexts, the main one first.
     pub(super) contexts: &'a [Context],
     /// The request, for what RUN steps get.
@@ -49,6 +58,12 @@ pub(super) struct Tools<'a> {
     pub(super) network: SharedNetwork,
     /// The platform that is built for.
     pub(super) platform: &'a Platform,
+    /// Keeps secrets out of what is shown.
+    pub(super) redactor: &'a Redactor,
+    /// The variables that are arguments of the build, for explanations.
+    pub(super) arguments: BTreeSet<String>,
+    /// Cache mounts that this build has begun anew, because it may not use the cache.
+    pub(super) renewed: &'a Renewed,
 }
 
 impl<'a> Tools<'a> {
@@ -60,6 +75,11 @@ impl<'a> Tools<'a> {
     /// A build context. The plan names only those that are there.
     pub(super) fn context(&self, id: ContextId) -> &'a Context {
         &self.contexts[id.0]
+    }
+
+    /// Cache mounts that this build has begun anew.
+    pub(super) fn renewed_caches(&self) -> MutexGuard<'_, BTreeSet<CacheMountKey>> {
+        self.renewed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells of a step.

@@ -34,11 +34,6 @@ impl PlanError {
     pub(super) fn expand(span: Span, err: &ExpandError) -> Self {
         Self::new(span, err.to_string())
     }
-
-    /// A flag that this version does not have yet.
-    pub(super) fn later(span: Span, flag: &str) -> Self {
-        Self::new(span, format!("`{flag}` is not available in this version"))
-    }
 }
 
 /// `did you mean x?` for the candidate nearest to `word`, if one is near.

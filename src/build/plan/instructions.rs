@@ -1,7 +1,5 @@
 //! What each instruction does to its stage.
 
-use std::collections::BTreeMap;
-
 use super::Planner;
 use super::error::PlanError;
 use super::history::{duration, plain_list, quote_list};
@@ -10,8 +8,8 @@ use crate::build::graph::{Op, Vertex, WorkdirOp};
 use crate::dockerfile::{self, Command, Form, Healthcheck, Instruction, Located, Pair, Span, Word};
 use crate::oci;
 
-/// Ports that one EXPOSE range may name: all of them.
-const PORT_RANGE_LIMIT: u32 = 65_535;
+/// Ports that one EXPOSE may name: all of them for each protocol, and some twice.
+const PORTS_LIMIT: usize = 4 * 65_536;
 
 impl Planner<'_, '_> {
     /// Applies one instruction of stage `index`.
@@ -23,6 +21,8 @@ impl Planner<'_, '_> {
         span: Span,
     ) -> Result<(), PlanError> {
         let text = &instruction.text;
+        let checks = self.request.checks;
+        checks.command(stage, instruction);
         match &instruction.value {
             Instruction::Add(add) => self.add(stage, add, text, span),
             Instruction::Arg(args) => self.arg(stage, args),
@@ -39,13 +39,19 @@ impl Planner<'_, '_> {
                 entrypoint(stage, command);
                 Ok(())
             }
-            Instruction::Env(pairs) => self.env(stage, pairs),
+            Instruction::Env(pairs) => {
+                checks.pairs(&instruction.name, pairs);
+                self.env(stage, pairs)
+            }
             Instruction::Expose(words) => self.expose(stage, words),
             Instruction::Healthcheck(healthcheck) => {
                 set_healthcheck(stage, healthcheck);
                 Ok(())
             }
-            Instruction::Label(pairs) => self.label(stage, pairs),
+            Instruction::Label(pairs) => {
+                checks.pairs(&instruction.name, pairs);
+                self.label(stage, pairs)
+            }
             Instruction::Maintainer(word) => {
                 stage.config.author = Some(word.text.clone());
                 stage.record(format!("MAINTAINER {}", word.text), None);
@@ -55,7 +61,7 @@ impl Planner<'_, '_> {
                 stage.config.config.on_build.push(onbuild.trigger.clone());
                 Ok(())
             }
-            Instruction::Run(run) => self.run(stage, run, text, span),
+            Instruction::Run(run) => self.run(index, stage, run, text, span),
             Instruction::Shell(shell) => {
                 stage.record(format!("SHELL {}", plain_list(shell)), None);
                 stage.config.config.shell.clone_from(shell);
@@ -77,6 +83,7 @@ impl Planner<'_, '_> {
         let pairs = self.pairs(stage, pairs, "ENV")?;
         let mut text = "ENV".to_owned();
         for (name, value) in pairs {
+            self.request.checks.secret("ENV", &name);
             text.push_str(&format!(" {name}={value}"));
             stage.scope.set(&name, &value);
             let line = format!("{name}={value}");
@@ -123,18 +130,25 @@ impl Planner<'_, '_> {
 
     fn expose(&self, stage: &mut StageState, words: &[Word]) -> Result<(), PlanError> {
         let escape = self.request.dockerfile.escape.unwrap_or('\\');
-        let mut ports = BTreeMap::new();
+        // BuildKit sorts the words as they are written.
+        let mut words: Vec<&Word> = words.iter().collect();
+        words.sort_by(|a, b| a.text.cmp(&b.text));
+        let mut names = Vec::new();
         for word in words {
             let expanded = dockerfile::expand_words(&word.text, escape, &stage.scope)
                 .map_err(|err| PlanError::expand(word.span, &err))?;
             for text in expanded {
-                for port in exposed_ports(&text).map_err(|why| PlanError::new(word.span, why))? {
-                    ports.insert(port, serde_json::Map::new());
+                let ports = dockerfile::exposed_ports(&text)
+                    .map_err(|why| PlanError::new(word.span, why))?;
+                self.request.checks.port(&text, &ports);
+                names.extend(ports.keys());
+                if names.len() > PORTS_LIMIT {
+                    return Err(PlanError::new(word.span, "EXPOSE names too many ports"));
                 }
             }
         }
-        let names: Vec<String> = ports.keys().cloned().collect();
         stage.record(format!("EXPOSE {}", plain_list(&names)), None);
+        let ports = names.into_iter().map(|name| (name, serde_json::Map::new()));
         stage.config.config.exposed_ports.extend(ports);
         Ok(())
     }
@@ -178,6 +192,7 @@ impl Planner<'_, '_> {
         span: Span,
     ) -> Result<(), PlanError> {
         let written = self.expand(word, &stage.scope)?;
+        self.request.checks.workdir(stage, &written);
         let path = absolute(&stage.config.config.working_dir, &written);
         // An absolute path is kept as it was written; what it names is cleaned.
         let shown = if written.starts_with('/') {
@@ -290,45 +305,9 @@ pub(super) fn absolute(base: &str, path: &str) -> String {
     format!("/{}", parts.join("/"))
 }
 
-/// `80`, `80/udp`, `8000-8010/tcp` or `[ip:][host:]80` as port keys.
-fn exposed_ports(text: &str) -> Result<Vec<String>, String> {
-    let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    let protocol = protocol.to_ascii_lowercase();
-    if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
-        return Err(format!("invalid proto: {protocol}"));
-    }
-    let container = ports.rsplit(':').next().unwrap_or(ports);
-    let (first, last) = container.split_once('-').unwrap_or((container, container));
-    let number = |text: &str| {
-        let port = text
-            .parse::<u32>()
-            .ok()
-            .filter(|port| *port <= PORT_RANGE_LIMIT);
-        port.ok_or_else(|| format!("invalid containerPort: {container}"))
-    };
-    let (first, last) = (number(first)?, number(last)?);
-    if last < first {
-        return Err(format!("invalid containerPort: {container}"));
-    }
-    Ok((first..=last)
-        .map(|port| format!("{port}/{protocol}"))
-        .collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ports_are_spelled_out() {
-        assert_eq!(exposed_ports("80").unwrap(), ["80/tcp"]);
-        assert_eq!(exposed_ports("53/UDP").unwrap(), ["53/udp"]);
-        assert_eq!(exposed_ports("1-3").unwrap(), ["1/tcp", "2/tcp", "3/tcp"]);
-        assert_eq!(exposed_ports("127.0.0.1:80:8080").unwrap(), ["8080/tcp"]);
-        for wrong in ["", "x", "3-1", "70000", "80/icmp"] {
-            assert!(exposed_ports(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn directories_are_joined_and_cleaned() {

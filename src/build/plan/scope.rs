@@ -24,6 +24,11 @@ impl Variables {
         found.map(|(_, value)| value.as_str())
     }
 
+    /// The names that are set.
+    pub(super) fn names(&self) -> Vec<&str> {
+        self.0.iter().map(|(name, _)| name.as_str()).collect()
+    }
+
     pub(super) fn to_pairs(&self) -> Vec<(String, String)> {
         self.0.clone()
     }

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::context::Patterns;
 use crate::dockerfile;
 use crate::oci::{DiffId, Digest, ImageConfig, ImageId};
 
-fn base(reference: &str) -> Result<BaseImage, String> {
+fn base(reference: &str, _platform: &Platform) -> Result<BaseImage, String> {
     if reference == "missing" {
         return Err("missing: not found".to_owned());
     }
@@ -31,13 +32,19 @@ fn make(text: &str, args: &[(&str, &str)], target: Option<&str>) -> Result<Graph
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect();
+    let allow = BTreeSet::new();
+    let (options, ignored) = (dockerfile::CheckOptions::default(), Patterns::default());
     let request = Request {
         several: false,
+        allow: &allow,
         dockerfile: &parsed.dockerfile,
         build_args: &build_args,
         target,
         platform: &Platform::host(),
         network: RunNetwork::Default,
+        choices: &Choices::default(),
+        checks: &Checks::new(&options, &ignored),
+        is_check: false,
     };
     plan(&request, &mut base)
 }
@@ -172,4 +179,105 @@ fn heredocs_become_scripts() {
     assert_eq!(argv(2).0, "/dev/pipes/S");
     assert_eq!(argv(2).1.unwrap().content, "#!/bin/x\ny\n");
     assert_eq!(argv(3).0, "cat <<A\nz\nA");
+}
+
+/// The mounts of the last step, each with the name of the step it takes a tree of.
+fn mounts(text: &str, args: &[(&str, &str)]) -> Vec<(String, String)> {
+    let graph = make(text, args, None).unwrap();
+    let Op::Run(run) = &graph.vertices.last().unwrap().op else {
+        unreachable!()
+    };
+    let from = |mount: &crate::build::mount::RunMount| {
+        let from = mount.from();
+        from.map_or_else(String::new, |from| graph.vertices[from.0].name.clone())
+    };
+    let shown = run.mounts.iter();
+    shown.map(|one| (one.key_text(), from(one))).collect()
+}
+
+#[test]
+fn mounts_have_their_defaults() {
+    let text = "FROM a AS one\nRUN x\nFROM b\nARG K=cache\nWORKDIR /w\n\
+        RUN --mount=target=d --mount=from=one,source=../s/./t,target=/x/../y,rw \
+        --mount=type=$K,target=c --mount=type=tmpfs,target=/t,size=1k \
+        --mount=type=secret,id=a/s --mount=type=secret,id=e,env= --mount=type=ssh --mount=type=ssh \
+        --mount=from=one,target=/z --mount=source=/f,target=/f --mount=source=f,target=/g true\n";
+    let mounts = mounts(text, &[]);
+    let shown: Vec<(&str, &str)> = mounts
+        .iter()
+        .map(|(key, from)| (key.as_str(), from.as_str()))
+        .collect();
+    let (secret, socket) = ("mode=400,uid=0,gid=0", "mode=600,uid=0,gid=0");
+    assert_eq!(
+        shown,
+        [
+            (
+                "type=bind,source=,target=/w/d,readonly=true",
+                "[internal] load build context"
+            ),
+            (
+                "type=bind,source=s/t,target=/y,readonly=false",
+                "[one 2/2] RUN x"
+            ),
+            ("type=cache,source=,target=/w/c,readonly=false", ""),
+            ("type=tmpfs,size=1024,target=/t,readonly=false", ""),
+            (
+                &format!("type=secret,id=a/s,{secret},target=/run/secrets/s,readonly=true"),
+                ""
+            ),
+            (
+                &format!("type=secret,id=e,env=e,{secret},target=,readonly=true"),
+                ""
+            ),
+            (
+                &format!(
+                    "type=ssh,id=default,{socket},target=/run/buildkit/ssh_agent.0,readonly=true"
+                ),
+                ""
+            ),
+            (
+                &format!(
+                    "type=ssh,id=default,{socket},target=/run/buildkit/ssh_agent.1,readonly=true"
+                ),
+                ""
+            ),
+            (
+                "type=bind,source=,target=/z,readonly=true",
+                "[one 2/2] RUN x"
+            ),
+            (
+                "type=bind,source=f,target=/f,readonly=true",
+                "[internal] load build context f"
+            ),
+            (
+                "type=bind,source=f,target=/g,readonly=true",
+                "[internal] load build context f"
+            ),
+        ]
+    );
+}
+
+#[test]
+fn variables_in_mounts_split_nothing() {
+    let text = "FROM a\nARG T\nRUN --mount=type=tmpfs,target=/x/$T true\n";
+    let mounts = mounts(text, &[("T", "a,ro")]);
+    assert_eq!(
+        mounts[0].0,
+        "type=tmpfs,size=0,target=/x/a\\,ro,readonly=false"
+    );
+}
+
+#[test]
+fn rights_that_were_not_given_are_refused_in_their_place() {
+    for (flag, message) in [
+        ("--network=host", "network.host is not allowed"),
+        ("--security=insecure", "security.insecure is not allowed"),
+        ("--mount=type=cache,target=/", "invalid mount target \"/\""),
+        ("--mount=type=tmpfs", "invalid mount target \"/\""),
+    ] {
+        let text = format!("FROM a\nRUN {flag} true\n");
+        let err = make(&text, &[], None).unwrap_err();
+        assert_eq!(err.message, message);
+        assert!(flag.contains(&text[err.span.start..err.span.end]), "{flag}");
+    }
 }

@@ -1,13 +1,19 @@
-//! Progress of a build on standard error: a terminal's moving picture, plain
-//! lines, or nothing.
+//! Progress of a build on standard error: a terminal's moving picture, lines for
+//! people or for programs, or nothing.
 //!
 //! Steps report from many threads; one thread draws. The channel between them is
 //! bounded, so a program that writes faster than the terminal reads waits,
 //! instead of filling memory.
 
+mod base64;
+mod clip;
 mod lines;
 mod plain;
+mod raw;
+mod screen;
+mod settings;
 mod summary;
+mod text;
 mod tty;
 
 use std::io::{self, IsTerminal};
@@ -18,7 +24,10 @@ use std::time::{Duration, Instant};
 
 use rbuild::progress::{Event, Sink};
 
+pub(crate) use base64::base64;
+pub(crate) use settings::Settings;
 pub(crate) use summary::Summary;
+pub(crate) use text::visible;
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +38,8 @@ pub(crate) enum Mode {
     Tty,
     /// Lines.
     Plain,
+    /// Lines of JSON.
+    RawJson,
     /// Nothing, and the image's ID at the end.
     Quiet,
     /// Nothing.
@@ -43,11 +54,23 @@ impl FromStr for Mode {
             "auto" => Ok(Self::Auto),
             "tty" => Ok(Self::Tty),
             "plain" => Ok(Self::Plain),
+            "rawjson" => Ok(Self::RawJson),
             "quiet" => Ok(Self::Quiet),
             "none" => Ok(Self::None),
             other => Err(format!("invalid progress mode: {other}")),
         }
     }
+}
+
+/// How a build ended.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ending {
+    /// The image that it made.
+    pub(crate) image: Option<String>,
+    /// The names that the image got.
+    pub(crate) names: Vec<String>,
+    /// Why it failed.
+    pub(crate) error: Option<String>,
 }
 
 /// Draws events.
@@ -57,7 +80,7 @@ trait Renderer {
     /// Time went by.
     fn tick(&mut self, now: Instant);
     /// Nothing more will happen.
-    fn end(&mut self, now: Instant);
+    fn end(&mut self, now: Instant, ending: &Ending);
 }
 
 /// How many events may wait to be drawn.
@@ -74,30 +97,28 @@ pub(crate) struct Progress {
 
 /// The end of the channel that steps report to.
 #[derive(Debug, Clone)]
-pub(crate) struct Channel(SyncSender<(Instant, Event)>);
+pub(crate) struct Channel(SyncSender<Message>);
+
+#[derive(Debug)]
+enum Message {
+    Event(Instant, Event),
+    End(Ending),
+}
 
 impl Sink for Channel {
     fn event(&self, event: Event) {
         // The drawing thread outlives every sender; if it died, the build matters more.
-        let _undrawn = self.0.send((Instant::now(), event));
+        let _undrawn = self.0.send(Message::Event(Instant::now(), event));
     }
 }
 
 impl Progress {
     /// Starts showing progress.
-    pub(crate) fn start(mode: Mode, color: bool) -> Self {
+    pub(crate) fn start(mode: Mode, settings: Settings) -> Self {
         let (sender, receiver) = sync_channel(QUEUE);
         let drawing = thread::spawn(move || {
-            let renderer: Option<Box<dyn Renderer>> = match mode {
-                Mode::Auto | Mode::Tty if io::stderr().is_terminal() => {
-                    Some(Box::new(tty::Tty::new(color)))
-                }
-                Mode::Auto | Mode::Tty | Mode::Plain => {
-                    Some(Box::new(plain::Plain::new(io::stderr())))
-                }
-                Mode::Quiet | Mode::None => None,
-            };
-            draw(&receiver, renderer)
+            let renderer = renderer(mode, &settings);
+            draw(&receiver, &settings, renderer)
         });
         Self {
             sink: Channel(sender),
@@ -111,23 +132,51 @@ impl Progress {
     }
 
     /// Draws what is left and ends.
-    pub(crate) fn finish(self) -> Summary {
+    pub(crate) fn finish(self, ending: Ending) -> Summary {
+        let _undrawn = self.sink.0.send(Message::End(ending));
         drop(self.sink);
         self.drawing.join().unwrap_or_default()
     }
 }
 
-fn draw(receiver: &Receiver<(Instant, Event)>, mut renderer: Option<Box<dyn Renderer>>) -> Summary {
-    let mut summary = Summary::default();
+fn renderer(mode: Mode, settings: &Settings) -> Option<Box<dyn Renderer>> {
+    let terminal = || io::stderr().is_terminal();
+    match mode {
+        Mode::Auto if terminal() && !settings.dumb => Some(Box::new(tty::Tty::new(settings))),
+        Mode::Tty if terminal() => Some(Box::new(tty::Tty::new(settings))),
+        Mode::Auto | Mode::Tty | Mode::Plain => Some(Box::new(plain::Plain::new(io::stderr()))),
+        Mode::RawJson => Some(Box::new(raw::Raw::new(io::stderr(), Instant::now()))),
+        Mode::Quiet | Mode::None => None,
+    }
+}
+
+/// Whether an event says why a step was cached or not.
+fn is_reason(event: &Event) -> bool {
+    let is_reason = |text: &str| text.starts_with("cached: ") || text.starts_with("not cached: ");
+    matches!(event, Event::Note { text, .. } if is_reason(text))
+}
+
+fn draw(
+    receiver: &Receiver<Message>,
+    settings: &Settings,
+    mut renderer: Option<Box<dyn Renderer>>,
+) -> Summary {
+    let mut summary = Summary::new(Instant::now());
+    let mut clip = clip::Clip::new(settings.limits);
+    let mut ending = Ending::default();
     let mut ticked = Instant::now();
     loop {
         match receiver.recv_timeout(TICK) {
-            Ok((at, event)) => {
+            Ok(Message::Event(at, event)) => {
                 summary.event(at, &event);
-                if let Some(renderer) = &mut renderer {
+                if let Some(renderer) = &mut renderer
+                    && (settings.reasons || !is_reason(&event))
+                    && let Some(event) = clip.event(at, event)
+                {
                     renderer.event(at, &event);
                 }
             }
+            Ok(Message::End(end)) => ending = end,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
@@ -140,8 +189,10 @@ fn draw(receiver: &Receiver<(Instant, Event)>, mut renderer: Option<Box<dyn Rend
             ticked = now;
         }
     }
+    let now = Instant::now();
     if let Some(renderer) = &mut renderer {
-        renderer.end(Instant::now());
+        renderer.end(now, &ending);
     }
+    summary.end(now);
     summary
 }

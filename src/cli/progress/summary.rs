@@ -1,13 +1,13 @@
-//! What is said of a build once it is over: warnings, and the log of the step
-//! that failed.
+//! What is said of a build once it is over: what its steps did, warnings, and
+//! the log of the step that failed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
-use rbuild::progress::{Event, Outcome, StepId};
+use rbuild::progress::{Event, Outcome, Record, StepId};
 
-use super::lines::{Lines, visible};
-use crate::cli::output::Output;
+use super::lines::Lines;
+use super::text::visible;
 
 /// How many lines of a failed step are repeated.
 const TAIL: usize = 30;
@@ -15,9 +15,11 @@ const TAIL: usize = 30;
 /// Collects what the end needs.
 #[derive(Debug, Default)]
 pub(crate) struct Summary {
+    /// What its steps did.
+    pub(crate) record: Record,
+    began: Option<Instant>,
     running: BTreeMap<StepId, Step>,
     failed: Option<Step>,
-    warnings: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -42,13 +44,19 @@ impl Step {
 }
 
 impl Summary {
-    /// What was worth knowing and stopped nothing.
-    pub(crate) fn warnings(&self) -> &[String] {
-        &self.warnings
+    /// The build begins now.
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            began: Some(now),
+            ..Self::default()
+        }
     }
 
     /// Something happened.
     pub(super) fn event(&mut self, at: Instant, event: &Event) {
+        let began = *self.began.get_or_insert(at);
+        self.record
+            .event(at.saturating_duration_since(began), event);
         match event {
             Event::Started { step, name, .. } => {
                 let state = Step {
@@ -76,8 +84,14 @@ impl Summary {
                     self.failed = Some(step);
                 }
             }
-            Event::Warning(text) => self.warnings.push(text.clone()),
-            Event::Note { .. } | Event::Transfer { .. } => {}
+            _ => {}
+        }
+    }
+
+    /// Nothing more will happen.
+    pub(super) fn end(&mut self, now: Instant) {
+        if let Some(began) = self.began {
+            self.record.end(now.saturating_duration_since(began));
         }
     }
 
@@ -96,18 +110,8 @@ impl Summary {
         text
     }
 
-    /// Prints the warnings.
-    pub(crate) fn warn(&self, output: &mut Output) {
-        let count = self.warnings.len();
-        match count {
-            0 => return,
-            1 => output.message("\n 1 warning found (use --check to see its place):"),
-            _ => output.message(format!(
-                "\n {count} warnings found (use --check to see their places):"
-            )),
-        }
-        for warning in &self.warnings {
-            output.message(format!(" - {warning}"));
-        }
+    /// The warnings, in the order in which they came.
+    pub(crate) fn warnings(&self) -> &[String] {
+        &self.record.warnings
     }
 }

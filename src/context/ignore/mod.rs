@@ -34,6 +34,8 @@ pub struct Patterns {
 
 #[derive(Debug, Clone)]
 struct Line {
+    /// The pattern without its `!`.
+    text: String,
     glob: Glob,
     /// A `!` stood in front: what matches is not ignored.
     is_exclusion: bool,
@@ -78,10 +80,14 @@ impl Patterns {
             if pattern.is_empty() {
                 continue;
             }
-            let glob = Glob::new(&cleaned(pattern))
-                .ok_or_else(|| IgnoreError::Syntax(pattern.to_owned()))?;
+            let text = cleaned(pattern);
+            let glob = Glob::new(&text).ok_or_else(|| IgnoreError::Syntax(pattern.to_owned()))?;
             patterns.has_exclusions |= is_exclusion;
-            patterns.lines.push(Line { glob, is_exclusion });
+            patterns.lines.push(Line {
+                text,
+                glob,
+                is_exclusion,
+            });
         }
         Ok(patterns)
     }
@@ -94,6 +100,15 @@ impl Patterns {
     /// Whether any pattern has a `!`.
     pub fn has_exclusions(&self) -> bool {
         self.has_exclusions
+    }
+
+    /// Whether one of the patterns takes the whole context with it, which is
+    /// named `path` (`.` or `/`).
+    pub fn leaves_out_everything(&self, path: &str) -> bool {
+        self.lines.iter().any(|line| {
+            let text = line.text.as_str();
+            !line.is_exclusion && (matches!(text, "**" | "**/*") || (text == "*" && path == "."))
+        })
     }
 
     /// Whether `path` (relative, cleaned, `/`-separated) or one of its parents is matched: ignored.
@@ -142,6 +157,18 @@ impl Patterns {
             is_ignored,
             matched,
         }
+    }
+
+    /// Whether a pattern without `!` matches `dir`, or may match something beneath it.
+    pub fn may_match_below(&self, dir: &Path) -> bool {
+        let dir = dir.as_os_str().as_bytes();
+        let ends = glob::ends(dir);
+        let beneath = [dir, b"/"].concat();
+        let mut lines = self.lines.iter().filter(|line| !line.is_exclusion);
+        lines.any(|line| {
+            line.glob.matches(dir, Goal::PathOrParent(&ends))
+                || line.glob.matches(&beneath, Goal::Beneath)
+        })
     }
 
     /// Whether a directory that is ignored must still be walked because a later

@@ -114,5 +114,7 @@ fn hostile_sizes_are_quick() {
     let scope: HashMap<_, _> = [("a".to_owned(), "x".repeat(1 << 20))].into();
     assert!(expand(&"$a".repeat(100), '\\', &scope).is_err());
     assert!(expand("${a//x/yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy}", '\\', &scope).is_err());
+    let nested = format!("{}x{}", "${a//${a//".repeat(30), "/@}/y}".repeat(30));
+    drop(expand(&nested, '\\', &scope));
     assert!(expand(&format!("${{a#{}}}", "*x".repeat(100_000)), '\\', &scope).is_err());
 }

@@ -244,16 +244,20 @@ fn text(bytes: &[u8]) -> String {
 /// An octal number, or a base-256 one when the highest bit is set.
 fn number(field: &[u8]) -> Result<u64, Error> {
     let wrong = || Error::Archive("the archive is damaged: a malformed size".into());
-    if field[0] & 0x80 != 0 {
-        let (head, tail) = field.split_at(field.len() - 8);
-        // 0x80 and zeros; negative or larger numbers are no size.
-        if head[0] != 0x80 || head[1..].iter().any(|byte| *byte != 0) {
+    if let [first, rest @ ..] = field
+        && first & 0x80 != 0
+    {
+        // Seven bits of the first byte count, the highest of them as the sign:
+        // negative numbers are no size.
+        if first & 0x40 != 0 {
             return Err(wrong());
         }
-        let value = tail
+        return rest
             .iter()
-            .fold(0, |value, byte| value << 8 | u64::from(*byte));
-        return Ok(value);
+            .try_fold(u64::from(first & 0x3f), |value, byte| {
+                let value = value.checked_mul(256).ok_or_else(wrong)?;
+                Ok(value | u64::from(*byte))
+            });
     }
     let digits = field.iter().skip_while(|byte| **byte == b' ');
     let digits = digits.take_while(|byte| !matches!(byte, 0 | b' '));

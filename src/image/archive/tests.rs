@@ -152,7 +152,7 @@ fn what_is_saved_loads_as_the_same_image() {
         config: new_config(1),
         names: vec![name("z")],
     };
-    crate::image::assemble(&first, built).unwrap();
+    crate::image::assemble(&first, &built).unwrap();
     let names = ["localhost:5000/x:1", "y:2", "z"];
     let saved = first.save(&names);
     assert_eq!(first.save(&names), saved);
@@ -363,6 +363,15 @@ fn archives_that_end_too_early_are_refused() {
     let packed = gzip(&archive);
     for length in (0..packed.len() - 1).step_by(37) {
         refused(&packed[..length], "");
+    }
+}
+
+#[test]
+fn a_checksum_that_is_no_octal_number_is_damage() {
+    let mut archive = pack(&legacy(&[&layer_of(HELLO)], &["x:1"]));
+    for first in [0x80, 0xbf, 0xff] {
+        archive[148] = first;
+        refused(&archive, "not a tar");
     }
 }
 

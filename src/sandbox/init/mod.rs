@@ -13,6 +13,7 @@ mod rootfs;
 mod standard;
 mod stdio;
 mod sysctl;
+mod trees;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -159,12 +160,20 @@ fn make_group(spec: &Spec, reports: BorrowedFd<'_>) -> Step<Option<Group>> {
     };
     let ResourceLimits {
         memory_bytes,
+        memory_swap_bytes,
         nano_cpus,
+        cpu_shares,
+        cpuset_cpus,
+        cpuset_mems,
         pids,
-    } = spec.resources;
+    } = spec.resources.clone();
     let limits = Limits {
         memory_bytes,
+        memory_swap_bytes,
         nano_cpus,
+        cpu_shares,
+        cpuset_cpus,
+        cpuset_mems,
         pids,
     };
     let (group, warnings) = Group::create(&Hierarchies::discover(), name, &limits)
@@ -200,6 +209,10 @@ fn attend(
         waitid(WaitId::PidFd(pidfd.as_fd()), options)
     })?;
     let out_of_memory = group.as_ref().is_some_and(Group::saw_out_of_memory_kill);
+    // Of the first process and all that it or the kernel collected: it was the
+    // first of its pid namespace, so that is everybody.
+    let own = process::usage_of_ended(pidfd.as_fd()).unwrap_or_default();
+    let counted = group.as_ref().map(Group::usage).unwrap_or_default();
     remove(group);
     let code = status.as_ref().and_then(WaitIdStatus::exit_status);
     let signal = status.as_ref().and_then(WaitIdStatus::terminating_signal);
@@ -207,6 +220,8 @@ fn attend(
         code,
         signal: signal.unwrap_or(0),
         out_of_memory,
+        cpu: counted.cpu.unwrap_or(own.cpu),
+        memory_peak: counted.memory_peak.unwrap_or(own.memory_peak),
     };
     channel::send(control, &notice, &[], &[])?;
     let mut closed = [PollFd::from_borrowed_fd(control, PollFlags::IN)];

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
@@ -12,9 +12,11 @@ use rustix::mount::{
 
 use super::super::failure::{During, Step};
 use super::super::{Mount, MountKind};
-use super::place;
 use super::rootfs::{BOTH_EMPTY, CLONE};
+use super::{place, trees};
 use crate::sys::mount::{Attributes, set_attributes};
+
+const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// A mount that is ready to be attached.
 #[derive(Debug)]
@@ -24,23 +26,74 @@ pub(super) struct Source<'a> {
     is_directory: bool,
 }
 
-/// Opens what is to be mounted, on the host's side of things. With `devices`,
-/// device nodes in directories work.
-pub(super) fn open_sources(mounts: &[Mount], devices: bool) -> Step<Vec<Source<'_>>> {
+/// Opens what is to be mounted from the host, on the host's side of things; `None`
+/// for what [`make_rest`] makes. With `devices`, device nodes in directories work.
+pub(super) fn open_sources(mounts: &[Mount], devices: bool) -> Step<Vec<Option<Source<'_>>>> {
     mounts
         .iter()
         .map(|mount| match &mount.kind {
             MountKind::Bind {
                 source,
                 propagation,
-            } => bind(mount, source, propagation.as_deref(), devices),
-            MountKind::Tmpfs { options } => Ok(Source {
-                tree: tmpfs(mount, options)?,
-                target: &mount.target,
-                is_directory: true,
-            }),
+            } => bind(mount, source, propagation.as_deref(), devices).map(Some),
+            MountKind::Beneath { root, path } => {
+                let step = || format!("mount `{}` of `{}`", path.display(), root.display());
+                let root = rustix::fs::open(root, DIRECTORY, Mode::empty()).during_with(step)?;
+                let tree = trees::part(&root, path).during_with(step)?;
+                trees::restrict(&tree, mount.read_only, devices).during_with(step)?;
+                source(mount, tree).map(Some)
+            }
+            MountKind::Tmpfs { .. } | MountKind::Tree { .. } | MountKind::File { .. } => Ok(None),
         })
         .collect()
+}
+
+/// Makes what comes from nowhere on the host, once mounts here are nobody else's.
+/// `place` is an empty directory.
+pub(super) fn make_rest<'a>(
+    mounts: &'a [Mount],
+    sources: Vec<Option<Source<'a>>>,
+    place: &Path,
+    devices: bool,
+) -> Step<Vec<Source<'a>>> {
+    let make = |(mount, open): (&'a Mount, Option<Source<'a>>)| {
+        if let Some(open) = open {
+            return Ok(open);
+        }
+        let tree = match &mount.kind {
+            MountKind::Bind { .. } | MountKind::Beneath { .. } => {
+                Err(Errno::INVAL).during("open a source")?
+            }
+            MountKind::Tmpfs { options } => tmpfs(mount, options)?,
+            MountKind::Tree { overlay, path } => trees::tree(mount, overlay, path, place, devices)?,
+            MountKind::File {
+                content,
+                mode,
+                uid,
+                gid,
+            } => {
+                let file = trees::File {
+                    content,
+                    mode: *mode,
+                    uid: *uid,
+                    gid: *gid,
+                };
+                trees::file(mount, &file, place)?
+            }
+        };
+        source(mount, tree)
+    };
+    mounts.iter().zip(sources).map(make).collect()
+}
+
+/// What a tree is for its mount point.
+fn source(mount: &Mount, tree: OwnedFd) -> Step<Source<'_>> {
+    let stat = rustix::fs::fstat(&tree).during("look at a source")?;
+    Ok(Source {
+        tree,
+        target: &mount.target,
+        is_directory: FileType::from_raw_mode(stat.st_mode) == FileType::Directory,
+    })
 }
 
 fn bind<'a>(

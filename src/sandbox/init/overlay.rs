@@ -1,4 +1,4 @@
-//! The overlay that becomes the root file system.
+//! Overlays: the one that becomes the root file system, and those mounted in it.
 //!
 //! Source: the kernel's filesystems/overlayfs.
 
@@ -15,8 +15,8 @@ use rustix::mount::{
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount,
 };
 
+use super::super::Overlay;
 use super::super::failure::{During, Failure, Step};
-use super::super::{Overlay, RootFs};
 use crate::sys::process::descriptor_path;
 
 /// Longest value of `fsconfig`, its end mark included. Source: fs/fsopen.c.
@@ -30,26 +30,24 @@ const OPTIONS: [(&str, &str); 4] = [
     ("xino", "off"),
 ];
 
-/// Mounts it on its mount point and returns its root. With `devices`, device
+/// Mounts it on the directory `place` and returns its root. With `devices`, device
 /// nodes in it work.
-pub(super) fn mount(rootfs: &RootFs, devices: bool) -> Step<OwnedFd> {
-    let overlay = &rootfs.overlay;
+pub(super) fn mount(overlay: &Overlay, place: &Path, devices: bool) -> Step<OwnedFd> {
     if overlay.volatile {
         // Left by a mount that ended with its machine or its kernel's patience; it
         // would forbid this one. What is in the upper layer is not trusted more for it.
         let _absent = std::fs::remove_dir_all(overlay.work.join("work/incompat"));
     }
-    match mount_new(rootfs, devices)? {
+    match mount_new(overlay, place, devices)? {
         Some(root) => Ok(root),
-        None => mount_old(rootfs, devices),
+        None => mount_old(overlay, place, devices),
     }
 }
 
 /// By the interface without a limit on the length of all options together;
 /// nothing when the kernel has none that takes layers one by one (before 6.8).
-fn mount_new(rootfs: &RootFs, devices: bool) -> Step<Option<OwnedFd>> {
+fn mount_new(overlay: &Overlay, place: &Path, devices: bool) -> Step<Option<OwnedFd>> {
     const STEP: &str = "mount the overlay";
-    let overlay = &rootfs.overlay;
     let context = match fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC) {
         Err(Errno::NOSYS | Errno::PERM) => return Ok(None),
         result => result.during(STEP)?,
@@ -80,9 +78,8 @@ fn mount_new(rootfs: &RootFs, devices: bool) -> Step<Option<OwnedFd>> {
     attributes.set(MountAttrFlags::MOUNT_ATTR_NODEV, !devices);
     let root = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes).during(STEP)?;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-    let target = rootfs.mountpoint.as_path();
-    move_mount(root.as_fd(), "", CWD, target, flags)
-        .during_with(|| format!("mount the overlay on `{}`", target.display()))?;
+    move_mount(root.as_fd(), "", CWD, place, flags)
+        .during_with(|| format!("mount the overlay on `{}`", place.display()))?;
     Ok(Some(root))
 }
 
@@ -119,9 +116,8 @@ fn alias(path: &Path, open: &mut Vec<OwnedFd>) -> Step<PathBuf> {
 
 /// By `mount`, whose options share one page: from the directory that all layers
 /// have in common, their paths are short.
-fn mount_old(rootfs: &RootFs, devices: bool) -> Step<OwnedFd> {
+fn mount_old(overlay: &Overlay, place: &Path, devices: bool) -> Step<OwnedFd> {
     const STEP: &str = "mount the overlay";
-    let overlay = &rootfs.overlay;
     let common = common_parent(&overlay.lower);
     rustix::process::chdir(&common).during_with(|| format!("enter `{}`", common.display()))?;
     let options = options(overlay, &common)
@@ -129,11 +125,10 @@ fn mount_old(rootfs: &RootFs, devices: bool) -> Step<OwnedFd> {
         .during(STEP)?;
     let mut flags = MountFlags::empty();
     flags.set(MountFlags::NODEV, !devices);
-    let target = rootfs.mountpoint.as_path();
-    rustix::mount::mount("overlay", target, "overlay", flags, options.as_c_str())
-        .during_with(|| format!("mount the overlay on `{}`", target.display()))?;
+    rustix::mount::mount("overlay", place, "overlay", flags, options.as_c_str())
+        .during_with(|| format!("mount the overlay on `{}`", place.display()))?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(target, flags, Mode::empty()).during(STEP)
+    rustix::fs::open(place, flags, Mode::empty()).during(STEP)
 }
 
 fn options(overlay: &Overlay, common: &Path) -> Result<CString, std::ffi::NulError> {

@@ -34,7 +34,9 @@ pub(super) fn enter<'a>(spec: &Spec, streams: Streams<'a>, work: &Work) -> Step<
     let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", private).during("make the mounts private")?;
-    let root = overlay::mount(&spec.rootfs, trusted)?;
+    let place = spec.rootfs.mountpoint.as_path();
+    let sources = mounts::make_rest(&spec.mounts, sources, place, trusted)?;
+    let root = overlay::mount(&spec.rootfs.overlay, place, trusted)?;
     pivot(&root)?;
     standard::proc()?;
     let dev = devices::mount(spec.shm_bytes, trusted)?;

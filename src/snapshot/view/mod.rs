@@ -15,7 +15,8 @@ use rustix::fs::{Dir, FileType, Mode, OFlags, Statx};
 use rustix::io::Errno;
 
 use self::directories::{Directories, Found};
-use super::{Error, attributes, layer_dirs};
+use super::stack::{layer_dirs, root_dir};
+use super::{Error, attributes};
 use crate::fs::{At, PathError};
 use crate::layer::{Entry, EntryKind, Lower};
 use crate::store::{SnapshotId, Store};
@@ -33,12 +34,20 @@ const PATH_LIMIT: usize = 1 << 16;
 #[derive(Debug)]
 pub struct View {
     directories: Directories,
+    /// Which layer has the root's metadata.
+    root: usize,
 }
 
 impl View {
     /// Opens the stack under `top`; `None` is an empty tree.
     pub fn open(store: &Store, top: Option<SnapshotId>) -> Result<Self, Error> {
-        Ok(Self::of_layers(layer_dirs(store, top)?))
+        let layers = layer_dirs(store, top)?;
+        let root = root_dir(store, top)?;
+        let root = layers.iter().position(|dir| Some(dir) == root.as_ref());
+        Ok(Self {
+            directories: Directories::new(layers),
+            root: root.unwrap_or(0),
+        })
     }
 
     /// The tree of these layer directories, top first: for a stack whose top is no
@@ -46,6 +55,7 @@ impl View {
     pub fn of_layers(layers: Vec<PathBuf>) -> Self {
         Self {
             directories: Directories::new(layers),
+            root: 0,
         }
     }
 
@@ -211,15 +221,15 @@ impl View {
         Ok(PathBuf::from(OsString::from_vec(target.into_bytes())))
     }
 
-    /// The tree's root: what the topmost layer says of it.
+    /// The tree's root: what the topmost layer says of it that was made for its parent.
     fn root(&self) -> Result<Option<Entry>, PathError> {
-        let Some(top) = self.layers().first() else {
+        let Some(top) = self.layers().get(self.root) else {
             return Ok(None);
         };
         let Some(directory) = self.directories.directory(Path::new(""))? else {
             return Ok(None);
         };
-        let handle = self.directories.handle(&directory, 0)?;
+        let handle = self.directories.handle(&directory, self.root)?;
         let here = OsStr::new(".");
         let Some(stat) = directories::look(&handle, here).at("read", top)? else {
             return Ok(None);

@@ -1,43 +1,37 @@
 //! One group across all hierarchies.
 
-use std::fmt::Display;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::Hierarchies;
+use super::limits::{Limits, inherit_cpuset};
 
 /// The controllers that a group is made in: those that limits need, that a
-/// pause needs, and that statistics need.
-const CONTROLLERS: [&str; 6] = ["memory", "cpu", "cpuacct", "pids", "freezer", "blkio"];
-/// The period that CPU time is counted over. Source: Docker's default.
-const CPU_PERIOD_MICROSECONDS: u64 = 100_000;
-/// The least CPU time a period that the kernel takes.
-const LEAST_CPU_MICROSECONDS: u64 = 1_000;
+/// pause needs, and that statistics need. (`blkio` is version 2's `io`.)
+const CONTROLLERS: [&str; 7] = ["memory", "cpu", "cpuacct", "pids", "freezer", "blkio", "io"];
 /// How often a directory that is just being left is tried again.
 const REMOVE_TRIES: u32 = 50;
 const REMOVE_PAUSE: Duration = Duration::from_millis(2);
 
-/// What a group limits. `None` leaves it alone.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// Memory in bytes. Swap may be used to the same amount again, as in Docker.
-    pub memory_bytes: Option<u64>,
-    /// CPU time in units of 10^-9 CPU.
-    pub nano_cpus: Option<u64>,
-    /// Number of processes and threads.
-    pub pids: Option<u64>,
-}
-
 /// A group: one directory in each hierarchy that has a controller for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
-    dirs: Vec<Dir>,
+    pub(super) dirs: Vec<Dir>,
+}
+
+/// What a group's processes have used; `None` where nobody counts it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Processor time.
+    pub cpu: Option<Duration>,
+    /// Most memory in use at once, in bytes.
+    pub memory_peak: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Dir {
-    path: PathBuf,
+pub(super) struct Dir {
+    pub(super) path: PathBuf,
     /// The directory that was there before; `path` is beneath it.
     base: PathBuf,
     version: Version,
@@ -62,16 +56,22 @@ impl Group {
     ) -> io::Result<(Self, Vec<String>)> {
         let name = checked(name)?;
         let mut group = Self { dirs: Vec::new() };
-        for controller in CONTROLLERS {
+        let mut wanted = CONTROLLERS.to_vec();
+        if limits.wants_cpuset() {
+            wanted.push("cpuset");
+        }
+        for controller in &wanted {
             if let Some(v1) = hierarchies.v1_of(controller) {
-                group.make(Version::One, &[&v1.mount, &v1.mount.join(&v1.own)], name);
+                let bases = [&*v1.mount, &v1.mount.join(&v1.own)];
+                group.make(Version::One, &bases, name, &wanted);
             }
         }
+        group.fill_cpusets(name);
         if let Some(v2) = &hierarchies.v2 {
             let available = read(&v2.mount, "cgroup.controllers").unwrap_or_default();
-            let wanted = |one: &str| CONTROLLERS.contains(&one) || one == "io";
             // Beside version 1 it may have no controller that matters.
-            if hierarchies.v1.is_empty() || available.split_whitespace().any(wanted) {
+            let matters = |one: &str| wanted.contains(&one);
+            if hierarchies.v1.is_empty() || available.split_whitespace().any(matters) {
                 let own = v2.mount.join(&v2.own);
                 // A group with processes hands out no controllers, so the group
                 // beside the own one comes before the one beneath it.
@@ -81,7 +81,8 @@ impl Group {
                 } else {
                     beside
                 };
-                group.make(Version::Two, &[&v2.mount, beside, &own], name);
+                let bases = [&*v2.mount, beside, &own];
+                group.make(Version::Two, &bases, name, &wanted);
             }
         }
         let warnings = group.limit(limits);
@@ -117,7 +118,7 @@ impl Group {
     }
 
     /// Makes the directory in the first of `bases` that takes it.
-    fn make(&mut self, version: Version, bases: &[&Path], name: &Path) {
+    fn make(&mut self, version: Version, bases: &[&Path], name: &Path, wanted: &[&str]) {
         let path_is_known = |path: &Path| self.dirs.iter().any(|dir| dir.path == path);
         for base in bases {
             let path = base.join(name);
@@ -126,7 +127,7 @@ impl Group {
             }
             if version == Version::Two {
                 // Fails in a group that has processes; then limits warn.
-                enable(base);
+                enable(base, wanted);
             }
             let mut made = std::fs::create_dir_all(&path);
             if made.is_err() {
@@ -140,7 +141,7 @@ impl Group {
                 let mut above = base.to_path_buf();
                 for part in name.parent().into_iter().flat_map(Path::components) {
                     above.push(part);
-                    enable(&above);
+                    enable(&above, wanted);
                 }
             }
             self.dirs.push(Dir {
@@ -152,74 +153,52 @@ impl Group {
         }
     }
 
+    /// Fills in new version 1 groups of processors, from the top down. One that
+    /// stays without any is given up: no process could join it.
+    fn fill_cpusets(&mut self, name: &Path) {
+        self.dirs.retain(|dir| {
+            if !dir.path.join("cpuset.cpus").exists() {
+                return true;
+            }
+            let mut level = dir.base.clone();
+            let filled = name.components().all(|part| {
+                level.push(part);
+                inherit_cpuset(&level)
+            });
+            if !filled {
+                remove_dir(&dir.path);
+            }
+            filled
+        });
+    }
+
     /// Whether there is no directory at all.
     pub fn is_empty(&self) -> bool {
         self.dirs.is_empty()
     }
 
-    fn limit(&self, limits: &Limits) -> Vec<String> {
-        let mut warnings = Vec::new();
-        let mut set = |limit: &str, result: Result<(), String>| {
-            if let Err(why) = result {
-                warnings.push(format!("the {limit} limit is not set: {why}"));
-            }
-        };
-        if let Some(bytes) = limits.memory_bytes {
-            set("memory", self.limit_memory(bytes));
-        }
-        if let Some(nano_cpus) = limits.nano_cpus {
-            set("CPU", self.limit_cpu(nano_cpus));
-        }
-        if let Some(pids) = limits.pids {
-            set("process", self.limit_pids(pids));
-        }
-        warnings
-    }
-
-    fn limit_memory(&self, bytes: u64) -> Result<(), String> {
-        let (dir, file, swap, swap_bytes) =
-            if let Some(dir) = self.dir_with("memory.limit_in_bytes") {
-                let both = bytes.saturating_mul(2);
-                (
-                    dir,
-                    "memory.limit_in_bytes",
-                    "memory.memsw.limit_in_bytes",
-                    both,
-                )
-            } else if let Some(dir) = self.dir_with("memory.max") {
-                (dir, "memory.max", "memory.swap.max", bytes)
-            } else {
-                return Err(no_controller("memory"));
+    /// What its processes have used, as far as the kernel has counted it.
+    pub fn usage(&self) -> Usage {
+        let mut usage = Usage::default();
+        for dir in &self.dirs {
+            let number = |file: &str| read(&dir.path, file).ok()?.trim().parse::<u64>().ok();
+            let peak = match dir.version {
+                Version::One => number("memory.max_usage_in_bytes"),
+                Version::Two => number("memory.peak"),
             };
-        write(&dir.path, file, bytes)?;
-        // Swap is often not accounted for; the memory limit holds without it.
-        let _unaccounted = write(&dir.path, swap, swap_bytes);
-        Ok(())
-    }
-
-    fn limit_cpu(&self, nano_cpus: u64) -> Result<(), String> {
-        let nanoseconds = u128::from(nano_cpus) * u128::from(CPU_PERIOD_MICROSECONDS);
-        let quota = u64::try_from(nanoseconds / 1_000_000_000).unwrap_or(u64::MAX);
-        let quota = quota.max(LEAST_CPU_MICROSECONDS);
-        if let Some(dir) = self.dir_with("cpu.cfs_quota_us") {
-            write(&dir.path, "cpu.cfs_period_us", CPU_PERIOD_MICROSECONDS)?;
-            write(&dir.path, "cpu.cfs_quota_us", quota)
-        } else if let Some(dir) = self.dir_with("cpu.max") {
-            let text = format!("{quota} {CPU_PERIOD_MICROSECONDS}");
-            write(&dir.path, "cpu.max", text)
-        } else {
-            Err(no_controller("cpu"))
+            let cpu = match dir.version {
+                Version::One => number("cpuacct.usage").map(Duration::from_nanos),
+                Version::Two => read(&dir.path, "cpu.stat").ok().and_then(|text| {
+                    let line = text
+                        .lines()
+                        .find_map(|line| line.strip_prefix("usage_usec "));
+                    line?.trim().parse().ok().map(Duration::from_micros)
+                }),
+            };
+            usage.cpu = usage.cpu.or(cpu);
+            usage.memory_peak = usage.memory_peak.or(peak);
         }
-    }
-
-    fn limit_pids(&self, pids: u64) -> Result<(), String> {
-        let dir = self.dir_with("pids.max");
-        let dir = dir.ok_or_else(|| no_controller("pids"))?;
-        write(&dir.path, "pids.max", pids)
-    }
-
-    fn dir_with(&self, file: &str) -> Option<&Dir> {
-        self.dirs.iter().find(|dir| dir.path.join(file).exists())
+        usage
     }
 
     /// Moves the calling process into the group.
@@ -274,12 +253,12 @@ fn remove_dir(path: &Path) {
 
 /// Hands the wanted controllers to the groups beneath, each for itself: one that
 /// is refused does not take the others along.
-fn enable(dir: &Path) {
+fn enable(dir: &Path, wanted: &[&str]) {
     let available = read(dir, "cgroup.controllers").unwrap_or_default();
     let enabled = read(dir, "cgroup.subtree_control").unwrap_or_default();
     for controller in available.split_whitespace() {
-        let wanted = CONTROLLERS.contains(&controller) || controller == "io";
-        if wanted && !enabled.split_whitespace().any(|one| one == controller) {
+        if wanted.contains(&controller) && !enabled.split_whitespace().any(|one| one == controller)
+        {
             let _refused =
                 std::fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}"));
         }
@@ -298,18 +277,8 @@ fn checked(name: &str) -> io::Result<&Path> {
     }
 }
 
-fn no_controller(name: &str) -> String {
-    format!("the `{name}` controller is not available")
-}
-
-fn read(dir: &Path, file: &str) -> io::Result<String> {
+pub(super) fn read(dir: &Path, file: &str) -> io::Result<String> {
     std::fs::read_to_string(dir.join(file))
-}
-
-fn write(dir: &Path, file: &str, value: impl Display) -> Result<(), String> {
-    let path = dir.join(file);
-    std::fs::write(&path, value.to_string())
-        .map_err(|err| format!("cannot write `{}`: {err}", path.display()))
 }
 
 #[cfg(test)]
@@ -337,6 +306,7 @@ mod tests {
             memory_bytes: Some(1 << 20),
             nano_cpus: Some(1),
             pids: Some(5),
+            ..Limits::default()
         };
         let (group, warnings) =
             Group::create(&hierarchies(top.path()), "rbuild/x", &limits).unwrap();
@@ -369,6 +339,7 @@ mod tests {
             memory_bytes: Some(4096),
             nano_cpus: Some(500_000_000),
             pids: Some(7),
+            ..Limits::default()
         };
         let (group, warnings) = Group::create(&hierarchies, "rbuild/x", &limits).unwrap();
         assert_eq!(warnings, Vec::<String>::new());

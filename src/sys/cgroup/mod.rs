@@ -9,6 +9,8 @@
 
 mod group;
 mod hierarchy;
+mod limits;
 
-pub use group::{Group, Limits};
+pub use group::{Group, Usage};
 pub use hierarchy::Hierarchies;
+pub use limits::Limits;

@@ -197,3 +197,26 @@ fn extracted_files_run() {
     project.build(&[]);
     assert_eq!(project.tree().text("said"), "hello\n");
 }
+
+#[test]
+fn sources_come_one_after_the_other_and_are_found_again() {
+    if !needs(&FILES) {
+        return;
+    }
+    let project = Project::from_scratch("");
+    project.file(
+        "t.tar",
+        archive(&[Item::file("f", "in"), Item::file("g", "in")]),
+    );
+    project.file("f", "out");
+    for (sources, expected) in [("t.tar f", "out"), ("f t.tar", "in")] {
+        let text = format!("FROM scratch\nADD {sources} /d/\n");
+        let tree = project.tree_of(&text);
+        assert_eq!(
+            tree.files(),
+            [&format!("d/f={expected}"), "d/g=in"],
+            "{sources}"
+        );
+        assert_eq!(project.build(&[]).ended("DONE"), [""; 0], "{sources}");
+    }
+}

@@ -64,12 +64,32 @@ fn mistakes_are_told_with_place_and_advice() {
             "base name ($nothing) should not be blank",
         ),
         (
-            "FROM scratch\nRUN --mount=type=cache,target=/c true\n",
-            "not available in this version",
+            "FROM scratch\nRUN --mount=type=cache,target=/ true\n",
+            "invalid mount target \"/\"",
         ),
         (
-            "FROM scratch\nADD https://example.org/x /\n",
-            "not available in this version",
+            "FROM scratch\nRUN --mount=type=tmpfs,target=/proc/x true\n",
+            "nothing can be mounted inside /proc",
+        ),
+        (
+            "FROM scratch\nRUN --mount=type=cache,sharing=never,target=/c true\n",
+            "unsupported sharing value",
+        ),
+        (
+            "FROM scratch AS early\nRUN --mount=from=later,target=/c true\nFROM scratch AS later\nFROM early\n",
+            "cannot mount from stage \"later\", it needs to be defined before",
+        ),
+        (
+            "FROM scratch\nRUN --network=host true\n",
+            "network.host is not allowed",
+        ),
+        (
+            "FROM scratch\nRUN --security=insecure true\n",
+            "security.insecure is not allowed",
+        ),
+        (
+            "FROM scratch\nRUN --device=nvidia.com/gpu=all true\n",
+            "devices of the host cannot be given to a step",
         ),
         (
             "FROM scratch\nCOPY https://example.org/x /\n",
@@ -293,7 +313,7 @@ fn a_large_file_that_shrinks_or_grows_is_told_or_copied() {
 }
 
 #[test]
-fn an_image_of_another_architecture_is_refused_as_base() {
+fn an_image_of_another_architecture_is_a_warning() {
     if !needs(&FILES) {
         return;
     }
@@ -305,14 +325,24 @@ fn an_image_of_another_architecture_is_refused_as_base() {
     let foreign = with_architecture(&saved, "s390x");
     let loaded = home.run_with(&["load"], &foreign);
     loaded.ok();
-    project.refuses(
-        "FROM foreign\nCOPY Dockerfile /x\n",
-        "no match for platform",
-    );
-    project.refuses(
-        "FROM scratch\nCOPY --from=foreign /Dockerfile /x\n",
-        "no match for platform",
-    );
+    for (text, line) in [
+        ("FROM foreign\nCOPY Dockerfile /x\n", 1),
+        ("FROM scratch\nCOPY --from=foreign /Dockerfile /x\n", 2),
+    ] {
+        project.file("Dockerfile", text);
+        let outcome = project.build(&[]);
+        let place = format!("(Dockerfile:{line})");
+        let warning = "InvalidBaseImagePlatform: Base image foreign was pulled with platform \"linux/s390x\", expected";
+        let shown = &outcome.stderr;
+        assert!(shown.contains(warning) && shown.contains(&place), "{shown}");
+        let check = project.try_build(&["--check"]);
+        assert_eq!(check.code, 1);
+        assert!(
+            check.text().contains("WARNING: InvalidBaseImagePlatform\n"),
+            "{}",
+            check.text()
+        );
+    }
 }
 
 /// A docker archive of one image, its architecture replaced, under the name `foreign`.

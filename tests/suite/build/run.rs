@@ -141,11 +141,14 @@ fn steps_have_the_network_they_ask_for() {
         let (mut visitor, _) = listener.accept().unwrap();
         std::io::Write::write_all(&mut visitor, b"welcome").unwrap();
     });
-    let tree = project.tree_of(&format!(
+    let dockerfile = format!(
         "FROM busybox\n\
          RUN --network=none ls /sys/class/net > /none; ! nc -w 1 127.0.0.1 {port}\n\
          RUN --network=host nc 127.0.0.1 {port} > /said\n",
-    ));
+    );
+    project.file("Dockerfile", dockerfile);
+    project.build(&["--allow=network.host"]);
+    let tree = project.tree();
     greeting.join().unwrap();
     assert_eq!(tree.text("said"), "welcome");
     let devices = tree.text("none");

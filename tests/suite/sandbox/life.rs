@@ -276,3 +276,18 @@ fn entering_what_has_ended_is_an_error() {
         "{result:?}"
     );
 }
+
+#[test]
+fn what_a_sandbox_used_is_known_after_its_end() {
+    let Some(base) = Base::new() else { return };
+    // Most of it is used by a process that the first one starts and waits for, some by
+    // one that nobody waits for.
+    let script = "(x=$(head -c 20m /dev/zero | tr '\\0' x); i=0; while [ $i -lt 100000 ]; do i=$((i + 1)); done; \
+                  test ${#x} -gt 0); sleep 1000 & true";
+    let mut running = start(&base.script(script));
+    assert_eq!(running.usage(), None);
+    assert_eq!(running.wait().unwrap(), Exit::Code(0));
+    let usage = running.usage().unwrap();
+    assert!(usage.cpu > Duration::from_millis(1), "{usage:?}");
+    assert!(usage.memory_peak > 20 << 20, "{usage:?}");
+}

@@ -48,7 +48,7 @@ fn limits_hold_and_leave_nothing_behind() {
     if has("pids") {
         let pids = ResourceLimits {
             pids: Some(5),
-            ..none
+            ..none.clone()
         };
         let script = "for i in 1 2 3 4 5 6 7 8; do sleep 1 & done; wait";
         let outcome = run(&limited(&base, "pids", script, pids)).unwrap();
@@ -58,11 +58,11 @@ fn limits_hold_and_leave_nothing_behind() {
     if has("memory") {
         let memory = ResourceLimits {
             memory_bytes: Some(16 << 20),
-            ..none
+            ..none.clone()
         };
         // Shared memory is charged to whoever writes it.
         let script = "dd if=/dev/zero of=/dev/shm/x bs=1M count=60 2>/dev/null; exit 0";
-        let outcome = run(&limited(&base, "memory", script, memory)).unwrap();
+        let outcome = run(&limited(&base, "memory", script, memory.clone())).unwrap();
         assert!(outcome.out_of_memory, "{outcome:?}");
         let outcome = run(&limited(&base, "memory", "true", memory)).unwrap();
         assert!(!outcome.out_of_memory, "{outcome:?}");
@@ -70,7 +70,7 @@ fn limits_hold_and_leave_nothing_behind() {
     if has("cpu") {
         let cpu = ResourceLimits {
             nano_cpus: Some(500_000_000),
-            ..none
+            ..none.clone()
         };
         let script =
             "cat /sys/fs/cgroup/cpu.max /sys/fs/cgroup/cpu/cpu.cfs_quota_us 2>/dev/null; true";
@@ -78,13 +78,19 @@ fn limits_hold_and_leave_nothing_behind() {
         assert!(outcome.ok().contains("50000"), "{outcome:?}");
     }
     // The sandbox sees its own group as the root.
-    let running = start(&limited(&base, "own", "sleep 1000", none));
+    let running = start(&limited(&base, "own", "sleep 1000", none.clone()));
     let own = std::fs::read_to_string(format!("/proc/{}/cgroup", running.pid())).unwrap();
     if has("pids") {
         assert!(own.contains("/own"), "{own}");
     }
     drop(running);
-    let outcome = run(&limited(&base, "own", "cat /proc/self/cgroup", none)).unwrap();
+    let outcome = run(&limited(
+        &base,
+        "own",
+        "cat /proc/self/cgroup",
+        none.clone(),
+    ))
+    .unwrap();
     let leaks = outcome.ok().lines().any(|line| line.ends_with("/own"));
     assert!(!leaks, "{outcome:?}");
     let mut refused = limited(&base, "x", "true", none);

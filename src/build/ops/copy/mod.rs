@@ -1,8 +1,13 @@
 //! COPY and ADD: select files, place them, write the layer.
 
+mod archives;
+mod disk;
 mod files;
+mod filter;
 mod glob;
+mod owner;
 mod place;
+mod same;
 mod select;
 mod source;
 #[cfg(test)]
@@ -10,9 +15,9 @@ mod tests;
 mod write;
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
+
+pub(in crate::build) use same::same_beneath;
 
 use place::{Content, Ownership, Placer};
 use select::{Selection, select};
@@ -20,16 +25,13 @@ use source::SourceTree;
 
 use super::{AccountError, FIXED_TIME, Tools, users};
 use crate::build::graph::{CopyOp, CopySource, VertexId};
-use crate::context::{self, is_archive};
+use crate::context;
 use crate::dockerfile::Span;
-use crate::fs::{At, PathError};
+use crate::fs::PathError;
 use crate::layer::{EntryKind, Packed, UnpackError};
 use crate::oci::Digest;
 use crate::snapshot::{self, Active, View};
 use crate::store::{self, SnapshotId, Store};
-
-/// How much of a file is looked at to tell whether it is an archive.
-const ARCHIVE_HEAD: u64 = 1 << 20;
 
 /// Why files cannot be copied.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +56,7 @@ pub(in crate::build) enum CopyError {
     #[error("cannot copy to non-directory: {0}")]
     NotADirectory(String),
     /// A file would land on a directory.
-    #[error("cannot replace a directory with a file: {0}")]
+    #[error("cannot replace to directory {0} with file")]
     IsADirectory(String),
     /// Several sources and a destination that is no directory.
     #[error(
@@ -93,6 +95,8 @@ pub(in crate::build) struct Prepared<'a> {
     /// The trees of [`CopyOp::trees`]; a step's is missing where only contexts are looked at.
     trees: Vec<Option<Source<'a>>>,
     selection: Selection,
+    /// The tree whose users the names of `--chown` are, where that is not the parent.
+    users: Option<View>,
 }
 
 enum Source<'a> {
@@ -118,14 +122,17 @@ pub(in crate::build) struct Copied {
 }
 
 /// The digests of what was copied.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(in crate::build) struct Files {
     /// Of the files from contexts, for the cache key, if there are such sources.
     pub(in crate::build) of_contexts: Option<Digest>,
-    /// Of all files, to tell whether a step that is copied from still yields the
-    /// same, if there are such sources.
-    pub(in crate::build) of_steps: Option<Digest>,
+    /// What is kept beside the key, to tell whether the steps that it works with
+    /// still give the same.
+    pub(in crate::build) notes: Notes,
 }
+
+/// Notes for a cache record, by name.
+pub(in crate::build) type Notes = Vec<(&'static str, String)>;
 
 impl<'a> Prepared<'a> {
     /// Finds the sources of `op`. `input` knows the trees of the steps it copies from.
@@ -134,9 +141,10 @@ impl<'a> Prepared<'a> {
         tools: &Tools<'a>,
         input: impl Fn(Option<VertexId>) -> Option<SnapshotId>,
     ) -> Result<Self, CopyError> {
-        Self::find(op, tools, |from| {
-            Ok(Some(View::open(tools.store, input(from))?))
-        })
+        let open = |from| Ok::<_, CopyError>(View::open(tools.store, input(from))?);
+        let mut prepared = Self::find(op, tools, |from| open(from).map(Some))?;
+        prepared.users = op.users.map(|users| open(Some(users))).transpose()?;
+        Ok(prepared)
     }
 
     /// Finds only the sources that come from contexts: no step need be there.
@@ -166,6 +174,7 @@ impl<'a> Prepared<'a> {
             op,
             trees,
             selection,
+            users: None,
         })
     }
 
@@ -178,15 +187,28 @@ impl<'a> Prepared<'a> {
 
     /// The digests of all that was copied.
     fn files(&mut self) -> Result<Files, CopyError> {
-        let all = self.digest()?;
+        let notes = self.notes()?;
         let contexts = |tree| matches!(tree, CopySource::Context(_));
-        Ok(Files {
-            of_contexts: self
-                .op
-                .reads_context()
-                .then(|| self.selection.digest(self.op, contexts)),
-            of_steps: Some(all).filter(|_| !self.op.from().is_empty()),
-        })
+        let of_contexts = self.op.reads_context().then(|| {
+            // Every digest is known: the notes have seen to it.
+            self.selection.digest(self.op, contexts)
+        });
+        Ok(Files { of_contexts, notes })
+    }
+
+    /// What tells whether the steps that it works with still give the same.
+    pub(in crate::build) fn notes(&mut self) -> Result<Notes, CopyError> {
+        let all = self.digest()?;
+        let mut notes = Notes::new();
+        if !self.op.from().is_empty() {
+            notes.push(("@files", all.to_string()));
+        }
+        if let Some(users) = &self.users
+            && let Some((uid, gid)) = self.owner(users)?
+        {
+            notes.push(("@owner", format!("{uid}:{gid}")));
+        }
+        Ok(notes)
     }
 
     /// Copies onto `parent`. `earlier` is the result of an earlier build of this
@@ -201,7 +223,7 @@ impl<'a> Prepared<'a> {
         let below = View::open(store, parent)?;
         let ownership = Ownership {
             owner: self.owner(&below)?,
-            mode: self.op.chmod,
+            mode: self.op.chmod.as_ref(),
         };
         let active = Active::begin(store, parent)?;
         let mut placer = Placer::new(&below, ownership, FIXED_TIME);
@@ -210,20 +232,16 @@ impl<'a> Prepared<'a> {
         if several && !is_dir {
             return Err(CopyError::SeveralSources(self.op.instruction));
         }
-        let archives = if self.op.unpack {
-            self.take_archives()?
-        } else {
-            Vec::new()
-        };
-        let unpacked = self.unpack(&archives, &active)?;
-        let mut chosen = Selection::default();
-        std::mem::swap(&mut chosen, &mut self.selection);
-        let (kept, taken) = split(chosen, &archives);
-        placer.place(duplicate(&kept), &destination, is_dir)?;
+        let archives = self.unpack_archives(&active)?;
         let mut trees = present(&self.trees);
-        for tree in &unpacked {
-            place_archive(&mut placer, tree, trees.len(), &destination)?;
-            trees.push(tree);
+        for (number, item) in self.selection.items.iter().enumerate() {
+            match archives.get(&number) {
+                Some(archive) => {
+                    archive.place(&mut placer, trees.len(), &destination)?;
+                    trees.push(archive);
+                }
+                None => placer.place(item.clone(), &destination, is_dir)?,
+            }
         }
         for file in &self.op.inline {
             placer.place_inline(&file.name, &file.content, &destination, is_dir)?;
@@ -238,11 +256,10 @@ impl<'a> Prepared<'a> {
             .as_ref()
             .map(|files| write::Earlier { dir: &dir, files });
         let written = write::write(&mut plan, &trees, &active.fs(), reuse.as_ref())?;
-        drop(unpacked);
-        self.selection = kept;
-        self.selection.items.extend(taken.items);
+        for archive in archives.values() {
+            archive.remove()?;
+        }
         let files = self.learn(&plan)?;
-        remove_unpacked(&active)?;
         files::FileList::of(&plan).save(&active.dir().join("files"))?;
         let diff = (written.packed.diff_id, written.packed.size);
         let row = active.commit(written.bytes, Some(diff), Some(tree_digest(&plan)))?;
@@ -279,69 +296,23 @@ impl<'a> Prepared<'a> {
         self.files()
     }
 
-    /// `--chown` as numbers, by the users of the tree that is copied onto.
+    /// `--chown` as numbers, by the users of the tree that is copied onto, or of
+    /// the one that was named for it.
     fn owner(&self, below: &View) -> Result<Option<(u32, u32)>, CopyError> {
-        let Some(chown) = self.op.chown.as_deref().filter(|chown| !chown.is_empty()) else {
+        let Some(chown) = &self.op.chown else {
             return Ok(None);
         };
-        let users = users(below)?;
-        let (user, group) = match chown.split_once(':') {
-            Some((user, group)) => (user, Some(group).filter(|group| !group.is_empty())),
-            None => (chown, None),
-        };
-        let number = user.parse::<u32>().ok();
-        let (uid, own) = match number {
-            Some(uid) => (uid, uid),
-            None if user.is_empty() => (0, 0),
-            None => {
-                let account = users.resolve(user).map_err(AccountError::from)?;
-                (account.uid, account.gid)
-            }
-        };
-        let gid = match group {
-            None => own,
-            Some(group) => users.group(group).map_err(AccountError::from)?,
-        };
-        Ok(Some((uid, gid)))
+        let users = users(self.users.as_ref().unwrap_or(below))?;
+        Ok(Some(owner::resolve(chown, &users)?))
     }
 
-    /// Which of the selected items are archives to extract, by number.
-    fn take_archives(&self) -> Result<Vec<usize>, CopyError> {
-        let mut found = Vec::new();
-        for (number, item) in self.selection.items.iter().enumerate() {
-            if !matches!(item.entry.kind, EntryKind::File { .. }) {
-                continue;
-            }
-            let file = present(&self.trees)[item.tree].open(&item.entry.path)?;
-            let mut head = Vec::new();
-            file.take(ARCHIVE_HEAD)
-                .read_to_end(&mut head)
-                .at("read", &item.entry.path)?;
-            if is_archive(&head) {
-                found.push(number);
-            }
+    /// Whether archives that a source names are extracted.
+    fn unpacks(&self, pattern: usize) -> bool {
+        match self.op.patterns.get(pattern).map(|pattern| pattern.source) {
+            Some(CopySource::Context(_)) => self.op.unpack,
+            Some(CopySource::Vertex(_)) => self.op.unpack_remote,
+            None => false,
         }
-        Ok(found)
-    }
-
-    fn unpack(&self, archives: &[usize], active: &Active<'_>) -> Result<Vec<View>, CopyError> {
-        let mut trees = Vec::new();
-        for number in archives {
-            let item = &self.selection.items[*number];
-            let path = &item.entry.path;
-            let file: File = present(&self.trees)[item.tree].open(path)?;
-            let target = unpack_dir(active, *number);
-            std::fs::create_dir(&target).at("create", &target)?;
-            context::unpack_archive(file, &target).map_err(|err| match err {
-                context::SourceError::Unpack(source) => CopyError::Archive {
-                    path: format!("/{}", path.display()),
-                    source,
-                },
-                context::SourceError::File(err) => CopyError::File(err),
-            })?;
-            trees.push(View::of_layers(vec![target]));
-        }
-        Ok(trees)
     }
 }
 
@@ -367,98 +338,16 @@ fn tree_digest(plan: &place::Plan) -> Digest {
     hasher.finish()
 }
 
-fn unpack_dir(active: &Active<'_>, number: usize) -> PathBuf {
-    active.dir().join(format!("unpacked-{number}"))
-}
-
-fn remove_unpacked(active: &Active<'_>) -> Result<(), PathError> {
-    let dir = active.dir();
-    for entry in std::fs::read_dir(dir).at("list", dir)? {
-        let entry = entry.at("list", dir)?;
-        if entry
-            .file_name()
-            .as_encoded_bytes()
-            .starts_with(b"unpacked-")
-        {
-            crate::fs::remove_tree(&entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-/// The items that are copied as they are, and the archives.
-fn split(selection: Selection, archives: &[usize]) -> (Selection, Selection) {
-    let (mut kept, mut taken) = (Selection::default(), Selection::default());
-    for (number, item) in selection.items.into_iter().enumerate() {
-        let side = if archives.contains(&number) {
-            &mut taken
-        } else {
-            &mut kept
-        };
-        side.items.push(item);
-    }
-    (kept, taken)
-}
-
-fn duplicate(selection: &Selection) -> Selection {
-    Selection {
-        items: selection.items.clone(),
-    }
-}
-
-/// Places what an archive held: links to directories in the image are followed,
-/// as extracting onto the image would.
-fn place_archive(
-    placer: &mut Placer<'_>,
-    tree: &View,
-    number: usize,
-    destination: &Path,
-) -> Result<(), CopyError> {
-    placer.directory(destination)?;
-    for mut entry in SourceTree::walk(tree, Path::new(""))? {
-        let source = entry.path.clone();
-        entry.path = placer.follow(&destination.join(&source))?;
-        if let EntryKind::HardLink(first) = &entry.kind {
-            let target = placer.follow(&destination.join(first))?;
-            let content = Content::Tree {
-                tree: number,
-                path: first.clone(),
-            };
-            let placed = placer.plan.get(&target);
-            // Links in the image may have put it after this one, or in the way of
-            // another entry, which then took its place.
-            let is_there = placed.is_some_and(|placed| placed.content == content);
-            entry.kind = match tree.kind(&source)? {
-                Some(kind) if target >= entry.path || !is_there => kind,
-                _ => EntryKind::HardLink(target),
-            };
-        }
-        placer.put_over(
-            entry,
-            Content::Tree {
-                tree: number,
-                path: source,
-            },
-        )?;
-    }
-    Ok(())
-}
-
 fn list_path(store: &Store, id: SnapshotId) -> PathBuf {
     store.paths().snapshots().join(id.to_string()).join("files")
 }
 
-/// How the files of two results of one instruction differ, for `--explain-cache`.
-pub(in crate::build) fn differences(
-    store: &Store,
-    old: SnapshotId,
-    new: SnapshotId,
-) -> Vec<String> {
-    let load = |id| files::FileList::load(&list_path(store, id));
-    match (load(old), load(new)) {
-        (Some(old), Some(new)) => old.differences(&new, 10),
-        _ => Vec::new(),
-    }
+/// Digests of the files of a layer, by their paths in it.
+pub(in crate::build) type FileDigests = HashMap<PathBuf, Digest>;
+
+/// The digests that were kept when COPY or ADD made a layer.
+pub(in crate::build) fn file_digests(store: &Store, id: SnapshotId) -> Option<FileDigests> {
+    files::FileList::load(&list_path(store, id)).map(files::FileList::digests)
 }
 
 /// A layer of directories alone, as WORKDIR makes it.

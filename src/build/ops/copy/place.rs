@@ -6,7 +6,8 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 use super::CopyError;
-use super::select::Selection;
+use super::select::Selected;
+use crate::build::chmod::Chmod;
 use crate::layer::{Entry, EntryKind, Lower};
 use crate::snapshot::View;
 
@@ -47,14 +48,14 @@ pub(super) fn set_times(plan: &mut Plan, clamp: &dyn Fn(i64) -> i64) {
 
 /// Owner and mode that flags ask for.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Ownership {
+pub(super) struct Ownership<'a> {
     /// `--chown`, resolved.
     pub(super) owner: Option<(u32, u32)>,
     /// `--chmod`.
-    pub(super) mode: Option<u32>,
+    pub(super) mode: Option<&'a Chmod>,
 }
 
-impl Ownership {
+impl Ownership<'_> {
     fn apply(self, entry: &mut Entry) {
         if let Some((uid, gid)) = self.owner {
             (entry.uid, entry.gid) = (uid, gid);
@@ -62,7 +63,22 @@ impl Ownership {
         if let Some(mode) = self.mode
             && !matches!(entry.kind, EntryKind::Symlink(_))
         {
-            entry.mode = mode;
+            let is_dir = matches!(entry.kind, EntryKind::Directory { .. });
+            entry.mode = mode.apply(entry.mode, is_dir);
+        }
+    }
+
+    /// The metadata of a directory that has to be made.
+    fn of_new_directory(self, path: &Path, now: i64) -> Entry {
+        let (uid, gid) = self.owner.unwrap_or_default();
+        Entry {
+            path: path.to_owned(),
+            kind: EntryKind::Directory { opaque: false },
+            mode: self.mode.map_or(0o755, Chmod::of_new_directory),
+            uid,
+            gid,
+            mtime: now,
+            xattrs: Vec::new(),
         }
     }
 }
@@ -70,7 +86,7 @@ impl Ownership {
 /// Places entries above the tree `below`.
 pub(super) struct Placer<'a> {
     below: &'a View,
-    ownership: Ownership,
+    ownership: Ownership<'a>,
     /// Time of what has none of its own, in seconds since 1970.
     now: i64,
     pub(super) plan: Plan,
@@ -79,7 +95,7 @@ pub(super) struct Placer<'a> {
 }
 
 impl<'a> Placer<'a> {
-    pub(super) fn new(below: &'a View, ownership: Ownership, now: i64) -> Self {
+    pub(super) fn new(below: &'a View, ownership: Ownership<'a>, now: i64) -> Self {
         Self {
             below,
             ownership,
@@ -105,32 +121,33 @@ impl<'a> Placer<'a> {
         Ok((self.below.resolve(path, false)?, false))
     }
 
-    /// Places what was selected.
+    /// Places one thing that was selected.
     pub(super) fn place(
         &mut self,
-        selection: Selection,
+        item: Selected,
         destination: &Path,
         is_dir: bool,
     ) -> Result<(), CopyError> {
-        for item in selection.items {
-            let (root, tree) = (item.entry.path.clone(), item.tree);
-            if matches!(item.entry.kind, EntryKind::Directory { .. }) {
-                self.directory(destination)?;
-                for mut entry in item.beneath {
-                    let source = entry.path.clone();
-                    let relative = source.strip_prefix(&root).unwrap_or(&source);
-                    entry.path = destination.join(relative);
-                    if let EntryKind::HardLink(first) = &mut entry.kind {
-                        *first = destination.join(first.strip_prefix(&root).unwrap_or(first));
-                    }
-                    self.put(entry, Content::Tree { tree, path: source })?;
-                }
-                continue;
-            }
+        let (root, tree) = (item.entry.path.clone(), item.tree);
+        if !matches!(item.entry.kind, EntryKind::Directory { .. }) {
             let mut entry = item.entry;
             let source =
                 std::mem::replace(&mut entry.path, target(destination, is_dir, &item.name));
-            self.put(entry, Content::Tree { tree, path: source })?;
+            return self.put(entry, Content::Tree { tree, path: source });
+        }
+        self.directory(destination)?;
+        for mut entry in item.beneath {
+            let source = entry.path.clone();
+            let relative = source.strip_prefix(&root).unwrap_or(&source);
+            entry.path = destination.join(relative);
+            if let EntryKind::HardLink(first) = &mut entry.kind {
+                *first = destination.join(first.strip_prefix(&root).unwrap_or(first));
+            }
+            if item.passed.contains(&source) {
+                self.pass(entry)?;
+            } else {
+                self.put(entry, Content::Tree { tree, path: source })?;
+            }
         }
         Ok(())
     }
@@ -179,19 +196,7 @@ impl<'a> Placer<'a> {
                 entry
             }
             Some(_) => return Err(CopyError::NotADirectory(shown(path))),
-            None => {
-                let mut entry = Entry {
-                    path: path.to_owned(),
-                    kind: EntryKind::Directory { opaque: false },
-                    mode: 0o755,
-                    uid: 0,
-                    gid: 0,
-                    mtime: self.now,
-                    xattrs: Vec::new(),
-                };
-                self.ownership.apply(&mut entry);
-                entry
-            }
+            None => self.ownership.of_new_directory(path, self.now),
         };
         self.plan.insert(
             path.to_owned(),
@@ -200,6 +205,19 @@ impl<'a> Placer<'a> {
                 content: Content::None,
             },
         );
+        Ok(())
+    }
+
+    /// Makes sure of a directory that is there for what comes to lie in it: with
+    /// its own metadata, but where there is one already, only the mode is taken.
+    fn pass(&mut self, entry: Entry) -> Result<(), CopyError> {
+        if !self.is_directory(&entry.path)? {
+            return self.put(entry, Content::None);
+        }
+        self.directory(&entry.path)?;
+        if let Some(placed) = self.plan.get_mut(&entry.path) {
+            placed.entry.mode = entry.mode;
+        }
         Ok(())
     }
 

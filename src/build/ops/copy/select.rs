@@ -1,11 +1,14 @@
 //! Which files COPY takes: sources to entries, links followed, wildcards matched.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::filter::{Filter, Taken};
 use super::source::{SourceTree, base_name, clean};
 use super::{CopyError, glob};
+use crate::build::chmod::Chmod;
 use crate::build::graph::{CopyOp, CopyPattern, CopySource};
 use crate::layer::{Entry, EntryKind};
 use crate::oci::{Digest, Hasher};
@@ -23,6 +26,8 @@ pub(super) struct Selected {
     pub(super) entry: Entry,
     /// What lies beneath it, for a directory, in canonical order.
     pub(super) beneath: Vec<Entry>,
+    /// Directories among these that are there only for what lies in them.
+    pub(super) passed: HashSet<PathBuf>,
 }
 
 /// What an instruction's sources name.
@@ -59,22 +64,41 @@ impl Selection {
                 hasher.part(item.pattern.to_string().as_bytes());
             }
             hasher.part(item.name.as_bytes());
-            hash_entry(&mut hasher, Path::new(""), &item.entry, &item.entry.path);
-            for entry in &item.beneath {
-                let relative = entry
-                    .path
-                    .strip_prefix(&item.entry.path)
-                    .unwrap_or(&entry.path);
-                hash_entry(&mut hasher, relative, entry, &item.entry.path);
+            let mode = op.chmod.as_ref().and_then(Chmod::fixed);
+            hash_item(&mut hasher, &item.entry, &item.beneath, mode);
+            for passed in item
+                .beneath
+                .iter()
+                .filter(|one| item.passed.contains(&one.path))
+            {
+                hasher.part(b"passed");
+                hasher.part(passed.path.as_os_str().as_bytes());
             }
         }
         hasher.finish()
     }
 }
 
-fn hash_entry(hasher: &mut Hasher, path: &Path, entry: &Entry, root: &Path) {
+/// The digest of one file or directory, its name aside. Digests of contents must be known.
+pub(super) fn digest_of((_, entry, taken): &Named) -> Digest {
+    let mut hasher = Hasher::new();
+    hash_item(&mut hasher, entry, &taken.entries, None);
+    hasher.finish()
+}
+
+/// `mode` is the one that the copy gets, where that does not depend on the source's.
+fn hash_item(hasher: &mut Hasher, entry: &Entry, beneath: &[Entry], mode: Option<u32>) {
+    hash_entry(hasher, Path::new(""), entry, &entry.path, mode);
+    for inner in beneath {
+        let relative = inner.path.strip_prefix(&entry.path).unwrap_or(&inner.path);
+        hash_entry(hasher, relative, inner, &entry.path, mode);
+    }
+}
+
+fn hash_entry(hasher: &mut Hasher, path: &Path, entry: &Entry, root: &Path, mode: Option<u32>) {
     hasher.part(path.as_os_str().as_bytes());
-    let numbers = [entry.mode, entry.uid, entry.gid];
+    let mode = mode.filter(|_| !matches!(entry.kind, EntryKind::Symlink(_)));
+    let numbers = [mode.unwrap_or(entry.mode), entry.uid, entry.gid];
     hasher.part(&numbers.map(u32::to_le_bytes).concat());
     for (name, value) in &entry.xattrs {
         hasher.part(name.as_bytes());
@@ -119,51 +143,112 @@ pub(super) fn select(
         let Some((place, tree)) = place.and_then(|at| Some((at, (*trees.get(at)?)?))) else {
             continue;
         };
-        let named = |(name, entry, beneath)| Selected {
+        let bad_pattern = |_| CopyError::BadPattern {
+            pattern: pattern.text.clone(),
+            span: pattern.span,
+        };
+        let exclude = Filter::new(&op.exclude).map_err(bad_pattern)?;
+        let found = if op.parents {
+            let (root, below) = pivot(&pattern.text);
+            let below = clean(below).join("/");
+            require(pattern, tree, root, &below)?;
+            let filter = exclude.only(below).map_err(bad_pattern)?;
+            find(pattern, tree, root, &filter)?
+        } else {
+            find(pattern, tree, &pattern.text, &exclude)?
+        };
+        let named = |(name, entry, taken): Named| Selected {
             tree: place,
             pattern: number,
             name,
             entry,
-            beneath,
+            beneath: taken.entries,
+            passed: taken.passed,
         };
-        let parts = clean(&pattern.text);
-        if parts.iter().any(|part| glob::is_pattern(part)) {
-            let mut found = Vec::new();
-            expand(pattern, tree, &parts, PathBuf::new(), &mut found)?;
-            for path in found {
-                // A link that leads nowhere is no match.
-                selection.items.extend(take(tree, &path)?.map(named));
-            }
-            continue;
-        }
-        let path: PathBuf = parts.iter().collect();
-        let item = take(tree, &path)?.ok_or_else(|| CopyError::NotFound {
-            path: format!("/{}", path.display()),
-            span: pattern.span,
-        })?;
-        selection.items.push(named(item));
+        selection.items.extend(found.into_iter().map(named));
     }
     Ok(selection)
 }
 
-/// Name, entry, and the entries beneath it.
-type Named = (OsString, Entry, Vec<Entry>);
+/// A source of `--parents` in two: the directory that is not kept, and the rest.
+fn pivot(text: &str) -> (&str, &str) {
+    text.split_once("/./").unwrap_or(("", text))
+}
+
+/// Refuses a source of `--parents` that is missing, unless it has a wildcard.
+fn require(
+    pattern: &CopyPattern,
+    tree: &dyn SourceTree,
+    root: &str,
+    below: &str,
+) -> Result<(), CopyError> {
+    let text = format!("{root}/{below}");
+    let parts = clean(&text);
+    let is_pattern = parts.iter().any(|part| glob::is_pattern(part));
+    let path: PathBuf = parts.iter().collect();
+    if is_pattern || tree.entry(&tree.resolve(&path)?)?.is_some() {
+        return Ok(());
+    }
+    Err(CopyError::NotFound {
+        path: format!("/{}", path.display()),
+        span: pattern.span,
+    })
+}
+
+/// What the source `text` names in `tree`.
+fn find(
+    pattern: &CopyPattern,
+    tree: &dyn SourceTree,
+    text: &str,
+    filter: &Filter,
+) -> Result<Vec<Named>, CopyError> {
+    let parts = clean(text);
+    if !pattern.literal && parts.iter().any(|part| glob::is_pattern(part)) {
+        let mut paths = Vec::new();
+        expand(pattern, tree, &parts, PathBuf::new(), &mut paths)?;
+        let mut found = Vec::new();
+        for path in paths {
+            // A link that leads nowhere is no match.
+            let named = take(tree, &path, filter)?;
+            // What a wildcard finds is left out by its name; what is named itself is meant.
+            let is_file = |named: &Named| !matches!(named.1.kind, EntryKind::Directory { .. });
+            let name = base_name(&path);
+            found.extend(
+                named.filter(|named| !(is_file(named) && filter.excludes(Path::new(&name)))),
+            );
+        }
+        return Ok(found);
+    }
+    let path: PathBuf = parts.iter().collect();
+    let named = take(tree, &path, filter)?.ok_or_else(|| CopyError::NotFound {
+        path: format!("/{}", path.display()),
+        span: pattern.span,
+    })?;
+    Ok(vec![named])
+}
+
+/// Name, entry, and what is taken beneath it.
+type Named = (OsString, Entry, Taken);
 
 /// The file or directory at `path`, links in it followed.
-fn take(tree: &dyn SourceTree, path: &Path) -> Result<Option<Named>, CopyError> {
+pub(super) fn take(
+    tree: &dyn SourceTree,
+    path: &Path,
+    filter: &Filter,
+) -> Result<Option<Named>, CopyError> {
     let real = tree.resolve(path)?;
     let Some(entry) = tree.entry(&real)? else {
         return Ok(None);
     };
-    let beneath = match entry.kind {
-        EntryKind::Directory { .. } => tree.walk(&real)?,
-        _ => Vec::new(),
+    let taken = match entry.kind {
+        EntryKind::Directory { .. } => filter.walk(tree, &real)?,
+        _ => Taken::default(),
     };
-    if beneath.is_empty() && tree.is_ignored(&real) {
+    if taken.entries.is_empty() && tree.is_ignored(&real) {
         // An ignored directory is there only for what an exception brings back.
         return Ok(None);
     }
-    Ok(Some((base_name(path), entry, beneath)))
+    Ok(Some((base_name(path), entry, taken)))
 }
 
 /// Matches `parts` from `dir` on; found paths in order, links not followed.

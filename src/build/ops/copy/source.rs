@@ -23,14 +23,19 @@ pub(super) trait SourceTree: Sync {
     fn list(&self, path: &Path) -> Result<Vec<OsString>, PathError>;
     /// `path` without links in any component.
     fn resolve(&self, path: &Path) -> Result<PathBuf, PathError>;
-    /// Everything beneath a directory, in canonical order.
-    fn walk(&self, path: &Path) -> Result<Vec<Entry>, PathError>;
+    /// Everything beneath a directory, in canonical order, and beneath those
+    /// directories in it that `into` says yes to.
+    fn walk(&self, path: &Path, into: &dyn Fn(&Path) -> bool) -> Result<Vec<Entry>, PathError>;
     /// Opens a regular file.
     fn open(&self, path: &Path) -> Result<File, PathError>;
     /// Whether an ignore file leaves `path` out.
     fn is_ignored(&self, path: &Path) -> bool;
     /// Learns the digest of a file that was just read; `before` is its state before.
     fn learn(&self, path: &Path, file: &File, before: &Stat, digest: Digest);
+    /// Where a regular file lies that may be moved away instead of copied.
+    fn give(&self, _path: &Path) -> Option<PathBuf> {
+        None
+    }
 }
 
 impl SourceTree for Context {
@@ -46,8 +51,8 @@ impl SourceTree for Context {
         Self::resolve(self, path)
     }
 
-    fn walk(&self, path: &Path) -> Result<Vec<Entry>, PathError> {
-        Self::walk(self, path)
+    fn walk(&self, path: &Path, into: &dyn Fn(&Path) -> bool) -> Result<Vec<Entry>, PathError> {
+        self.walk_where(path, into)
     }
 
     fn open(&self, path: &Path) -> Result<File, PathError> {
@@ -76,10 +81,15 @@ impl SourceTree for View {
         Self::resolve(self, path, true)
     }
 
-    fn walk(&self, path: &Path) -> Result<Vec<Entry>, PathError> {
-        let mut found = Vec::new();
-        walk_view(self, path, &mut found, &mut HashMap::new())?;
-        Ok(found)
+    fn walk(&self, path: &Path, into: &dyn Fn(&Path) -> bool) -> Result<Vec<Entry>, PathError> {
+        let mut walk = Walk {
+            view: self,
+            found: Vec::new(),
+            links: HashMap::new(),
+            into,
+        };
+        walk.beneath(path)?;
+        Ok(walk.found)
     }
 
     fn open(&self, path: &Path) -> Result<File, PathError> {
@@ -109,7 +119,7 @@ impl SourceTree for Nothing {
         Ok(path.to_owned())
     }
 
-    fn walk(&self, _path: &Path) -> Result<Vec<Entry>, PathError> {
+    fn walk(&self, _path: &Path, _into: &dyn Fn(&Path) -> bool) -> Result<Vec<Entry>, PathError> {
         Ok(Vec::new())
     }
 
@@ -124,31 +134,36 @@ impl SourceTree for Nothing {
     fn learn(&self, _path: &Path, _file: &File, _before: &Stat, _digest: Digest) {}
 }
 
-/// `links` has the first name of each file that was met under several.
-fn walk_view(
-    view: &View,
-    path: &Path,
-    found: &mut Vec<Entry>,
-    links: &mut HashMap<FileId, PathBuf>,
-) -> Result<(), PathError> {
-    for name in view.list(path)? {
-        let child = path.join(name);
-        let Some((mut entry, file)) = view.entry_and_file(&child)? else {
-            continue;
-        };
-        if let Some(file) = file {
-            match links.get(&file) {
-                Some(first) => entry.kind = EntryKind::HardLink(first.clone()),
-                None => drop(links.insert(file, child.clone())),
+/// A walk through a view.
+struct Walk<'a> {
+    view: &'a View,
+    found: Vec<Entry>,
+    /// The first name of each file that was met.
+    links: HashMap<FileId, PathBuf>,
+    into: &'a dyn Fn(&Path) -> bool,
+}
+
+impl Walk<'_> {
+    fn beneath(&mut self, path: &Path) -> Result<(), PathError> {
+        for name in self.view.list(path)? {
+            let child = path.join(name);
+            let Some((mut entry, file)) = self.view.entry_and_file(&child)? else {
+                continue;
+            };
+            if let Some(file) = file {
+                match self.links.get(&file) {
+                    Some(first) => entry.kind = EntryKind::HardLink(first.clone()),
+                    None => drop(self.links.insert(file, child.clone())),
+                }
+            }
+            let is_dir = matches!(entry.kind, EntryKind::Directory { .. });
+            self.found.push(entry);
+            if is_dir && (self.into)(&child) {
+                self.beneath(&child)?;
             }
         }
-        let is_dir = matches!(entry.kind, EntryKind::Directory { .. });
-        found.push(entry);
-        if is_dir {
-            walk_view(view, &child, found, links)?;
-        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// A file by its place on disk, for reading its whole content in one call.

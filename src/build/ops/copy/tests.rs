@@ -14,6 +14,7 @@ use crate::store::Paths;
 
 fn op(patterns: &[&str], destination: &str) -> CopyOp {
     let pattern = |text: &&str| CopyPattern {
+        literal: false,
         text: (*text).to_owned(),
         source: CopySource::Context(ContextId::MAIN),
         span: None,
@@ -26,8 +27,12 @@ fn op(patterns: &[&str], destination: &str) -> CopyOp {
         }],
         destination: destination.to_owned(),
         chown: None,
+        users: None,
         chmod: None,
+        exclude: Vec::new(),
+        parents: false,
         unpack: false,
+        unpack_remote: false,
         instruction: "COPY",
     }
 }
@@ -65,8 +70,12 @@ fn recorded_digests_are_those_of_the_layer() {
     let contexts = [Context::open(&dir, Patterns::default(), home.path().join("memory")).unwrap()];
     let request = BuildRequest::new(ContextSource::Directory(dir.clone()));
     let cancel = Cancel::new();
+    let remote = crate::remote::Remote::new(&request.remote);
+    let fetcher = crate::build::fetch::Fetcher::new(&store, &remote);
+    let redactor = crate::build::redact::Redactor::new(&request.steps.secrets);
     let tools = Tools {
         store: &store,
+        fetcher: &fetcher,
         contexts: &contexts,
         request: &request,
         sink: &Silent,
@@ -75,6 +84,9 @@ fn recorded_digests_are_those_of_the_layer() {
         network: std::sync::Arc::default(),
         epoch: None,
         platform: &crate::oci::Platform::host(),
+        redactor: &redactor,
+        arguments: std::collections::BTreeSet::new(),
+        renewed: &std::sync::Mutex::default(),
     };
     let op = op(&["tree", "large"], "/to/");
     let check = |earlier| {

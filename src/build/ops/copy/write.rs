@@ -10,14 +10,15 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 
-use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid};
-
 use super::CopyError;
+use super::disk::{
+    create, finish_directories, link_earlier, make_directories, make_special, move_in,
+    set_metadata, umask,
+};
 use super::files::FileList;
 use super::place::{Content, Placed, Plan};
 use super::source::{SourceTree, read_whole};
@@ -72,10 +73,12 @@ pub(super) fn write(
 }
 
 /// What every worker needs.
-struct Job<'a> {
+pub(super) struct Job<'a> {
     trees: &'a [&'a dyn SourceTree],
-    target: &'a Path,
-    earlier: Option<&'a Earlier<'a>>,
+    /// The directory of the new layer.
+    pub(super) target: &'a Path,
+    /// The layer that an earlier build made.
+    pub(super) earlier: Option<&'a Earlier<'a>>,
     /// Permission bits that creating a file takes away.
     umask: u32,
 }
@@ -180,6 +183,7 @@ fn small_file(entry: &Entry, content: &Content, job: &Job<'_>) -> Result<Ready, 
             digest: None,
         });
     };
+    let mut is_moved = false;
     let (bytes, digest) = match content {
         Content::Inline(text) => (text.clone().into_bytes(), known),
         Content::None => (Vec::new(), known),
@@ -190,6 +194,7 @@ fn small_file(entry: &Entry, content: &Content, job: &Job<'_>) -> Result<Ready, 
             let file = tree.open(path)?;
             let before = rustix::fs::fstat(&file).at("look at", path)?;
             let bytes = read_whole(&file, size, path)?;
+            is_moved = move_in(entry, tree.give(path), (&file, &before), &target)?;
             let digest = known.unwrap_or_else(|| {
                 let digest = Digest::of(&bytes);
                 tree.learn(path, &file, &before, digest);
@@ -201,7 +206,7 @@ fn small_file(entry: &Entry, content: &Content, job: &Job<'_>) -> Result<Ready, 
     if bytes.len() as u64 != size {
         return Err(changed(&entry.path));
     }
-    if !link_earlier(entry, digest, job, &target) {
+    if !is_moved && !link_earlier(entry, digest, job, &target) {
         let mut file = create(entry, &target, job.umask)?;
         file.write_all(&bytes).at("write", &target)?;
         set_metadata(entry, &file, &target, job.umask)?;
@@ -217,69 +222,6 @@ fn changed(path: &Path) -> PathError {
             "the file changed while it was read; build again when it is at rest",
         ),
     }
-}
-
-/// Links the file of an earlier layer that is the same in every respect;
-/// whether there was one.
-fn link_earlier(entry: &Entry, digest: Option<Digest>, job: &Job<'_>, target: &Path) -> bool {
-    let (Some(earlier), Some(digest)) = (job.earlier, digest) else {
-        return false;
-    };
-    if !earlier.files.holds(entry, digest) {
-        return false;
-    }
-    let source = earlier.dir.join(&entry.path);
-    // A full or vanished inode is no misfortune: the file is copied then.
-    rustix::fs::linkat(CWD, &source, CWD, target, AtFlags::empty()).is_ok()
-}
-
-fn create(entry: &Entry, target: &Path, umask: u32) -> Result<File, PathError> {
-    let mode = entry.mode & 0o777 & !umask;
-    File::options()
-        .write(true)
-        .create_new(true)
-        .mode(mode | 0o200)
-        .open(target)
-        .at("create", target)
-}
-
-/// Owner before mode: changing the owner clears setuid.
-fn set_metadata(entry: &Entry, file: &File, target: &Path, umask: u32) -> Result<(), PathError> {
-    if (entry.uid, entry.gid) != (0, 0) || !is_root() {
-        let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
-        rustix::fs::fchown(file, Some(uid), Some(gid)).at("change the owner of", target)?;
-    }
-    if entry.mode & !0o777 != 0 || entry.mode & umask != 0 || entry.mode & 0o200 == 0 {
-        rustix::fs::fchmod(file, Mode::from_raw_mode(entry.mode))
-            .at("change the mode of", target)?;
-    }
-    for (name, value) in &entry.xattrs {
-        rustix::fs::fsetxattr(file, name.as_str(), value, rustix::fs::XattrFlags::empty())
-            .at("set an attribute of", target)?;
-    }
-    rustix::fs::futimens(file, &times(entry.mtime)).at("set the time of", target)
-}
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
-fn times(mtime: i64) -> Timestamps {
-    let time = Timespec {
-        tv_sec: mtime,
-        tv_nsec: 0,
-    };
-    Timestamps {
-        last_access: time,
-        last_modification: time,
-    }
-}
-
-fn umask() -> u32 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
-    line.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok())
-        .unwrap_or(0o777)
 }
 
 /// The packer: takes every entry in canonical order.
@@ -374,8 +316,9 @@ fn large_file(
     let tree = job.trees[*tree];
     let source = tree.open(path)?;
     let before = rustix::fs::fstat(&source).at("look at", path)?;
-    let linked = link_earlier(entry, known, job, target);
-    let sink = if linked {
+    let is_there = link_earlier(entry, known, job, target)
+        || move_in(entry, tree.give(path), (&source, &before), target)?;
+    let sink = if is_there {
         None
     } else {
         Some(create(entry, target, job.umask)?)
@@ -457,68 +400,4 @@ impl Read for Tee<'_> {
         self.at += count;
         Ok(count)
     }
-}
-
-/// Makes the directories, parents first, open to us until they are finished.
-fn make_directories(plan: &Plan, target: &Path) -> Result<(), PathError> {
-    for (path, placed) in plan {
-        if matches!(placed.entry.kind, EntryKind::Directory { .. }) {
-            let dir = target.join(path);
-            rustix::fs::mkdir(&dir, Mode::from_raw_mode(0o700)).at("create", &dir)?;
-        }
-    }
-    Ok(())
-}
-
-/// Gives the directories their metadata, children first, so that the times stay.
-fn finish_directories(plan: &Plan, target: &Path) -> Result<(), PathError> {
-    for (path, placed) in plan.iter().rev() {
-        if matches!(placed.entry.kind, EntryKind::Directory { .. }) {
-            let dir = target.join(path);
-            let file = File::open(&dir).at("open", &dir)?;
-            set_metadata(&placed.entry, &file, &dir, 0o777)?;
-        }
-    }
-    Ok(())
-}
-
-/// Makes what is no regular file and no directory.
-fn make_special(
-    entry: &Entry,
-    kind: &EntryKind,
-    job: &Job<'_>,
-    target: &Path,
-) -> Result<(), PathError> {
-    use rustix::fs::{FileType, makedev, mknodat};
-    let node = |kind: FileType, device: u64| {
-        mknodat(CWD, target, kind, Mode::from_raw_mode(entry.mode), device).at("create", target)
-    };
-    match kind {
-        EntryKind::File { .. } | EntryKind::Directory { .. } => return Ok(()),
-        EntryKind::Symlink(link) => {
-            rustix::fs::symlink(link, target).at("create", target)?;
-        }
-        EntryKind::HardLink(first) => {
-            let first: PathBuf = job.target.join(first);
-            return rustix::fs::linkat(CWD, &first, CWD, target, AtFlags::empty())
-                .at("link", target);
-        }
-        EntryKind::CharDevice { major, minor } => {
-            node(FileType::CharacterDevice, makedev(*major, *minor))?;
-        }
-        EntryKind::BlockDevice { major, minor } => {
-            node(FileType::BlockDevice, makedev(*major, *minor))?;
-        }
-        EntryKind::Fifo => node(FileType::Fifo, 0)?,
-        EntryKind::Whiteout => node(FileType::CharacterDevice, 0)?,
-    }
-    let flags = AtFlags::SYMLINK_NOFOLLOW;
-    let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
-    rustix::fs::chownat(CWD, target, Some(uid), Some(gid), flags)
-        .at("change the owner of", target)?;
-    if !matches!(kind, EntryKind::Symlink(_)) {
-        rustix::fs::chmod(target, Mode::from_raw_mode(entry.mode))
-            .at("change the mode of", target)?;
-    }
-    rustix::fs::utimensat(CWD, target, &times(entry.mtime), flags).at("set the time of", target)
 }

@@ -1,5 +1,13 @@
 //! RUN: a command in a sandbox on the parent's tree; what it changed is the layer.
 
+mod agent;
+mod attempt;
+mod caches;
+mod error;
+mod leak;
+mod mounts;
+mod points;
+
 use std::fs::File;
 use std::io::{PipeReader, Read, pipe};
 use std::net::IpAddr;
@@ -7,124 +15,130 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::Duration;
 
-use super::{AccountError, Tools, account};
-use crate::build::RunNetwork;
-use crate::build::emulation::{self, EmulationError};
-use crate::build::graph::RunOp;
+use attempt::Ended;
+pub(in crate::build) use error::RunError;
+use mounts::Mounts;
+
+use super::{Tools, account};
+use crate::build::emulation;
+use crate::build::graph::{RunOp, Vertex};
+use crate::build::{Entitlement, RunNetwork};
 use crate::fs::{At, PathError};
+use crate::network;
 use crate::oci::passwd::Account;
-use crate::progress::{Event, StepId, Stream};
+use crate::progress::{Event, StepId, Stream, Usage};
 use crate::sandbox::{
-    self, Exit, Mount, MountKind, NetworkNamespace, Overlay, RootFs, Seccomp, Spec, Stdio,
+    self, Mount, MountKind, NetworkNamespace, Overlay, RootFs, Seccomp, Spec, Stdio,
 };
-use crate::snapshot::{self, Active};
+use crate::snapshot::{self, Active, View};
 use crate::store::SnapshotId;
-use crate::{network, store};
 
 /// Host name inside, as BuildKit has it, and the build argument that sets another.
 const HOSTNAME: &str = "buildkitsandbox";
 const HOSTNAME_ARG: &str = "BUILDKIT_SANDBOX_HOSTNAME";
+/// `CAP_CHECKPOINT_RESTORE` of linux/capability.h, the last one so far.
+const LAST_CAPABILITY: u8 = 40;
 /// How much of a failed step's output is kept for its error.
 const TAIL_LIMIT: usize = 16 << 10;
 
-/// Why a RUN step failed.
-#[derive(Debug, thiserror::Error)]
-pub(in crate::build) enum RunError {
-    /// The command ended with another code than 0.
-    #[error("process {command:?} did not complete successfully: exit code: {code}{why}")]
-    Exit {
-        /// The command.
-        command: String,
-        /// Its code; 128 plus the number for a signal.
-        code: i32,
-        /// What is known of the reason.
-        why: &'static str,
-    },
-    /// The command could not be started.
-    #[error("process {command:?} did not complete successfully: {source}: exit code: {code}")]
-    Start {
-        /// The command.
-        command: String,
-        /// 126 or 127.
-        code: i32,
-        /// Why.
-        source: sandbox::Error,
-    },
-    /// The command is another platform's, and nothing here runs it.
-    #[error(transparent)]
-    Emulation(#[from] EmulationError),
-    /// The sandbox could not be made.
-    #[error(transparent)]
-    Sandbox(sandbox::Error),
-    /// The network could not be made.
-    #[error("{0}")]
-    Network(String),
-    /// The build was stopped.
-    #[error("canceled")]
-    Canceled,
-    /// The user is unknown.
-    #[error(transparent)]
-    Account(#[from] AccountError),
-    /// The snapshots refused.
-    #[error(transparent)]
-    Snapshot(#[from] snapshot::Error),
-    /// A file refused.
-    #[error(transparent)]
-    File(#[from] PathError),
+/// What a step runs on.
+#[derive(Debug)]
+pub(in crate::build) struct Inputs {
+    /// The tree that it changes.
+    pub(in crate::build) parent: Option<SnapshotId>,
+    /// The tree of each of its mounts, where that takes one.
+    pub(in crate::build) mounts: Vec<Option<SnapshotId>>,
 }
 
-impl From<store::Error> for RunError {
-    fn from(err: store::Error) -> Self {
-        Self::Snapshot(err.into())
-    }
+/// A step that ran.
+#[derive(Debug)]
+pub(in crate::build) struct Ran {
+    /// Its layer. A command that changes nothing makes an empty one, as Docker's does.
+    pub(in crate::build) result: Result<SnapshotId, RunError>,
+    /// What its command used, all tries together; `None` when it was never started.
+    pub(in crate::build) usage: Option<Usage>,
 }
 
-/// Runs the command on `parent`. A command that changes nothing makes an empty
-/// layer, as Docker's does.
+/// Runs the command of `vertex`, again where the command line says so.
 pub(in crate::build) fn run(
     tools: &Tools<'_>,
+    vertex: &Vertex,
     op: &RunOp,
-    parent: Option<SnapshotId>,
+    inputs: &Inputs,
     step: StepId,
-) -> Result<SnapshotId, RunError> {
-    emulation::check(tools.platform)?;
-    let account = account(tools.store, parent, &op.user)?;
-    let active = Active::begin(tools.store, parent)?;
-    let mut spec = specification(tools, op, &account, &active, parent)?;
-    let attachment = match op.network {
-        RunNetwork::Default => Some(attach(tools)?),
-        RunNetwork::None | RunNetwork::Host => None,
+) -> Ran {
+    let steps = &tools.request.steps;
+    let command = Command {
+        tools,
+        op,
+        inputs,
+        step,
+        timeout: steps.timeout(vertex),
     };
-    mount_files(tools, op, &mut spec, step)?;
-    let command = op.argv.join(" ");
-    let began = jiff::Timestamp::now().as_second();
-    let exit = execute(tools, &spec, attachment, step, &command)?;
-    if tools.cancel.is_canceled() {
-        return Err(RunError::Canceled);
+    attempt::with_retries(tools, steps.retry(vertex), step, |usage| {
+        command.once(usage)
+    })
+}
+
+/// A step's command, to be run.
+struct Command<'a, 't> {
+    tools: &'a Tools<'t>,
+    op: &'a RunOp,
+    inputs: &'a Inputs,
+    step: StepId,
+    timeout: Option<Duration>,
+}
+
+impl Command<'_, '_> {
+    /// One try.
+    fn once(&self, usage: &mut Option<Usage>) -> Result<SnapshotId, RunError> {
+        let Self { tools, op, .. } = self;
+        let parent = self.inputs.parent;
+        emulation::check(tools.platform)?;
+        let account = account(tools.store, parent, &op.user)?;
+        let active = Active::begin(tools.store, parent)?;
+        let below = View::open(tools.store, parent)?;
+        let mounts = Mounts::prepare(tools, op, &self.inputs.mounts, &below, self.step)?;
+        let mut spec = specification(tools, op, &account, &active, parent, &mounts)?;
+        let attachment = match op.network {
+            RunNetwork::Default => Some(attach(tools)?),
+            RunNetwork::None | RunNetwork::Host => None,
+        };
+        mount_files(tools, op, &mut spec, self.step)?;
+        spec.mounts.extend(mounts.list.iter().cloned());
+        let command = tools.redactor.text(&op.argv.join(" ")).into_owned();
+        let began = jiff::Timestamp::now().as_second();
+        let ended = self.execute(&spec, attachment, &command)?;
+        attempt::add(usage, ended.usage);
+        if tools.cancel.is_canceled() {
+            return Err(RunError::Canceled);
+        }
+        ended.check(&command, self.timeout, &spec.resources)?;
+        let fs = active.fs();
+        mounts.clean(&fs)?;
+        self.refuse_leak(&mounts, &fs)?;
+        drop(mounts);
+        if let Some(latest) = tools.epoch {
+            // Files get their times from a clock that lags a little behind.
+            snapshot::clamp_times(&fs, latest, began - 1)?.save(&active)?;
+        }
+        let bytes = snapshot::tree_bytes(&fs)?;
+        Ok(active.commit(bytes, None, None)?.id)
     }
-    match exit {
-        (Exit::Code(0), _) => {}
-        (exit, out_of_memory) => {
-            let why = if out_of_memory {
-                ": cannot allocate memory"
-            } else {
-                ""
-            };
-            return Err(RunError::Exit {
-                command,
-                code: exit.code(),
-                why,
-            });
+
+    /// A layer that holds one of the step's secrets is an error.
+    fn refuse_leak(&self, mounts: &Mounts<'_>, layer: &Path) -> Result<(), RunError> {
+        let allow = &self.tools.request.steps.allow;
+        if mounts.secrets.is_empty() || allow.contains(&Entitlement::SecretsInLayers) {
+            return Ok(());
+        }
+        match leak::find(layer, &mounts.secrets)? {
+            Some(leak::Leak { id, path }) => Err(RunError::Leak { id, path }),
+            None => Ok(()),
         }
     }
-    let fs = active.fs();
-    if let Some(latest) = tools.epoch {
-        // Files get their times from a clock that lags a little behind.
-        snapshot::clamp_times(&fs, latest, began - 1)?.save(&active)?;
-    }
-    let bytes = snapshot::tree_bytes(&fs)?;
-    Ok(active.commit(bytes, None, None)?.id)
 }
 
 /// The attachment that the build's steps share.
@@ -154,9 +168,11 @@ fn specification(
     account: &Account,
     active: &Active<'_>,
     parent: Option<SnapshotId>,
+    mounts: &Mounts<'_>,
 ) -> Result<Spec, RunError> {
     let paths = tools.store.paths();
     let mut lower = snapshot::layer_dirs(tools.store, parent)?;
+    lower.extend(mounts.stubs.clone());
     lower.push(paths.stubs());
     Ok(Spec {
         rootfs: RootFs {
@@ -170,7 +186,7 @@ fn specification(
         },
         mounts: Vec::new(),
         argv: op.argv.clone(),
-        env: environment(tools, op, account),
+        env: environment(tools, op, account, mounts),
         cwd: PathBuf::from(&op.cwd),
         create_cwd: true,
         uid: account.uid,
@@ -182,17 +198,25 @@ fn specification(
             RunNetwork::None => NetworkNamespace::Isolated,
             RunNetwork::Host => NetworkNamespace::Host,
         },
-        capabilities: sandbox::DEFAULT_CAPABILITIES.to_vec(),
+        capabilities: if op.insecure {
+            (0..=LAST_CAPABILITY).collect()
+        } else {
+            sandbox::DEFAULT_CAPABILITIES.to_vec()
+        },
         no_new_privileges: false,
-        seccomp: Seccomp::Default,
-        mask_paths: true,
+        seccomp: if op.insecure {
+            Seccomp::Unconfined
+        } else {
+            Seccomp::Default
+        },
+        mask_paths: !op.insecure,
         read_only: false,
         rlimits: tools.request.rlimits.clone(),
         shm_bytes: tools.request.shm_bytes,
         sysctls: Vec::new(),
         terminal: None,
         cgroup: cgroup(tools),
-        resources: tools.request.resources,
+        resources: tools.request.resources.clone(),
         die_with_parent: true,
     })
 }
@@ -207,14 +231,17 @@ fn groups(account: &Account) -> Vec<u32> {
     std::iter::once(account.gid).chain(others).collect()
 }
 
-/// A cgroup is made only where there is something to limit.
+/// A cgroup is made only where there is something to limit, or a place for it was
+/// named: joining one costs ten times what the rest of a start does.
 fn cgroup(tools: &Tools<'_>) -> Option<String> {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let parent = tools.request.steps.cgroup_parent.as_deref();
     let limited = tools.request.resources != sandbox::ResourceLimits::default();
-    limited.then(|| {
+    (limited || parent.is_some()).then(|| {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        format!("rbuild/build-{}-{number}", std::process::id())
+        let parent = parent.unwrap_or("rbuild");
+        format!("{parent}/build-{}-{number}", std::process::id())
     })
 }
 
@@ -227,14 +254,21 @@ fn own_hostname<'t>(tools: &'t Tools<'_>) -> Option<&'t str> {
         .map(String::as_str)
 }
 
-fn environment(tools: &Tools<'_>, op: &RunOp, account: &Account) -> Vec<String> {
+fn environment(
+    tools: &Tools<'_>,
+    op: &RunOp,
+    account: &Account,
+    mounts: &Mounts<'_>,
+) -> Vec<String> {
     let mut env: Vec<(String, String)> = op.env.clone();
+    env.retain(|(name, _)| !mounts.env.iter().any(|(own, _)| own == name));
+    env.extend(mounts.env.iter().cloned());
     let mut add = |name: &str, value: &str| {
         if !env.iter().any(|(own, _)| own == name) {
             env.push((name.to_owned(), value.to_owned()));
         }
     };
-    for (name, value) in &op.proxy_env {
+    for (name, value) in op.proxy_env.iter().chain(&mounts.default_env) {
         add(name, value);
     }
     if let Some(name) = own_hostname(tools) {
@@ -321,37 +355,44 @@ fn write_once(path: &Path, text: &str, mode: u32) -> Result<(), PathError> {
         .at("change the mode of", path)
 }
 
-/// Starts the command, passes its output on, and waits for its end.
-fn execute(
-    tools: &Tools<'_>,
-    spec: &Spec,
-    attachment: Option<&network::Attachment>,
-    step: StepId,
-    command: &str,
-) -> Result<(Exit, bool), RunError> {
-    let null = File::open("/dev/null").at("open", "/dev/null")?;
-    let (out_reader, out_writer) = pipe().at("open", "a pipe")?;
-    let (err_reader, err_writer) = pipe().at("open", "a pipe")?;
-    let stdio = Stdio::Descriptors {
-        stdin: null.as_fd(),
-        stdout: out_writer.as_fd(),
-        stderr: err_writer.as_fd(),
-    };
-    let started = sandbox::spawn(spec, stdio, attachment.map(AsFd::as_fd));
-    drop((out_writer, err_writer));
-    let mut running = started.map_err(|err| start_error(err, command))?;
-    for warning in running.warnings() {
-        tools.note(step, format!("warning: {warning}"));
+impl Command<'_, '_> {
+    /// Starts the command, passes its output on, and waits for its end.
+    fn execute(
+        &self,
+        spec: &Spec,
+        attachment: Option<&network::Attachment>,
+        command: &str,
+    ) -> Result<Ended, RunError> {
+        let (tools, step) = (self.tools, self.step);
+        let null = File::open("/dev/null").at("open", "/dev/null")?;
+        let (out_reader, out_writer) = pipe().at("open", "a pipe")?;
+        let (err_reader, err_writer) = pipe().at("open", "a pipe")?;
+        let stdio = Stdio::Descriptors {
+            stdin: null.as_fd(),
+            stdout: out_writer.as_fd(),
+            stderr: err_writer.as_fd(),
+        };
+        let started = sandbox::spawn(spec, stdio, attachment.map(AsFd::as_fd));
+        drop((out_writer, err_writer));
+        let mut running = started.map_err(|err| start_error(err, command))?;
+        for warning in running.warnings() {
+            tools.note(step, format!("warning: {warning}"));
+        }
+        let killer = running.killer();
+        let guard = tools.cancel.guard(&killer);
+        let (exit, timed_out) = std::thread::scope(|scope| {
+            scope.spawn(|| forward(out_reader, tools, step, Stream::Stdout));
+            scope.spawn(|| forward(err_reader, tools, step, Stream::Stderr));
+            attempt::within(scope, self.timeout, killer.clone(), || running.wait())
+        });
+        drop(guard);
+        Ok(Ended {
+            exit: exit.at("wait for", command)?,
+            timed_out,
+            out_of_memory: running.out_of_memory(),
+            usage: running.usage(),
+        })
     }
-    let guard = tools.cancel.guard(&running.killer());
-    let exit = std::thread::scope(|scope| {
-        scope.spawn(|| forward(out_reader, tools, step, Stream::Stdout));
-        scope.spawn(|| forward(err_reader, tools, step, Stream::Stderr));
-        running.wait()
-    });
-    drop(guard);
-    let exit = exit.at("wait for", command)?;
-    Ok((exit, running.out_of_memory()))
 }
 
 fn start_error(err: sandbox::Error, command: &str) -> RunError {
@@ -367,15 +408,21 @@ fn start_error(err: sandbox::Error, command: &str) -> RunError {
     }
 }
 
-/// Passes a stream on until every writer has closed it.
+/// Passes a stream on, without secrets, until every writer has closed it.
 fn forward(mut pipe: PipeReader, tools: &Tools<'_>, step: StepId, stream: Stream) {
+    let log = |bytes: Vec<u8>| {
+        if !bytes.is_empty() {
+            tools.sink.event(Event::Log {
+                step,
+                stream,
+                bytes,
+            });
+        }
+    };
+    let mut redacted = tools.redactor.stream();
     let mut buffer = [0; TAIL_LIMIT];
     while let Ok(count @ 1..) = pipe.read(&mut buffer) {
-        let bytes = buffer[..count].to_vec();
-        tools.sink.event(Event::Log {
-            step,
-            stream,
-            bytes,
-        });
+        log(redacted.feed(&buffer[..count]));
     }
+    log(redacted.finish());
 }

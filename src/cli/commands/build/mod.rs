@@ -10,22 +10,24 @@ mod outputs;
 mod reporting;
 mod request;
 mod steps;
+mod warnings;
 
+use call::Call;
 use interrupt::Interrupt;
-use rbuild::build::{self, Cancel};
+use rbuild::build::{self, BuildResult, Cancel};
 use rbuild::engine::{Config, Engine, Error};
 use rbuild::sandbox::Rlimit;
 
 use super::Open;
 use crate::cli::output::Output;
-use crate::cli::progress::{Mode, Progress, Summary};
+use crate::cli::progress::{Ending, Mode, Progress, Settings};
 use crate::cli::report::Failure;
 use crate::cli::{excerpt, human, values};
 
 /// Build an image from a Dockerfile
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The context: a directory, a tar file, or `-` for a tar or a Dockerfile on standard input
+    /// The context: a directory, a tar file, a git repository, the URL of a tar or a Dockerfile, or `-` for one on standard input
     #[arg(value_name = "CONTEXT")]
     context: Option<String>,
     /// Give the image this name; may be repeated
@@ -53,7 +55,7 @@ pub(crate) struct Args {
     #[arg(short, long)]
     quiet: bool,
     /// How to show progress [env: BUILDKIT_PROGRESS] [default: auto]
-    #[arg(long, value_name = "auto|tty|plain|quiet|none")]
+    #[arg(long, value_name = "auto|tty|plain|rawjson|quiet|none")]
     progress: Option<Mode>,
     /// The network of RUN steps: default, none or host
     #[arg(
@@ -86,7 +88,8 @@ pub(crate) struct Args {
     /// CPU time of a RUN step in each period
     #[arg(long, value_name = "MICROSECONDS")]
     cpu_quota: Option<u64>,
-    /// Answer a question about the Dockerfile instead of building: check, targets, outline
+    /// Answer a question about the Dockerfile instead of building: check, targets, outline,
+    /// subrequests.describe
     #[arg(long, value_name = "QUESTION[,format=json]")]
     call: Option<String>,
     /// Check the Dockerfile; short for `--call=check`
@@ -125,7 +128,7 @@ struct Accepted {
     /// Compress the context (it is never sent anywhere)
     #[arg(long, hide = true)]
     compress: bool,
-    /// Show more
+    /// Show warnings with their places
     #[arg(short = 'D', long, hide = true)]
     debug: bool,
     /// A builder by name
@@ -144,59 +147,116 @@ pub(crate) fn run(
 ) -> Result<u8, Failure> {
     args.later.refuse()?;
     let question = match (&args.call, args.check) {
-        (_, true) => Some("check"),
-        (Some(call), _) => Some(call.as_str()).filter(|call| *call != "build"),
+        (_, true) => Call::read("check")?,
+        (Some(call), _) => Call::read(call)?,
         (None, _) => None,
     };
     let mode = request::progress(args, config)?;
     let engine = open()?;
-    let request = request::read(args, config, &engine)?;
-    match question {
-        Some(question) => call::run(question, &request.build, &engine, output),
-        None => run_build(args, &request, mode, &engine, output),
+    let mut request = request::read(args, config, &engine)?;
+    request.build.explain_cache |= mode == Mode::RawJson;
+    if let Some(question) = question {
+        return call::run(&question, &request.build, &engine, output);
     }
+    let mut settings = Settings::read(&config.environment, output.colors());
+    // Reports and programs are told anyway; people are when they ask.
+    settings.reasons = args.explain_cache || mode == Mode::RawJson;
+    for complaint in &settings.complaints {
+        output.warn(complaint);
+    }
+    run_build(args, &request, (mode, settings), &engine, output)
 }
 
 fn run_build(
     args: &Args,
     request: &request::Request,
-    mode: Mode,
+    (mode, settings): (Mode, Settings),
     engine: &Engine,
     output: &mut Output,
 ) -> Result<u8, Failure> {
     let cancel = Cancel::new();
     let interrupt = Interrupt::watch(&cancel)
         .map_err(|err| Failure::new(1, format!("cannot watch for signals: {err}")))?;
-    let progress = Progress::start(mode, output.colors());
+    let progress = Progress::start(mode, settings);
     let result = engine.build(&request.build, progress.sink(), &cancel);
-    let summary = progress.finish();
-    let result = result.map_err(|error| failure(&error, &summary, interrupt.happened(), output))?;
-    summary.warn(output);
+    let summary = progress.finish(ending(&result));
     let quiet = mode == Mode::Quiet;
-    let warnings = summary.warnings();
-    args.outputs.report(
+    if !matches!(mode, Mode::Quiet | Mode::None | Mode::RawJson) {
+        let is_expanded = args.accepted.debug || output.is_detailed();
+        warnings::show(
+            summary.warnings(),
+            is_expanded,
+            &request.build,
+            engine,
+            output,
+        );
+    }
+    let result = result.map_err(|error| {
+        if interrupt.happened() {
+            interrupted()
+        } else {
+            failure(&error, summary.failed_log(), output)
+        }
+    });
+    let told = args.reporting.write(engine, &summary, result.as_ref());
+    let (result, told) = match (result, told) {
+        (Ok(result), told) => (result, told),
+        (Err(failed), told) => {
+            // The build's own failure decides; it comes last.
+            told.unwrap_or_else(|unwritten| output.failure(&unwritten));
+            return Err(failed);
+        }
+    };
+    let code = args.outputs.report(
         &request.build,
         &result,
-        warnings,
+        summary.warnings(),
         engine.config(),
         quiet,
         output,
-    )
+    )?;
+    told.map(|()| code)
+}
+
+fn ending(result: &Result<BuildResult, Error>) -> Ending {
+    match result {
+        Ok(result) => Ending {
+            image: result.image.map(|image| image.to_string()),
+            names: result.names.iter().map(ToString::to_string).collect(),
+            error: None,
+        },
+        Err(error) => Ending {
+            error: Some(error.to_string()),
+            ..Ending::default()
+        },
+    }
+}
+
+/// A build that the user has stopped.
+fn interrupted() -> Failure {
+    /// 128 and SIGINT, as a shell reports it.
+    const INTERRUPTED: u8 = 130;
+    Failure::build("Canceled: context canceled").with_code(INTERRUPTED)
 }
 
 /// A failed build in BuildKit's words: the log of the step that failed, its
 /// place in the Dockerfile, and why.
-fn failure(error: &Error, summary: &Summary, interrupted: bool, output: &Output) -> Failure {
-    /// 128 and SIGINT, as a shell reports it.
-    const INTERRUPTED: u8 = 130;
-    let Error::Build(error) = error else {
-        return Failure::build(error);
-    };
-    if interrupted || matches!(error, build::Error::Canceled) {
-        return Failure::build("Canceled: context canceled").with_code(INTERRUPTED);
+fn failure(error: &Error, log: String, output: &Output) -> Failure {
+    match error {
+        Error::Build(build::Error::Canceled) => interrupted(),
+        Error::Build(error) => build_failure(error, log, output),
+        error => Failure::build(error),
     }
-    let mut excerpt = summary.failed_log();
+}
+
+fn build_failure(error: &build::Error, log: String, output: &Output) -> Failure {
+    let mut excerpt = log;
     let mut hint = None;
+    let text = error.to_string();
+    let mut why = text
+        .strip_prefix("failed to solve: ")
+        .unwrap_or(&text)
+        .to_owned();
     if let Some((source, diagnostics)) = error.place() {
         let (name, text) = (source.name.as_str(), &*source.text);
         if let (build::Error::Step { .. }, [step]) = (error, diagnostics.as_slice()) {
@@ -206,10 +266,13 @@ fn failure(error: &Error, summary: &Summary, interrupted: bool, output: &Output)
         } else {
             let shown = excerpt::diagnostics(name, text, &diagnostics, output.colors());
             excerpt.push_str(&shown);
+            // BuildKit's clients have the likely word in the message.
+            let first = diagnostics.first().and_then(|first| first.hint.as_deref());
+            if let Some(meant) = first.filter(|hint| hint.starts_with("did you mean")) {
+                why.push_str(&format!(" ({meant})"));
+            }
         }
     }
-    let text = error.to_string();
-    let why = text.strip_prefix("failed to solve: ").unwrap_or(&text);
     let mut failure = Failure::build(why).with_excerpt(excerpt);
     if let Some(hint) = hint {
         failure = failure.with_hint(hint);

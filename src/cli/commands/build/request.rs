@@ -12,8 +12,8 @@ use rbuild::fs::At;
 use rbuild::oci::Reference;
 use rbuild::sandbox::ResourceLimits;
 
-use super::Args;
 use super::later::unavailable;
+use super::{Args, contexts};
 use crate::cli::progress::Mode;
 use crate::cli::report::Failure;
 use crate::cli::values;
@@ -66,7 +66,10 @@ pub(super) fn read(args: &Args, config: &Config, engine: &Engine) -> Result<Requ
     build.dockerfile = match args.file.as_deref() {
         None => DockerfileSource::Default,
         Some("-") => DockerfileSource::Text(dockerfile_text()?),
-        // With an archive as context, the path is one inside of it.
+        Some(path) if path.starts_with("http://") || path.starts_with("https://") => {
+            DockerfileSource::Url(path.to_owned())
+        }
+        // With an archive or a repository as context, the path is one inside of it.
         Some(path) if !matches!(build.context, ContextSource::Directory(_)) => {
             DockerfileSource::Path(PathBuf::from(path))
         }
@@ -98,7 +101,7 @@ pub(super) fn read(args: &Args, config: &Config, engine: &Engine) -> Result<Requ
     build.resources = resources(args)?;
     args.steps.apply(&mut build, config)?;
     args.contexts.apply(&mut build, config)?;
-    args.outputs.apply(&mut build, config, &args.later.allow)?;
+    args.outputs.apply(&mut build, config, &args.steps.allow)?;
     args.caching.apply(&mut build, config)?;
     args.failing.apply(&mut build, config)?;
     args.reporting.apply(&mut build, config)?;
@@ -135,21 +138,11 @@ fn standard_input(
 }
 
 fn named_context(text: &str, config: &Config) -> Result<ContextSource, Failure> {
-    let remote = [
-        "http://",
-        "https://",
-        "git://",
-        "ssh://",
-        "git@",
-        "github.com/",
-    ];
-    if remote.iter().any(|prefix| text.starts_with(prefix)) {
-        return Err(unavailable(text).with_hint("download the context and name its directory"));
-    }
     let path = config.working_directory.join(text);
     match std::fs::metadata(&path) {
         Ok(meta) if meta.is_dir() => Ok(ContextSource::Directory(path)),
         Ok(_) => archive_context(&path),
+        Err(_) if contexts::is_remote(text) => Ok(ContextSource::Remote(text.to_owned())),
         Err(err) if err.kind() == io::ErrorKind::NotFound => {
             let message = format!("unable to prepare context: path \"{text}\" not found");
             let failure = Failure::new(1, message);
@@ -253,6 +246,6 @@ fn resources(args: &Args) -> Result<ResourceLimits, Failure> {
     Ok(ResourceLimits {
         memory_bytes: args.memory,
         nano_cpus: args.cpu_quota.map(nano_cpus),
-        pids: None,
+        ..ResourceLimits::default()
     })
 }

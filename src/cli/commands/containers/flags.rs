@@ -149,7 +149,7 @@ struct Limits {
     #[arg(short, long, value_name = "BYTES", value_parser = human::parse_size)]
     memory: Option<u64>,
     /// Number of CPUs
-    #[arg(long, value_name = "NUMBER", value_parser = parse::nano_cpus)]
+    #[arg(long, value_name = "NUMBER", value_parser = values::nano_cpus)]
     cpus: Option<u64>,
     /// Limit of processes and threads, -1 for none
     #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]

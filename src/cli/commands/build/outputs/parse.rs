@@ -140,7 +140,8 @@ impl Reader<'_> {
         let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let (here, there) = (real(&self.config.working_directory), real(path));
         let inside = there != here && there.starts_with(&here);
-        if inside || self.allowed.iter().any(|granted| granted == DELETE) {
+        let mut granted = self.allowed.iter().flat_map(|text| text.split(','));
+        if inside || granted.any(|one| one.trim() == DELETE) {
             return Ok(());
         }
         let message = format!(
