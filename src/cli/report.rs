@@ -128,7 +128,10 @@ impl Failure {
 
 impl From<engine::Error> for Failure {
     fn from(error: engine::Error) -> Self {
-        let failure = Self::new(1, error.to_string());
+        let mut failure = Self::new(1, error.to_string());
+        if let Some(hint) = error.hint() {
+            failure = failure.with_hint(hint);
+        }
         match error.source() {
             Some(source) => failure.because(source),
             None => failure,

@@ -12,7 +12,9 @@ mod images;
 mod import;
 mod inspect;
 mod load;
+mod login;
 mod pull;
+mod push;
 mod rmi;
 mod save;
 mod system;
@@ -42,6 +44,9 @@ pub(crate) enum Command {
     Save(save::Args),
     Load(load::Args),
     Pull(pull::Args),
+    Push(push::Args),
+    Login(login::LoginArgs),
+    Logout(login::LogoutArgs),
     Import(import::Args),
     Version(version::Args),
     Info(system::InfoArgs),
@@ -77,6 +82,7 @@ pub(crate) enum Image {
     Save(save::Args),
     Load(load::Args),
     Pull(pull::Args),
+    Push(push::Args),
     Import(import::Args),
     /// Remove images that no container uses
     Prune(system::PruneArgs),
@@ -143,6 +149,11 @@ pub(crate) fn run(
         Command::Load(args) | Command::Image(Image::Load(args)) => {
             load::run(&args, &open()?, output)
         }
+        Command::Push(args) | Command::Image(Image::Push(args)) => {
+            push::run(&args, &open()?, output)
+        }
+        Command::Login(args) => login::login(&args, &open()?, output),
+        Command::Logout(args) => login::logout(&args, &open()?, output),
         Command::Pull(args) | Command::Image(Image::Pull(args)) => {
             pull::run(&args, &open()?, output)
         }

@@ -185,13 +185,12 @@ fn run_build(
     let style = settings.warning();
     let interrupt = watch(&cancel)?;
     let progress = Progress::start(mode, settings);
-    let (result, summary, visited) = match &resized {
-        Some(resized) => with_shell(progress, resized, &request.build, &cancel, engine, output)?,
-        None => {
-            let result = engine.build(&request.build, progress.sink(), &cancel);
-            let summary = progress.finish(ending(&result));
-            (result, summary, false)
-        }
+    let (result, summary, visited) = if let Some(resized) = &resized {
+        with_shell(progress, resized, &request.build, &cancel, engine, output)?
+    } else {
+        let result = engine.build(&request.build, progress.sink(), &cancel);
+        let summary = progress.finish(ending(&result));
+        (result, summary, false)
     };
     let quiet = mode == Mode::Quiet;
     if !matches!(mode, Mode::Quiet | Mode::None | Mode::RawJson) {
