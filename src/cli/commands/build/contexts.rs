@@ -15,9 +15,6 @@ pub(crate) struct Contexts {
     /// Another context by name: a directory, a URL, docker-image://NAME, oci-layout://DIR, target:STAGE
     #[arg(long, value_name = "NAME=VALUE")]
     build_context: Vec<String>,
-    /// Run the steps of these stages, whatever the cache holds
-    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
-    no_cache_filter: Vec<String>,
     /// Another stage that must succeed; may be repeated
     #[arg(long, value_name = "STAGE")]
     also_target: Vec<String>,
@@ -40,7 +37,6 @@ impl Contexts {
             let context = context(name, value, config)?;
             build.contexts.insert(context_name(name), context);
         }
-        build.no_cache_filter.clone_from(&self.no_cache_filter);
         build.also_targets.clone_from(&self.also_target);
         build.remote.environment.clone_from(&config.environment);
         if let Some(bytes) = self.max_download {
