@@ -29,6 +29,7 @@ pub mod image;
 pub mod context;
 pub mod network;
 pub mod registry;
+pub mod remote;
 pub mod sandbox;
 
 // Floor 5, transfer: images between registries and the store.

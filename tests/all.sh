@@ -10,6 +10,7 @@ missing=()
 command -v gcc > /dev/null || missing+=(gcc)
 [ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
 command -v busybox > /dev/null || missing+=(busybox-static)
+command -v git > /dev/null || missing+=(git)
 command -v skopeo > /dev/null || missing+=(skopeo)
 command -v chromium > /dev/null || missing+=(chromium)
 if [ ${#missing[@]} -gt 0 ]; then

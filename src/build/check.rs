@@ -5,8 +5,8 @@
 //! decided here.
 
 use super::error::Source;
-use super::plan::{self, Checks, Outline};
-use super::{BuildRequest, Error, input};
+use super::plan::{self, Checks, Choices, Outline};
+use super::{BuildRequest, Cancel, Error, input};
 use crate::dockerfile::{self, CheckOptions, Diagnostic, Dockerfile, Level, Parsed};
 use crate::oci::Platform;
 use crate::progress::{Event, Sink};
@@ -40,7 +40,10 @@ pub struct Checked {
 /// Errors in it are a part of the result.
 pub fn check(store: &Store, request: &BuildRequest) -> Result<Checked, Error> {
     let scratch = store.temp_dir()?;
-    let input = input::open(store, request, scratch.path())?;
+    let input = super::with_fetcher(store, request, &Cancel::new(), &|fetcher| {
+        input::open(store, fetcher, request, scratch.path())
+    })?;
+    let choices = Choices::of(request, &input);
     let source = input.source;
     let parsed = dockerfile::parse(&source.text);
     let options = options(request, &source, &parsed.dockerfile)?;
@@ -54,19 +57,22 @@ pub fn check(store: &Store, request: &BuildRequest) -> Result<Checked, Error> {
         });
     }
     let checks = Checks::new(&options, &input.ignored);
-    let platform = request.platform.clone().unwrap_or_else(Platform::host);
+    let host = Platform::host();
+    let platform = request.platforms.first().unwrap_or(&host);
     let plan_request = plan::Request {
         dockerfile: &parsed.dockerfile,
         build_args: &request.build_args,
         target: request.target.as_deref(),
-        platform: &platform,
+        platform,
+        several: request.platforms.len() > 1,
         network: request.network,
+        choices: &choices,
         allow: &request.steps.allow,
         checks: &checks,
         is_check: true,
     };
-    let planned = plan::check(&plan_request, &mut |reference| {
-        super::find_image(store, reference)
+    let planned = plan::check(&plan_request, &mut |reference, platform| {
+        super::find_image(store, reference, platform)
     });
     let warnings = warnings(&parsed, &options, &checks);
     let (outline, error) = match planned {

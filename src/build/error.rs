@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::fetch::FetchError;
 use super::graph::Vertex;
 use super::ops::copy::CopyError;
 use super::ops::run::RunError;
@@ -9,7 +10,7 @@ use super::plan::PlanError;
 use super::redact::Redactor;
 use crate::dockerfile::{Diagnostic, Span};
 use crate::fs::PathError;
-use crate::{context, image, snapshot, store};
+use crate::{context, image, remote, snapshot, store};
 
 /// A Dockerfile as it was read: its name for messages, and its text.
 #[derive(Debug, Clone)]
@@ -71,6 +72,13 @@ pub enum Error {
         /// What to do.
         hint: Option<String>,
     },
+    /// A context does not come from its server.
+    #[error("failed to load the build context")]
+    Remote {
+        /// Why.
+        #[source]
+        source: remote::Error,
+    },
     /// The build was stopped.
     #[error("build canceled")]
     Canceled,
@@ -106,6 +114,9 @@ pub enum Error {
     /// The snapshots refused.
     #[error(transparent)]
     Snapshot(#[from] snapshot::Error),
+    /// A layer cannot be written again.
+    #[error(transparent)]
+    Rewrite(#[from] snapshot::RewriteError),
     /// The store refused.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -124,6 +135,18 @@ fn first(diagnostics: &[Diagnostic]) -> &str {
     diagnostics
         .first()
         .map_or("", |first| first.message.as_str())
+}
+
+impl From<FetchError> for Error {
+    fn from(err: FetchError) -> Self {
+        match err {
+            FetchError::Remote(remote::Error::Canceled) => Self::Canceled,
+            FetchError::Remote(source) => Self::Remote { source },
+            FetchError::Snapshot(err) => err.into(),
+            FetchError::Store(err) => err.into(),
+            FetchError::File(err) => err.into(),
+        }
+    }
 }
 
 impl Error {
@@ -198,9 +221,13 @@ enum Cause {
     #[error(transparent)]
     Copy(#[from] CopyError),
     #[error(transparent)]
+    Fetch(#[from] FetchError),
+    #[error(transparent)]
     Image(#[from] image::Error),
     #[error(transparent)]
     Snapshot(#[from] snapshot::Error),
+    #[error(transparent)]
+    Rewrite(#[from] snapshot::RewriteError),
     #[error(transparent)]
     Store(#[from] store::Error),
     #[error(transparent)]
@@ -226,7 +253,11 @@ impl StepError {
     }
 
     pub(super) fn is_canceled(&self) -> bool {
-        matches!(self.cause, Cause::Canceled | Cause::Run(RunError::Canceled))
+        match &self.cause {
+            Cause::Canceled | Cause::Run(RunError::Canceled) => true,
+            Cause::Fetch(err) => err.is_canceled(),
+            _ => false,
+        }
     }
 
     /// Adds the place of the step, unless a nearer one is known.
@@ -247,6 +278,8 @@ impl StepError {
             Cause::Copy(CopyError::NotFound { .. }) => {
                 "the source is not in the build context, or the ignore file leaves it out"
             }
+            Cause::Run(RunError::Emulation(err)) => return err.hint(),
+            Cause::Fetch(err) => return err.hint().map(str::to_owned),
             Cause::Copy(CopyError::SeveralSources(_)) => "write a / at the end of the destination",
             Cause::Run(err) => return err.hint(),
             _ => return None,

@@ -5,10 +5,12 @@
 //! operation carries here enters its cache key, except the members of
 //! [`RunOp`] and [`CopyOp`] that say otherwise.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::dockerfile::Span;
-use crate::oci::{DiffId, Digest, History, ImageConfig, ImageId};
+use crate::http::Url;
+use crate::oci::{DiffId, Digest, History, ImageConfig, ImageId, Platform};
+use crate::remote::{Checksum, git};
 
 use super::RunNetwork;
 use super::chmod::Chmod;
@@ -33,12 +35,22 @@ pub(super) struct Graph {
     pub(super) base_history: Vec<History>,
     /// What each instruction of the target did, oldest first.
     pub(super) history: Vec<HistoryItem>,
-    /// The stage that each vertex was made for, by number.
-    pub(super) stage_of: Vec<Option<usize>>,
-    /// Steps of stages that may not come from the cache.
-    pub(super) uncached: BTreeSet<VertexId>,
+    /// Steps that must succeed although the target needs nothing of them.
+    pub(super) required: Vec<VertexId>,
+    /// What else a step waits for, by its place: `FROM --after`.
+    pub(super) after: BTreeMap<usize, Vec<VertexId>>,
+    /// Steps that may not come from the cache: `--no-cache-filter`.
+    pub(super) uncached: BTreeSet<usize>,
     /// Warnings of the plan, each with its place.
     pub(super) warnings: Vec<(Span, String)>,
+}
+
+impl Graph {
+    /// What a step waits for: its inputs, and what was said to come before.
+    pub(super) fn waits_for(&self, index: usize) -> impl Iterator<Item = VertexId> + '_ {
+        let after = self.after.get(&index).into_iter().flatten().copied();
+        self.vertices[index].inputs().chain(after)
+    }
 }
 
 /// One entry of the history to be.
@@ -96,7 +108,7 @@ pub(super) struct Vertex {
 }
 
 impl Vertex {
-    /// The vertices whose results it needs.
+    /// The vertices whose results it needs. What else it waits for is in [`Graph::after`].
     pub(super) fn inputs(&self) -> impl Iterator<Item = VertexId> + use<> {
         let from = match &self.op {
             Op::Copy(op) => op.from().into_iter().flatten().chain(op.users).collect(),
@@ -121,6 +133,28 @@ pub(super) enum Op {
     Link(LinkOp),
     /// Makes a working directory.
     Workdir(WorkdirOp),
+    /// Downloads a file.
+    Http(HttpOp),
+    /// Fetches a tree from a git repository.
+    Git(git::Source),
+}
+
+impl Op {
+    /// Whether it comes from a server.
+    pub(super) fn is_remote(&self) -> bool {
+        matches!(self, Self::Http(_) | Self::Git(_))
+    }
+}
+
+/// A file from a web server, as a tree with this one file, mode 0600.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct HttpOp {
+    /// The address.
+    pub(super) url: Url,
+    /// The file's name in the tree.
+    pub(super) name: String,
+    /// What its bytes must hash to. The server need not be asked then.
+    pub(super) checksum: Option<Checksum>,
 }
 
 /// `RUN`.
@@ -144,6 +178,8 @@ pub(super) struct RunOp {
     pub(super) mounts: Vec<RunMount>,
     /// Whether nothing of the usual confinement holds: `--security=insecure`.
     pub(super) insecure: bool,
+    /// What its program is made for.
+    pub(super) platform: Platform,
 }
 
 /// A file whose content stands in the Dockerfile.
@@ -192,8 +228,10 @@ pub(super) struct CopyOp {
     pub(super) exclude: Vec<String>,
     /// `--parents`: whether the sources' directories are kept below the destination.
     pub(super) parents: bool,
-    /// Whether local archives are extracted (ADD).
+    /// Whether archives of a context are extracted (ADD).
     pub(super) unpack: bool,
+    /// Whether archives of another step are extracted (ADD of a URL with `--unpack`).
+    pub(super) unpack_remote: bool,
     /// `COPY` or `ADD`, for messages.
     pub(super) instruction: &'static str,
 }

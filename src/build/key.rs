@@ -6,8 +6,8 @@
 //! look-ups and do not enter the key.
 
 use super::RunNetwork;
-use super::graph::{CopyOp, CopySource, Op, RunOp, Vertex, WorkdirOp};
-use crate::oci::{CacheKey, DiffId, Digest, Hasher};
+use super::graph::{CopyOp, CopySource, HttpOp, Op, RunOp, Vertex, WorkdirOp};
+use crate::oci::{CacheKey, DiffId, Digest, Hasher, Platform};
 use crate::store::KeyPart;
 
 /// Version of the scheme; changing what enters a key changes it.
@@ -39,6 +39,9 @@ impl Definition {
                 parts.push(part("path", path));
                 parts.push(part("user", user));
             }
+            // What a server says is added once it was asked.
+            Op::Http(op) => http_parts(op, &mut parts),
+            Op::Git(_) => {}
         }
         let mut hasher = Hasher::new();
         hasher.part(VERSION);
@@ -106,7 +109,7 @@ pub(super) fn same_operation(a: &[KeyPart], b: &[KeyPart]) -> bool {
     fn own(parts: &[KeyPart]) -> impl Iterator<Item = &KeyPart> {
         let input = |part: &&KeyPart| {
             let name = part.name.as_str();
-            !name.starts_with('@') && !is_step(name) && !is_mount_tree(name)
+            !name.starts_with('@') && name != "epoch" && !is_step(name) && !is_mount_tree(name)
         };
         parts.iter().filter(input)
     }
@@ -136,6 +139,8 @@ pub(super) fn kind(op: &Op) -> &'static str {
         Op::Copy(_) => "copy",
         Op::Link(_) => "link",
         Op::Workdir(_) => "workdir",
+        Op::Http(_) => "http",
+        Op::Git(_) => "git",
     }
 }
 
@@ -163,9 +168,21 @@ fn run_parts(op: &RunOp, extra_hosts: &[String], parts: &mut Vec<KeyPart>) {
     for (number, mount) in op.mounts.iter().enumerate() {
         parts.push(part(&format!("mount {number}"), &mount.key_text()));
     }
+    // What runs natively everywhere is what its image is for.
+    if op.platform != Platform::host() {
+        parts.push(part("platform", &op.platform.to_string()));
+    }
     // Names only: where a name leads is no part of what the step means.
     for host in extra_hosts {
         parts.push(part(&format!("host {host}"), ""));
+    }
+}
+
+fn http_parts(op: &HttpOp, parts: &mut Vec<KeyPart>) {
+    parts.push(part("name", &op.name));
+    // A checksum is the content; neither the address nor the date matters then.
+    if let Some(checksum) = &op.checksum {
+        parts.push(part("content", &checksum.to_string()));
     }
 }
 
@@ -180,6 +197,13 @@ fn copy_parts(op: &CopyOp, parts: &mut Vec<KeyPart>) {
     }
     for (number, pattern) in op.exclude.iter().enumerate() {
         parts.push(part(&format!("exclude {number}"), pattern));
+    }
+    // What the instruction does without the flag is no part.
+    if op.instruction == "ADD" && !op.unpack {
+        parts.push(part("unpack", "false"));
+    }
+    if op.unpack_remote {
+        parts.push(part("unpack", "true"));
     }
     for file in &op.inline {
         parts.push(part(&format!("heredoc {}", file.name), &file.content));
@@ -239,6 +263,7 @@ mod tests {
             network: RunNetwork::Default,
             mounts: Vec::new(),
             insecure: false,
+            platform: Platform::host(),
         }
     }
 
@@ -259,6 +284,7 @@ mod tests {
             exclude: Vec::new(),
             parents: false,
             unpack: false,
+            unpack_remote: false,
             instruction: "COPY",
         }
     }
@@ -306,13 +332,14 @@ mod tests {
 
     #[test]
     fn every_option_of_run_counts_but_proxies() {
-        let changes: [fn(&mut RunOp); 7] = [
+        let changes: [fn(&mut RunOp); 8] = [
             |op| op.argv[2].push('x'),
             |op| op.env[0].1.push('x'),
             |op| op.env.push(("A".to_owned(), String::new())),
             |op| op.cwd.push('x'),
             |op| op.user.push('x'),
             |op| op.network = RunNetwork::None,
+            |op| op.platform = "linux/s390x".parse().unwrap(),
             |op| {
                 op.script = Some(InlineFile {
                     name: "s".to_owned(),

@@ -7,14 +7,19 @@
 mod ahead;
 mod check;
 mod chmod;
+mod compare;
+mod emulation;
+mod epoch;
 mod error;
 mod explain;
 mod export;
+mod fetch;
 mod graph;
 mod input;
 mod key;
 mod mount;
 mod ops;
+mod output;
 mod plan;
 mod redact;
 mod remote_cache;
@@ -22,29 +27,43 @@ mod request;
 mod reuse;
 mod solve;
 mod step_options;
+mod syntax;
 pub mod usage;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 pub use check::{Checked, check};
 pub use error::{Error, Source};
+pub use output::{
+    Annotated, Annotation, ArchiveOutput, FilesOutput, ImageOutput, Output, OutputForm, Stream,
+    Target,
+};
 pub use plan::{Outline, OutlineArg, OutlineMount};
 pub use remote_cache::{
     CacheCompression, CacheMode, CacheMounts, CachePlace, CacheSource, CacheTarget,
 };
-pub use request::{BuildRequest, BuildResult, Cancel, ContextSource, DockerfileSource, RunNetwork};
+pub use request::{
+    BuildRequest, BuildResult, Cancel, ContextSource, DockerfileSource, NamedContext, RunNetwork,
+    context_name,
+};
 pub use step_options::{Entitlement, Retry, Secret, SshAgent, StepOptions, StepPattern, StepRule};
 
-use crate::dockerfile::{self, Diagnostic, Dockerfile, Level, Parsed};
+use crate::dockerfile::{self, Diagnostic, Level, Parsed, Span};
 use crate::image;
 use crate::oci::Platform;
 use crate::progress::{Event, Layer, Outcome, Sink, StepId};
+use crate::remote::Remote;
 use crate::snapshot;
-use crate::store::{SnapshotId, Store};
+use crate::store::{CacheMountKey, SnapshotId, Store};
+use epoch::Epoch;
+use export::Built;
+use fetch::Fetcher;
 use graph::{BaseImage, Graph};
 use ops::Tools;
+use plan::Choices;
 use redact::{RedactedSink, Redactor};
 use remote_cache::Imports;
 use solve::Solver;
@@ -56,10 +75,42 @@ pub fn build(
     sink: &dyn Sink,
     cancel: &Cancel,
 ) -> Result<BuildResult, Error> {
+    with_fetcher(store, request, cancel, &|fetcher| {
+        build_with(store, request, sink, cancel, fetcher)
+    })
+}
+
+/// Does `work` with what fetches for this build.
+fn with_fetcher<T>(
+    store: &Store,
+    request: &BuildRequest,
+    cancel: &Cancel,
+    work: &dyn Fn(&Fetcher<'_>) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let remote = Remote {
+        secret: &|name| Some(request.steps.secrets.get(name)?.value().to_vec()),
+        ssh_agent: request
+            .steps
+            .agents
+            .get("default")
+            .map(|agent| agent.socket.as_path()),
+        canceled: &|| cancel.is_stopped(),
+        ..Remote::new(&request.remote)
+    };
+    work(&Fetcher::new(store, &remote))
+}
+
+fn build_with(
+    store: &Store,
+    request: &BuildRequest,
+    sink: &dyn Sink,
+    cancel: &Cancel,
+    fetcher: &Fetcher<'_>,
+) -> Result<BuildResult, Error> {
     let scratch = store.temp_dir()?;
     let steps = Steps { sink };
     let mut input = steps.timed(1, "[internal] load build definition", || {
-        input::open(store, request, scratch.path())
+        input::open(store, fetcher, request, scratch.path())
     })?;
     let mut first = 2;
     if let Some(name) = &input.ignore_file {
@@ -70,7 +121,7 @@ pub fn build(
     let result = std::thread::scope(|scope| {
         scope.spawn(|| sweep(store, &ended));
         let result = run(
-            store,
+            fetcher,
             request,
             &input,
             scratch.path(),
@@ -114,7 +165,7 @@ fn fit(store: &Store, cap: u64, sink: &dyn Sink) {
 }
 
 fn run(
-    store: &Store,
+    fetcher: &Fetcher<'_>,
     request: &BuildRequest,
     input: &input::Input,
     scratch: &std::path::Path,
@@ -122,90 +173,222 @@ fn run(
     first: u32,
     cancel: &Cancel,
 ) -> Result<BuildResult, Error> {
+    let store = fetcher.store();
     let source = &input.source;
     let parsed = parse(source)?;
-    let options = check::options(request, source, &parsed.dockerfile)?;
-    let checks = plan::Checks::new(&options, &input.ignored);
-    let graph = make_plan(store, request, source, &parsed.dockerfile, &checks);
-    // A plan that failed may have failed for what a warning tells.
-    let warnings = check::warnings(&parsed, &options, &checks);
-    check::report(steps.sink, source, &warnings);
-    let mut graph = graph?;
-    reuse::forbid(&mut graph, &parsed.dockerfile, &request.no_cache_filter);
-    check::refuse(&options, &warnings)?;
-    for (span, warning) in &graph.warnings {
-        let line = span.line(&source.text);
-        steps.sink.event(Event::Warning(format!(
-            "{warning} ({}:{line})",
-            source.name
-        )));
+    let asked = request.build_args.get(syntax::ARGUMENT);
+    if let Some((span, warning)) = syntax::warning(&parsed.dockerfile, asked) {
+        steps.warn(source, span, &warning);
     }
+    let options = check::options(request, source, &parsed.dockerfile)?;
     let redactor = Redactor::new(&request.steps.secrets);
     let sink = RedactedSink {
         redactor: &redactor,
         sink: steps.sink,
     };
     let imports = Imports::open(store, &sink, &request.cache_from);
-    let tools = Tools {
-        store,
-        contexts: &input.contexts,
-        request,
-        sink: &sink,
-        cancel,
-        scratch,
-        network: OnceLock::new(),
-        redactor: &redactor,
+    let mut work = Work {
         imports: &imports,
-        arguments: explain::declared_arguments(&parsed.dockerfile),
+        results: Vec::new(),
+        mounts: BTreeSet::new(),
+        store,
+        fetcher,
+        request,
+        input,
+        parsed: &parsed,
+        options: &options,
+        checked: false,
+        scratch,
+        steps,
+        sink: &sink,
+        redactor: &redactor,
         renewed: Mutex::default(),
+        cancel,
+        network: Arc::default(),
+        next: first,
     };
-    let solver = Solver::new(&graph, &tools, first, &source.text);
-    let solved = solver.solve();
-    let wanted = !request.cache_to.is_empty() && !cancel.is_canceled();
-    let results = if wanted { solver.exports() } else { Vec::new() };
-    if let Some(Ok(attachment)) = tools.network.into_inner() {
+    let outcome = work.all();
+    let results = std::mem::take(&mut work.results);
+    let mounts: Vec<CacheMountKey> = std::mem::take(&mut work.mounts).into_iter().collect();
+    let next = work.next;
+    if let Some(Ok(attachment)) = Arc::into_inner(work.network).and_then(OnceLock::into_inner) {
         // A lease that cannot be given back ends with this process.
         drop(attachment.detach(store));
     }
-    let count = u32::try_from(graph.vertices.len()).unwrap_or(u32::MAX);
-    let last = first.saturating_add(count);
-    let result = match solved {
-        Ok(solved) => to_image(store, request, &graph, &solved, steps, (first, last)),
-        Err(err) => Err(Error::step(source, &err, &redactor)),
-    };
+    let outputs = u32::try_from(request.outputs.len().max(1)).unwrap_or(1);
     // What succeeded serves the next build, whatever became of this one.
     let export = remote_cache::Export {
         store,
         imports: &imports,
         sink: steps.sink,
-        first_step: last.saturating_add(1),
+        first_step: next.saturating_add(outputs),
     };
-    let mounts = ops::run::portable_caches(&graph);
     let exported = export.run(&request.cache_to, &results, &mounts);
-    let result = result?;
+    let result = outcome?;
     exported.map_err(Error::CacheExport)?;
     Ok(result)
 }
 
-/// Makes the image, as the step `last`; the graph's begin with `first`.
-fn to_image(
-    store: &Store,
-    request: &BuildRequest,
-    graph: &Graph,
-    solved: &solve::Solved,
-    steps: &Steps<'_>,
-    (first, last): (u32, u32),
-) -> Result<BuildResult, Error> {
-    let target = graph.target.and_then(|id| u32::try_from(id.0).ok());
-    let inputs = target
-        .map(|index| StepId(first.saturating_add(index)))
-        .into_iter()
-        .collect();
-    let result = steps.timed_after(last, "exporting to image", inputs, || {
-        export::export(store, request, graph, solved)
-    })?;
-    tell_packed(store, steps.sink, solved.unpacked());
-    Ok(result)
+/// A build under way: one graph a platform, each solved in turn.
+struct Work<'a> {
+    imports: &'a Imports<'a>,
+    /// What goes to other places that keep results.
+    results: Vec<remote_cache::ExportStep>,
+    /// Cache mounts that may go with them.
+    mounts: BTreeSet<CacheMountKey>,
+    store: &'a Store,
+    fetcher: &'a Fetcher<'a>,
+    request: &'a BuildRequest,
+    input: &'a input::Input,
+    parsed: &'a Parsed,
+    options: &'a dockerfile::CheckOptions,
+    /// Whether the warnings of the checks were told: they are the same on every platform.
+    checked: bool,
+    scratch: &'a std::path::Path,
+    steps: &'a Steps<'a>,
+    /// Where steps report to: no secret comes through it.
+    sink: &'a dyn Sink,
+    redactor: &'a Redactor,
+    renewed: ops::Renewed,
+    cancel: &'a Cancel,
+    network: ops::SharedNetwork,
+    /// The number of the next step.
+    next: u32,
+}
+
+impl<'a> Work<'a> {
+    fn all(&mut self) -> Result<BuildResult, Error> {
+        let (request, began) = (self.request, Instant::now());
+        let built = self.platforms(request)?;
+        let mut result = export::export(self.store, request, &built, self.steps, self.next)?;
+        for built in &built {
+            tell_packed(self.store, self.steps.sink, built.solved.unpacked());
+        }
+        if request.check_reproducible {
+            compare::wait_for_another_second(began);
+            self.next += u32::try_from(request.outputs.len().max(1)).unwrap_or(1);
+            let anew = BuildRequest {
+                no_cache: true,
+                forget: true,
+                ..request.clone()
+            };
+            let again = self.platforms(&anew)?;
+            result.differences = Some(compare::differences(self.store, request, &built, &again)?);
+        }
+        Ok(result)
+    }
+
+    fn platforms(&mut self, request: &BuildRequest) -> Result<Vec<Built>, Error> {
+        let host = [Platform::host()];
+        let platforms = match request.platforms.as_slice() {
+            [] => &host,
+            platforms => platforms,
+        };
+        let mut built = Vec::with_capacity(platforms.len());
+        for platform in platforms {
+            built.push(self.platform(request, platform, platforms.len() > 1)?);
+        }
+        Ok(built)
+    }
+
+    /// Plans and solves for one platform.
+    fn platform(
+        &mut self,
+        request: &BuildRequest,
+        platform: &Platform,
+        several: bool,
+    ) -> Result<Built, Error> {
+        let source = &self.input.source;
+        let (checks, unheard) = (self.checks(), self.checks());
+        let choices = Choices::of(request, self.input);
+        let plan_request = plan::Request {
+            choices: &choices,
+            checks: &unheard,
+            is_check: false,
+            dockerfile: &self.parsed.dockerfile,
+            build_args: &request.build_args,
+            target: request.target.as_deref(),
+            platform,
+            several,
+            network: request.network,
+            allow: &request.steps.allow,
+        };
+        let epoch = find_epoch(&plan_request).map_err(|err| Error::plan(source, err))?;
+        let build_args = match epoch {
+            Found::Nothing => request.build_args.clone(),
+            Found::Resolved(moment) => epoch::resolved(&request.build_args, moment),
+        };
+        let epoch = match epoch {
+            Found::Nothing => None,
+            Found::Resolved(moment) => moment,
+        };
+        let plan_request = plan::Request {
+            checks: &checks,
+            build_args: &build_args,
+            ..plan_request
+        };
+        let graph = plan::plan(&plan_request, &mut |reference, platform| {
+            find_image(self.store, reference, platform)
+        })
+        .map_err(|err| Error::plan(source, err));
+        self.told_checks(&checks)?;
+        let graph = graph?;
+        self.warn(&graph);
+        let imports = self.imports.anew();
+        let tools = Tools {
+            imports: &imports,
+            store: self.store,
+            fetcher: self.fetcher,
+            contexts: &self.input.contexts,
+            request,
+            sink: self.sink,
+            epoch: epoch.filter(|_| !request.keep_times),
+            platform,
+            cancel: self.cancel,
+            scratch: self.scratch,
+            network: Arc::clone(&self.network),
+            redactor: self.redactor,
+            arguments: explain::declared_arguments(&self.parsed.dockerfile),
+            renewed: &self.renewed,
+        };
+        let first = self.next;
+        let solver = Solver::new(&graph, &tools, first, &source.text);
+        let solved = solver.solve();
+        if !request.cache_to.is_empty() && !request.forget && !self.cancel.is_canceled() {
+            self.results.extend(solver.exports());
+            self.mounts.extend(ops::run::portable_caches(&graph));
+        }
+        self.next += u32::try_from(graph.vertices.len()).unwrap_or(u32::MAX - self.next);
+        let solved = solved.map_err(|err| Error::step(source, &err, self.redactor))?;
+        let target = graph.target.and_then(|id| u32::try_from(id.0).ok());
+        Ok(Built {
+            platform: platform.clone(),
+            target: target.map(|index| StepId(first.saturating_add(index))),
+            graph,
+            solved,
+            epoch,
+        })
+    }
+
+    fn checks(&self) -> plan::Checks<'a> {
+        plan::Checks::new(self.options, &self.input.ignored)
+    }
+
+    /// Tells what the checks found, once; a plan that failed may have failed for it.
+    fn told_checks(&mut self, checks: &plan::Checks<'_>) -> Result<(), Error> {
+        if std::mem::replace(&mut self.checked, true) {
+            return Ok(());
+        }
+        let warnings = check::warnings(self.parsed, self.options, checks);
+        check::report(self.steps.sink, &self.input.source, &warnings);
+        check::refuse(self.options, &warnings)
+    }
+
+    fn warn(&self, graph: &Graph) {
+        for (span, warning) in &graph.warnings {
+            self.steps.warn(&self.input.source, Some(*span), warning);
+        }
+    }
 }
 
 /// Tells the diff IDs that became known when the image was made.
@@ -222,6 +405,22 @@ fn tell_packed(store: &Store, sink: &dyn Sink, unpacked: &[(StepId, Layer)]) {
             sink.event(Event::Layer { step: *step, layer });
         }
     }
+}
+
+/// What `SOURCE_DATE_EPOCH` leads to.
+fn find_epoch(request: &plan::Request<'_>) -> Result<Found, plan::PlanError> {
+    Ok(match epoch::wanted(request, &|_| false)? {
+        Epoch::None => Found::Nothing,
+        Epoch::At(seconds) => Found::Resolved(Some(seconds)),
+        // A directory has no time of its own.
+        Epoch::OfContext(_) | Epoch::OfStage(_) => Found::Resolved(None),
+    })
+}
+
+/// Whether `SOURCE_DATE_EPOCH` was given, and the moment that it led to.
+enum Found {
+    Nothing,
+    Resolved(Option<i64>),
 }
 
 /// Parses; any error ends the build with all of them.
@@ -244,36 +443,8 @@ fn refuse_errors(source: &Source, parsed: &Parsed) -> Result<(), Error> {
     })
 }
 
-fn make_plan(
-    store: &Store,
-    request: &BuildRequest,
-    source: &Source,
-    dockerfile: &Dockerfile,
-    checks: &plan::Checks<'_>,
-) -> Result<Graph, Error> {
-    let host = Platform::host();
-    let platform = request.platform.clone().unwrap_or_else(|| host.clone());
-    if (&platform.os, &platform.architecture) != (&host.os, &host.architecture) {
-        return Err(Error::Unsupported(format!(
-            "cannot build for `{platform}` on `{host}`: this version builds for the platform that it runs on"
-        )));
-    }
-    let plan_request = plan::Request {
-        dockerfile,
-        build_args: &request.build_args,
-        target: request.target.as_deref(),
-        platform: &platform,
-        network: request.network,
-        allow: &request.steps.allow,
-        checks,
-        is_check: false,
-    };
-    plan::plan(&plan_request, &mut |reference| find_image(store, reference))
-        .map_err(|err| Error::plan(source, err))
-}
-
-fn find_image(store: &Store, reference: &str) -> Result<BaseImage, String> {
-    let image = image::find(store, reference).map_err(|err| match err {
+fn find_image(store: &Store, reference: &str, platform: &Platform) -> Result<BaseImage, String> {
+    let image = image::find_for(store, reference, platform).map_err(|err| match err {
         image::Error::NotFound(_) => match reference.parse::<crate::oci::Reference>() {
             Ok(full) => format!(
                 "{reference}: failed to resolve source metadata for {full}: not found in the local store \
@@ -281,6 +452,7 @@ fn find_image(store: &Store, reference: &str) -> Result<BaseImage, String> {
             ),
             Err(err) => format!("failed to parse stage name {reference:?}: {err}"),
         },
+        image::Error::Reference(err) => format!("failed to parse stage name {reference:?}: {err}"),
         other => format!("{reference}: {other}"),
     })?;
     let reference = reference.parse::<crate::oci::Reference>();
@@ -299,6 +471,13 @@ struct Steps<'a> {
 }
 
 impl Steps<'_> {
+    /// A warning, with its place where it has one.
+    fn warn(&self, source: &Source, span: Option<Span>, warning: &str) {
+        let place = span.map(|span| format!(" ({}:{})", source.name, span.line(&source.text)));
+        let text = format!("{warning}{}", place.unwrap_or_default());
+        self.sink.event(Event::Warning(text));
+    }
+
     fn timed<T>(
         &self,
         number: u32,

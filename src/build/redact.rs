@@ -67,43 +67,21 @@ impl Redactor {
 
     /// An event with its secrets replaced; output of programs comes in pieces and
     /// is the business of [`Redactor::stream`].
-    fn event(&self, event: Event) -> Event {
-        let clean = |text: String| match self.text(&text) {
-            Cow::Borrowed(_) => text,
-            Cow::Owned(clean) => clean,
-        };
-        match event {
-            Event::Started {
-                step,
-                name,
-                inputs,
-                line,
-            } => Event::Started {
-                line,
-                step,
-                name: clean(name),
-                inputs,
-            },
-            Event::Note { step, text } => Event::Note {
-                step,
-                text: clean(text),
-            },
-            Event::Warning(text) => Event::Warning(clean(text)),
-            Event::Finished {
-                step,
+    fn event(&self, mut event: Event) -> Event {
+        let text = match &mut event {
+            Event::Started { name, .. } | Event::Transfer { name, .. } => name,
+            Event::Note { text, .. }
+            | Event::Warning(text)
+            | Event::Finished {
                 outcome: Outcome::Failed(text),
-                took,
-                layer,
-                usage,
-            } => Event::Finished {
-                step,
-                outcome: Outcome::Failed(clean(text)),
-                took,
-                layer,
-                usage,
-            },
-            other => other,
+                ..
+            } => text,
+            _ => return event,
+        };
+        if let Cow::Owned(clean) = self.text(text) {
+            *text = clean;
         }
+        event
     }
 }
 

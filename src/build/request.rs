@@ -6,9 +6,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::StepOptions;
-use super::{CacheSource, CacheTarget};
-use crate::oci::{ImageId, Platform, Reference};
+use super::{CacheSource, CacheTarget, Output, StepOptions};
+use crate::oci::{Descriptor, ImageId, Platform, Reference};
 use crate::sandbox::{Killer, ResourceLimits, Rlimit};
 
 /// Where a build context comes from.
@@ -21,6 +20,31 @@ pub enum ContextSource {
     Bytes(Arc<[u8]>),
     /// A tar archive on disk, compressed or not.
     TarFile(PathBuf),
+    /// A git repository, or a file on a web server: a tar archive, compressed or not,
+    /// or else a Dockerfile.
+    Remote(String),
+}
+
+/// A further context, which the Dockerfile finds under a name of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamedContext {
+    /// A directory.
+    Directory(PathBuf),
+    /// An image by reference; `scratch` is an empty tree.
+    Image(String),
+    /// An image in a directory of the OCI layout.
+    Layout {
+        /// The directory.
+        path: PathBuf,
+        /// The image's name there.
+        tag: Option<String>,
+        /// The digest of its manifest.
+        digest: Option<String>,
+    },
+    /// A git repository or a file on a web server.
+    Remote(String),
+    /// A stage of the Dockerfile.
+    Stage(String),
 }
 
 /// Where the Dockerfile comes from.
@@ -32,6 +56,8 @@ pub enum DockerfileSource {
     Path(PathBuf),
     /// This text, from standard input.
     Text(String),
+    /// A file on a web server.
+    Url(String),
 }
 
 /// The network of RUN steps that do not choose one.
@@ -62,8 +88,14 @@ pub struct BuildRequest {
     pub labels: Vec<(String, String)>,
     /// Whether no step may come from the cache.
     pub no_cache: bool,
-    /// Stages whose steps may not come from the cache, by name or number.
+    /// `--no-cache-filter`: stages, by name or number, whose steps may not come from the cache.
     pub no_cache_filter: Vec<String>,
+    /// `--also-target`: further stages that must succeed, by name or number.
+    pub also_targets: Vec<String>,
+    /// `--build-context`, by name, as [`context_name`] writes it.
+    pub contexts: BTreeMap<String, NamedContext>,
+    /// What may be downloaded, and how.
+    pub remote: crate::remote::Settings,
     /// Where results are looked for that are not here.
     pub cache_from: Vec<CacheSource>,
     /// Where results go.
@@ -74,8 +106,8 @@ pub struct BuildRequest {
     pub network: RunNetwork,
     /// `--add-host`: names with their addresses.
     pub extra_hosts: Vec<(String, IpAddr)>,
-    /// The platform to build for; the host's when absent.
-    pub platform: Option<Platform>,
+    /// The platforms to build for, each once; the host's when there are none.
+    pub platforms: Vec<Platform>,
     /// Whether each missed step says what changed.
     pub explain_cache: bool,
     /// Size of `/dev/shm` of RUN steps, in bytes.
@@ -86,6 +118,16 @@ pub struct BuildRequest {
     pub resources: ResourceLimits,
     /// Secrets, agents, rights and limits of time of RUN steps.
     pub steps: StepOptions,
+    /// Where the result goes; into the store under `tags` when nothing is said.
+    pub outputs: Vec<Output>,
+    /// Whether the new layers become one.
+    pub squash: bool,
+    /// Whether times in layers stay as they are, whatever `SOURCE_DATE_EPOCH` says.
+    pub keep_times: bool,
+    /// Whether everything is built once more and compared.
+    pub check_reproducible: bool,
+    /// Whether results are forgotten instead of put into the cache.
+    pub forget: bool,
 }
 
 impl BuildRequest {
@@ -100,28 +142,56 @@ impl BuildRequest {
             labels: Vec::new(),
             no_cache: false,
             no_cache_filter: Vec::new(),
+            also_targets: Vec::new(),
+            contexts: BTreeMap::new(),
+            remote: crate::remote::Settings::default(),
             cache_from: Vec::new(),
             cache_to: Vec::new(),
             cache_max: None,
             network: RunNetwork::Default,
             extra_hosts: Vec::new(),
-            platform: None,
+            platforms: Vec::new(),
             explain_cache: false,
             shm_bytes: 64 << 20,
             rlimits: Vec::new(),
             resources: ResourceLimits::default(),
             steps: StepOptions::default(),
+            outputs: Vec::new(),
+            squash: false,
+            keep_times: false,
+            check_reproducible: false,
+            forget: false,
         }
     }
 }
 
+/// The name of a context as it is looked up: that of an image in its shortest
+/// form, so that `alpine` and `docker.io/library/alpine:latest` are one.
+pub fn context_name(name: &str) -> String {
+    let Ok(reference) = name.parse::<Reference>() else {
+        return name.to_ascii_lowercase();
+    };
+    let full = reference.to_string();
+    let short = full
+        .strip_prefix("docker.io/library/")
+        .or_else(|| full.strip_prefix("docker.io/"))
+        .unwrap_or(&full);
+    short.strip_suffix(":latest").unwrap_or(short).to_owned()
+}
+
 /// What a build made.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct BuildResult {
-    /// The image.
-    pub image: ImageId,
+    /// The image, of this machine's platform where there are several; `None`
+    /// when no output is an image.
+    pub image: Option<ImageId>,
     /// The names it got.
     pub names: Vec<Reference>,
+    /// What the image is found by: its manifest, or the index over several.
+    pub descriptor: Option<Descriptor>,
+    /// How the two builds differ that `check_reproducible` asked for, one line a
+    /// fact; empty when they are the same, `None` when nobody asked.
+    pub differences: Option<Vec<String>>,
 }
 
 /// Stops a build from another thread: no step starts any more, running ones are killed.

@@ -5,60 +5,17 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use super::error::StepError;
-use super::graph::{BaseImage, Graph, Op, VertexId};
+use super::graph::{BaseImage, Op, VertexId};
 use super::key::{self, Definition};
 use super::remote_cache::{ExportResult, ExportStep, causes, content_key};
 use super::solve::Solver;
 use super::usage;
-use crate::dockerfile::Dockerfile;
 use crate::image;
 use crate::oci::{DiffId, Digest};
 use crate::progress::Event;
 use crate::store::{CacheRecord, SnapshotId};
 
-/// Notes which steps may not come from the cache because `stages` names their
-/// stage: by its name, letter case ignored, or its number, alone or as `stage-N`.
-pub(super) fn forbid(graph: &mut Graph, dockerfile: &Dockerfile, stages: &[String]) {
-    let is_named = |stage: usize| {
-        let name = dockerfile.stages[stage].from.value.name.as_ref();
-        stages.iter().any(|wanted| {
-            name.is_some_and(|name| name.text.eq_ignore_ascii_case(wanted))
-                || *wanted == stage.to_string()
-                || *wanted == format!("stage-{stage}")
-        })
-    };
-    if stages.is_empty() {
-        return;
-    }
-    for (index, stage) in graph.stage_of.iter().enumerate() {
-        if stage.is_some_and(is_named) {
-            graph.uncached.insert(VertexId(index));
-        }
-    }
-}
-
 impl Solver<'_> {
-    /// Whether a step, or one that it needs, may not come from the cache: then it is
-    /// not looked up before those have run.
-    pub(super) fn must_run_first(&self, id: VertexId) -> bool {
-        if self.tools.request.no_cache {
-            return true;
-        }
-        if self.graph.uncached.is_empty() {
-            return false;
-        }
-        let mut seen = BTreeSet::new();
-        let mut todo = vec![id];
-        while let Some(id) = todo.pop() {
-            if self.graph.uncached.contains(&id) {
-                return true;
-            }
-            let inputs = self.vertex(id).inputs();
-            todo.extend(inputs.filter(|input| seen.insert(*input)));
-        }
-        false
-    }
-
     /// A result that is there, for a step whose inputs are there too.
     pub(super) fn find(
         &self,
@@ -68,7 +25,7 @@ impl Solver<'_> {
         parent: Option<SnapshotId>,
     ) -> Result<Option<SnapshotId>, StepError> {
         let (vertex, store) = (self.vertex(id), self.tools.store);
-        if self.tools.request.no_cache || self.graph.uncached.contains(&id) {
+        if self.ignores_cache(id) {
             return Ok(None);
         }
         // The key of an input that was renewed is the one of its older result too.
@@ -258,7 +215,7 @@ impl Solver<'_> {
         for id in open {
             let Some(hit) = self.imports.hit(id.0) else {
                 // Nobody needed it; its key is what leads to those after it.
-                if !self.must_run_first(id)
+                if !self.ignores_key(id)
                     && let Some(definition) = self.definition(id)?
                 {
                     self.remember(id, definition, None)?;

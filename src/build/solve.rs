@@ -66,6 +66,10 @@ pub(super) struct Solver<'a> {
     first_step: u32,
     source: &'a str,
     states: Mutex<Vec<State>>,
+    /// Steps that stand on one that may not come from the cache.
+    stale: BTreeSet<usize>,
+    /// Definitions of steps from servers, once they are known.
+    fetched: Mutex<BTreeMap<usize, Definition>>,
     unpacked: Mutex<Vec<(StepId, Layer)>>,
     /// What was found elsewhere.
     pub(super) imports: &'a Imports<'a>,
@@ -89,6 +93,8 @@ impl<'a> Solver<'a> {
             first_step,
             source,
             states: Mutex::new(vec![State::default(); graph.vertices.len()]),
+            stale: stale(graph),
+            fetched: Mutex::default(),
             unpacked: Mutex::default(),
             imports: tools.imports,
             cap_passed: AtomicBool::new(false),
@@ -97,6 +103,7 @@ impl<'a> Solver<'a> {
 
     /// Brings every step that the target needs to a result.
     pub(super) fn solve(&self) -> Result<Solved, StepError> {
+        self.ask_servers()?;
         for index in 0..self.graph.vertices.len() {
             let id = VertexId(index);
             self.look_up(id).map_err(|err| err.at(self.vertex(id)))?;
@@ -162,6 +169,54 @@ impl<'a> Solver<'a> {
         id.and_then(|id| self.state(id).result)
     }
 
+    /// Asks, several servers at a time, what the steps that come from them are now.
+    fn ask_servers(&self) -> Result<(), StepError> {
+        /// How many are asked at once.
+        const AT_ONCE: usize = 8;
+        let vertices = self.graph.vertices.iter().enumerate();
+        let remote: Vec<_> = vertices
+            .filter(|(_, vertex)| vertex.op.is_remote())
+            .collect();
+        let ask = |index: usize, vertex: &Vertex| {
+            let fresh = self.ignores_cache(VertexId(index));
+            let found = self.tools.fetcher.look_up(vertex, fresh);
+            found.map_err(|err| StepError::from(err).at(vertex))
+        };
+        for part in remote.chunks(AT_ONCE) {
+            std::thread::scope(|scope| {
+                let start = |&(index, vertex): &(usize, &'a Vertex)| {
+                    (index, scope.spawn(move || ask(index, vertex)))
+                };
+                let threads: Vec<_> = part.iter().map(start).collect();
+                for (index, thread) in threads {
+                    let found = match thread.join() {
+                        Ok(found) => found?,
+                        Err(panic) => std::panic::resume_unwind(panic),
+                    };
+                    found.map(|definition| self.definitions().insert(index, definition));
+                }
+                Ok::<_, StepError>(())
+            })?;
+        }
+        Ok(())
+    }
+
+    fn definitions(&self) -> MutexGuard<'_, BTreeMap<usize, Definition>> {
+        self.fetched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a step must run whatever the cache holds.
+    pub(super) fn ignores_cache(&self, id: VertexId) -> bool {
+        self.tools.request.no_cache || self.graph.uncached.contains(&id.0)
+    }
+
+    /// Whether the result under a step's key may be another than it would be now:
+    /// the step must run, or it stands on one that must. In the second case a result on
+    /// the same content still counts.
+    pub(super) fn ignores_key(&self, id: VertexId) -> bool {
+        self.ignores_cache(id) || self.stale.contains(&id.0)
+    }
+
     /// Looks a step up by definition, without running anything.
     fn look_up(&self, id: VertexId) -> Result<(), StepError> {
         let vertex = self.vertex(id);
@@ -182,7 +237,7 @@ impl<'a> Solver<'a> {
         };
         let key = definition.key(&vertex.op);
         self.states()[id.0].key = Some(key);
-        if self.must_run_first(id) {
+        if self.ignores_key(id) {
             return Ok(());
         }
         let record = self.tools.store.cache_get(key)?;
@@ -193,11 +248,23 @@ impl<'a> Solver<'a> {
         Ok(())
     }
 
+    /// What the operation itself brings, and the moment that times are clamped to.
+    fn begin_definition(&self, vertex: &Vertex) -> Definition {
+        let definition = Definition::of(vertex, &self.extra_hosts);
+        match self.tools.epoch {
+            Some(epoch) => definition.with("epoch", &epoch),
+            None => definition,
+        }
+    }
+
     /// The whole definition of a step; `None` while an input's key is not known
     /// or reading the context for it would be work done twice.
     pub(super) fn definition(&self, id: VertexId) -> Result<Option<Definition>, StepError> {
         let vertex = self.vertex(id);
-        let mut definition = Definition::of(vertex, &self.extra_hosts);
+        if vertex.op.is_remote() {
+            return Ok(self.definitions().get(&id.0).cloned());
+        }
+        let mut definition = self.begin_definition(vertex);
         match vertex.parent {
             None => definition = definition.with("parent", &"nothing"),
             Some(parent) => match self.state(parent).key {
@@ -222,7 +289,7 @@ impl<'a> Solver<'a> {
             return Ok(Some(definition));
         }
         // Elsewhere it is found by nothing but its key.
-        let known = !self.tools.request.no_cache
+        let known = !self.ignores_cache(id)
             && (!self.imports.is_empty()
                 || self.tools.store.cache_nearest(definition.line)?.is_some());
         if !known {
@@ -270,7 +337,10 @@ impl<'a> Solver<'a> {
         let mut needed = BTreeSet::new();
         let found = |id: &VertexId| self.imports.has(id.0);
         let layers = self.own_layers().filter(|id| !found(id));
-        let mut todo: Vec<VertexId> = layers.chain(self.graph.target).collect();
+        let mut todo: Vec<VertexId> = layers
+            .chain(self.graph.target)
+            .chain(self.graph.required.iter().copied())
+            .collect();
         while let Some(id) = todo.pop() {
             if states[id.0].result.is_none() && needed.insert(id.0) && !found(&id) {
                 todo.extend(self.graph.vertices[id.0].inputs());
@@ -287,7 +357,7 @@ impl<'a> Solver<'a> {
     /// Runs the needed steps, independent ones at the same time.
     fn run_needed(&self, needed: &BTreeSet<usize>) -> Result<(), StepError> {
         let waits_for = |index: usize| -> usize {
-            let inputs = self.graph.vertices[index].inputs();
+            let inputs = self.graph.waits_for(index);
             inputs.filter(|input| needed.contains(&input.0)).count()
         };
         let mut waiting: BTreeMap<usize, usize> = needed
@@ -344,7 +414,7 @@ impl<'a> Solver<'a> {
                     continue;
                 }
                 for (user, inputs) in &mut waiting {
-                    let uses = self.graph.vertices[*user].inputs();
+                    let uses = self.graph.waits_for(*user);
                     *inputs -= uses.filter(|input| input.0 == index).count();
                 }
                 if let Some(layer) = layer.filter(|_| layers_of_image.contains(&index)) {
@@ -478,10 +548,10 @@ impl<'a> Solver<'a> {
             }
         }
         let (result, files) = self.execute(id, parent, earlier.as_ref())?;
-        self.states()[id.0].renewed = self.must_run_first(id);
+        self.states()[id.0].renewed = self.ignores_key(id);
         let mut definition = match definition {
             Some(definition) => definition,
-            None => self.complete(vertex, files.as_ref().and_then(|files| files.of_contexts)),
+            None => self.complete(id, files.as_ref().and_then(|files| files.of_contexts)),
         };
         for (name, value) in files.into_iter().flat_map(|files| files.notes) {
             definition = definition.with(name, &value);
@@ -501,9 +571,14 @@ impl<'a> Solver<'a> {
         top.ok_or_else(|| image::Error::NotFound(base.reference.clone()).into())
     }
 
-    /// The definition of a COPY from the context, now that its files were read.
-    fn complete(&self, vertex: &Vertex, files: Option<Digest>) -> Definition {
-        let definition = Definition::of(vertex, &self.extra_hosts);
+    /// The definition of a COPY from the context, now that its files were read, or
+    /// of a download, now that it is here.
+    fn complete(&self, id: VertexId, files: Option<Digest>) -> Definition {
+        let vertex = self.vertex(id);
+        if let Some(definition) = self.definitions().get(&id.0) {
+            return definition.clone();
+        }
+        let definition = self.begin_definition(vertex);
         let parent = vertex.parent.and_then(|parent| self.state(parent).key);
         let mut definition = match (vertex.parent, parent) {
             (None, _) => definition.with("parent", &"nothing"),
@@ -552,7 +627,30 @@ impl<'a> Solver<'a> {
             Op::Run(op) => self.mounts_same(op, earlier)?,
             _ => true,
         };
-        Ok(earlier.result.filter(|_| is_same))
+        if !is_same {
+            return Ok(None);
+        }
+        let epoch = |parts| key::value(parts, "epoch");
+        if epoch(&earlier.parts) != epoch(&definition.parts) {
+            return self.retimed(vertex, earlier, parent);
+        }
+        Ok(earlier.result)
+    }
+
+    /// The earlier result of a command with its times as they would be now: what
+    /// a command does is not done again because another commit is built.
+    fn retimed(
+        &self,
+        vertex: &Vertex,
+        earlier: &CacheRecord,
+        parent: Option<SnapshotId>,
+    ) -> Result<Option<SnapshotId>, StepError> {
+        match (&vertex.op, earlier.result, self.tools.epoch) {
+            (Op::Run(_), Some(result), Some(epoch)) => {
+                Ok(snapshot::retime(self.tools.store, result, parent, epoch)?)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Whether what a step mounts is the same as it was the last time.
@@ -579,10 +677,15 @@ impl<'a> Solver<'a> {
         parent: Option<SnapshotId>,
         earlier: Option<&CacheRecord>,
     ) -> Result<(SnapshotId, Option<copy::Files>), StepError> {
-        let store = self.tools.store;
         match &self.vertex(id).op {
             Op::Image(base) => Ok((self.base(base)?, None)),
-            Op::Workdir(op) => Ok((workdir::run(store, op, parent)?, None)),
+            Op::Workdir(op) => Ok((workdir::run(self.tools, op, parent)?, None)),
+            Op::Http(_) | Op::Git(_) => {
+                let fresh = self.ignores_cache(id);
+                let fetched = self.tools.fetcher.run(self.vertex(id), fresh)?;
+                self.definitions().insert(id.0, fetched.definition);
+                Ok((fetched.result, None))
+            }
             Op::Run(op) => {
                 let mounts = op.mounts.iter().map(|mount| self.input(mount.from()));
                 let inputs = run::Inputs {
@@ -595,11 +698,11 @@ impl<'a> Solver<'a> {
             }
             Op::Copy(op) => {
                 let before = earlier.and_then(|record| record.result);
-                let copied = self.prepared(op)?.run(store, parent, before)?;
+                let copied = self.prepared(op)?.run(self.tools, parent, before)?;
                 Ok((copied.result, Some(copied.files)))
             }
             Op::Link(op) => {
-                let result = link::run(store, parent, self.input(Some(op.layer)))?;
+                let result = link::run(self.tools.store, parent, self.input(Some(op.layer)))?;
                 let files = copy::Files {
                     of_contexts: None,
                     notes: self.link_notes(op)?,
@@ -647,6 +750,13 @@ impl<'a> Solver<'a> {
         }
         let key = definition.key(&vertex.op);
         self.states()[id.0].key = Some(key);
+        if self.tools.request.forget {
+            // Nothing names it then; it is needed until the build ends.
+            if let Some(result) = result {
+                self.tools.store.pin(result)?;
+            }
+            return Ok(());
+        }
         let parent = vertex.parent.and_then(|parent| self.state(parent).key);
         let record = CacheRecord {
             key,
@@ -661,7 +771,7 @@ impl<'a> Solver<'a> {
             self.tools.store.pin(result)?;
             self.make_room();
         }
-        if self.must_run_first(id) {
+        if self.ignores_key(id) {
             self.tools.store.cache_replace(&record)?;
         } else {
             self.tools.store.cache_put(&record)?;
@@ -676,4 +786,20 @@ impl<'a> Solver<'a> {
             Some(id) => self.state(id).result.map(|tree| tree.to_string()),
         }
     }
+}
+
+/// The steps that stand on one that may not come from the cache.
+fn stale(graph: &Graph) -> BTreeSet<usize> {
+    let mut stale = BTreeSet::new();
+    if graph.uncached.is_empty() {
+        return stale;
+    }
+    for (index, vertex) in graph.vertices.iter().enumerate() {
+        let is_new =
+            |input: VertexId| graph.uncached.contains(&input.0) || stale.contains(&input.0);
+        if vertex.inputs().any(is_new) {
+            stale.insert(index);
+        }
+    }
+    stale
 }

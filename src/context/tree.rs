@@ -53,6 +53,11 @@ impl Context {
         self.root.path()
     }
 
+    /// What the ignore file leaves out.
+    pub fn patterns(&self) -> &Patterns {
+        &self.patterns
+    }
+
     /// Whether the ignore file leaves `path` out.
     pub fn is_ignored(&self, path: &Path) -> bool {
         !path.as_os_str().is_empty() && self.patterns.matches(path)

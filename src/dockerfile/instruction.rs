@@ -95,6 +95,31 @@ pub enum Instruction {
     Workdir(Word),
 }
 
+impl Instruction {
+    /// The word that it begins with, in capitals.
+    pub fn keyword(&self) -> &'static str {
+        match self {
+            Self::Add(_) => "ADD",
+            Self::Arg(_) => "ARG",
+            Self::Cmd(_) => "CMD",
+            Self::Copy(_) => "COPY",
+            Self::Entrypoint(_) => "ENTRYPOINT",
+            Self::Env(_) => "ENV",
+            Self::Expose(_) => "EXPOSE",
+            Self::Healthcheck(_) => "HEALTHCHECK",
+            Self::Label(_) => "LABEL",
+            Self::Maintainer(_) => "MAINTAINER",
+            Self::Onbuild(_) => "ONBUILD",
+            Self::Run(_) => "RUN",
+            Self::Shell(_) => "SHELL",
+            Self::Stopsignal(_) => "STOPSIGNAL",
+            Self::User(_) => "USER",
+            Self::Volume(_) => "VOLUME",
+            Self::Workdir(_) => "WORKDIR",
+        }
+    }
+}
+
 /// A declared build argument.
 #[derive(Debug, Clone)]
 pub struct Arg {

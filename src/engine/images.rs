@@ -8,7 +8,9 @@ use jiff::Timestamp;
 
 use super::{Engine, Error};
 use crate::container;
-use crate::image::{self, Image, ImageUse, ImportOptions, Loaded, Removed};
+use crate::image::{
+    self, Bundle, Image, ImageUse, ImportOptions, Layout, Loaded, Removed, Variant,
+};
 use crate::oci::{ChainId, History, ImageConfig, ImageId, Reference};
 use crate::snapshot;
 use crate::store::SnapshotId;
@@ -183,22 +185,39 @@ impl Engine {
             let message = "refusing to create a tag with a digest reference".to_owned();
             return Err(Error::Invalid(message));
         }
-        self.store.name_set(&name, image.id)?;
+        match self.name_meant(source, image.id)? {
+            Some(from) => self.store.name_copy(&from, &name, image.id)?,
+            None => drop(self.store.name_set(&name, image.id)?),
+        }
         Ok(())
     }
 
-    /// Writes images to one archive, each with the name it was asked for by.
+    /// Writes images to one archive, each with the name it was asked for by. A name
+    /// that stands for several platforms brings all of them.
     pub fn save_images(&self, names: &[String], out: &mut dyn Write) -> Result<(), Error> {
-        let mut images: Vec<(Image, Vec<Reference>)> = Vec::new();
+        let mut bundles = Vec::with_capacity(names.len());
         for text in names {
             let image = self.image(text)?;
             let name = self.name_meant(text, image.id)?;
-            match images.iter_mut().find(|(known, _)| known.id == image.id) {
-                Some((_, names)) => names.extend(name),
-                None => images.push((image, name.into_iter().collect())),
+            let variants = match &name {
+                Some(name) => image::variants(&self.store, name)?,
+                None => Vec::new(),
+            };
+            let names: Vec<Reference> = name.into_iter().collect();
+            if variants.len() < 2 {
+                bundles.push(Bundle::one(image, names));
+                continue;
             }
+            let variants = variants.into_iter().map(|(platform, image)| Variant {
+                platform,
+                image,
+                annotations: BTreeMap::new(),
+            });
+            let variants = variants.collect();
+            bundles.push(Bundle::several(variants, names, BTreeMap::new(), false)?);
         }
-        Ok(image::save(&self.store, &images, out)?)
+        let layout = Layout::Docker;
+        Ok(image::save_bundles(&self.store, &bundles, layout, out)?)
     }
 
     /// Reads images from an archive.

@@ -26,12 +26,13 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), PathError> {
 }
 
 /// Writes a file that a user asked for: complete or not at all, with the mode that
-/// the umask leaves. A link is followed; what is no regular file, such as a pipe or
-/// `/dev/stdout`, is written to and stays what it is.
+/// the umask leaves. A link is followed; what is no regular file, such as a pipe,
+/// and what the process holds open, such as `/dev/stdout`, is added to instead.
 pub fn publish(path: &Path, bytes: &[u8]) -> Result<(), PathError> {
+    let held = path.starts_with("/dev") || path.starts_with("/proc");
     let target = match std::fs::metadata(path) {
-        Ok(meta) if !meta.is_file() => {
-            let mut file = File::options().write(true).open(path).at("open", path)?;
+        Ok(meta) if held || !meta.is_file() => {
+            let mut file = File::options().append(true).open(path).at("open", path)?;
             return file.write_all(bytes).at("write", path);
         }
         Ok(_) => std::fs::canonicalize(path).at("open", path)?,

@@ -130,6 +130,12 @@ impl Http {
         })
     }
 
+    /// Cuts every connection, those that others wait on too; nothing can be sent any more.
+    pub fn close(&self) {
+        self.plain.clone().shutdown();
+        self.tls.clone().shutdown();
+    }
+
     /// Sends a GET and follows redirects, at most ten, never from TLS to none.
     /// `headers` go to the first server alone. Returns the last URL too.
     pub fn get(&self, url: &Url, headers: &[(&str, String)]) -> Result<(Url, Response), HttpError> {

@@ -15,4 +15,5 @@ mod url;
 pub use client::{Http, Options};
 pub use error::HttpError;
 pub use request::{Body, Method, Request, Response};
+pub use trust::system_bundle;
 pub use url::{Url, UrlError};

@@ -45,6 +45,11 @@ pub(super) fn configure(
         .build())
 }
 
+/// The file with the system's root certificates.
+pub fn system_bundle() -> Option<&'static Path> {
+    BUNDLES.iter().map(Path::new).find(|path| path.is_file())
+}
+
 /// The system's root certificates, read once; `bundle` (`SSL_CERT_FILE`) stands in for them.
 fn system(bundle: Option<&Path>) -> Result<Arc<Vec<Certificate<'static>>>, HttpError> {
     static SYSTEM: OnceLock<Arc<Vec<Certificate<'static>>>> = OnceLock::new();
@@ -54,7 +59,7 @@ fn system(bundle: Option<&Path>) -> Result<Arc<Vec<Certificate<'static>>>, HttpE
     if let Some(known) = SYSTEM.get() {
         return Ok(Arc::clone(known));
     }
-    let found = BUNDLES.iter().map(Path::new).find(|path| path.is_file());
+    let found = system_bundle();
     // Without any, every server is refused, which says what is missing.
     let roots = found.map(certificates).transpose()?.unwrap_or_default();
     Ok(Arc::clone(SYSTEM.get_or_init(|| Arc::new(roots))))

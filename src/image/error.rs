@@ -3,7 +3,7 @@
 use super::Conflict;
 use crate::fs::PathError;
 use crate::layer::UnpackError;
-use crate::oci::{Digest, ImageId, ParseReferenceError};
+use crate::oci::{DiffId, Digest, ImageId, ParseReferenceError};
 use crate::{snapshot, store};
 
 /// What can go wrong with images.
@@ -40,6 +40,12 @@ pub enum Error {
     /// The archive cannot be written where it should go.
     #[error("cannot write the archive")]
     Write(#[source] std::io::Error),
+    /// A layer cannot be compressed.
+    #[error("cannot compress a layer")]
+    Compress(#[source] std::io::Error),
+    /// The bytes of a layer are nowhere.
+    #[error("layer `{0}` is missing")]
+    LayerMissing(DiffId),
     /// The last name of an image may not go while a container needs it.
     #[error(
         "conflict: unable to remove repository reference \"{reference}\" (must force) - container {container} is using its referenced image {image}"

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use super::{Error, Image};
 use crate::layer::{PackOptions, decompress, pack_tree};
-use crate::oci::{ChainId, Descriptor, DiffId};
+use crate::oci::{ChainId, DiffId};
 use crate::snapshot::{layer_dir, pipe};
 use crate::store::{self, Store};
 
@@ -32,17 +32,22 @@ pub fn open_layer(
     if layer.digest != diff_id.0 {
         return Err(damaged(format!("the blob of layer {index} is missing")));
     }
-    open_plain(store, &image.config.rootfs.diff_ids[..=index], layer)?
+    open_plain(store, &image.config.rootfs.diff_ids[..=index])?
         .ok_or_else(|| damaged(format!("layer {index} is missing")))
 }
 
-/// The plain tar of the top of the stack: from a compressed blob or a snapshot.
-fn open_plain(
+/// The plain tar of the top of the stack: from a blob or a snapshot; `None` when
+/// it is nowhere.
+pub(super) fn open_plain(
     store: &Store,
     stack: &[DiffId],
-    layer: &Descriptor,
 ) -> Result<Option<Box<dyn Read + Send>>, Error> {
-    let diff_id = DiffId(layer.digest);
+    let Some(diff_id) = stack.last().copied() else {
+        return Ok(None);
+    };
+    if let Ok(file) = store.blob_open(diff_id.0) {
+        return Ok(Some(Box::new(file)));
+    }
     if let Some(row) = store.layer_blob_by_diff(diff_id)?
         && let Ok(file) = store.blob_open(row.digest)
         && let Ok((_, plain)) = decompress(file)

@@ -6,6 +6,7 @@
 mod archive;
 mod assemble;
 mod error;
+mod form;
 mod layers;
 mod read;
 mod remove;
@@ -16,10 +17,14 @@ mod fixture;
 #[cfg(test)]
 mod tests;
 
-pub use archive::{ImportOptions, Loaded, choose_platform, import, load, save};
-pub use assemble::{NewImage, assemble};
+pub use archive::{
+    Bundle, ImportOptions, Layout, Loaded, Variant, choose_platform, import, load, load_layout,
+    save, save_bundles, save_directory,
+};
+pub use assemble::{NewImage, assemble, make};
 pub use error::Error;
+pub use form::Form;
 pub use layers::open_layer;
-pub use read::{Image, OpenLayer, find, find_all, put, snapshot_of, unpack};
+pub use read::{Image, OpenLayer, find, find_all, find_for, put, snapshot_of, unpack, variants};
 pub use remove::{Conflict, ImageUse, Removed, remove_reference};
 pub use validate::validate;

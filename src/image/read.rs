@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::Read;
 
 use super::{Error, open_layer};
-use crate::oci::{Digest, ImageConfig, ImageId, Manifest, Reference};
+use crate::oci::{Digest, ImageConfig, ImageId, Manifest, Platform, Reference};
 use crate::snapshot::ensure_chain;
 use crate::store::{ImageRow, LayerBlobRow, SnapshotId, Store};
 
@@ -54,7 +54,7 @@ impl Image {
     }
 
     /// The row that holds this image, stored now.
-    pub(super) fn to_row(&self) -> ImageRow {
+    pub fn to_row(&self) -> ImageRow {
         let now = jiff::Timestamp::now().as_nanosecond();
         ImageRow {
             id: self.id,
@@ -82,6 +82,39 @@ pub fn find(store: &Store, text: &str) -> Result<Image, Error> {
         },
     };
     get(store, id)?.ok_or_else(|| missing(id.to_string()))
+}
+
+/// Finds an image as [`find`] does: where the name stands for several, the one
+/// for `platform`.
+pub fn find_for(store: &Store, text: &str, platform: &Platform) -> Result<Image, Error> {
+    let image = find(store, text)?;
+    let Ok(name) = text.parse::<Reference>() else {
+        return Ok(image);
+    };
+    let variants = store.name_platforms(&name)?;
+    let fits = |exactly: bool| {
+        variants.iter().find(|(own, _)| {
+            own.os == platform.os
+                && own.architecture == platform.architecture
+                && (!exactly || own.variant == platform.variant)
+        })
+    };
+    match fits(true).or_else(|| fits(false)) {
+        Some((_, id)) => get(store, *id)?.ok_or_else(|| Error::NotFound(id.to_string())),
+        None => Ok(image),
+    }
+}
+
+/// The images that a name stands for, each with its platform, in their order;
+/// empty for a name of one image.
+pub fn variants(store: &Store, name: &Reference) -> Result<Vec<(Platform, Image)>, Error> {
+    let mut variants = Vec::new();
+    for (platform, id) in store.name_platforms(name)? {
+        if let Some(image) = get(store, id)? {
+            variants.push((platform, image));
+        }
+    }
+    Ok(variants)
 }
 
 /// Whether `text`, with which [`find`] found the image `id`, is its ID or the
@@ -126,6 +159,13 @@ pub fn find_all(store: &Store) -> Result<Vec<(Image, Vec<String>)>, Error> {
     let mut names: HashMap<ImageId, Vec<String>> = HashMap::new();
     for (name, id) in store.name_list()? {
         names.entry(id).or_default().push(name.familiar());
+    }
+    for (name, id) in store.platform_list()? {
+        let known = names.entry(id).or_default();
+        let name = name.familiar();
+        if !known.contains(&name) {
+            known.push(name);
+        }
     }
     let rows = store.image_list()?.into_iter();
     rows.map(|row| {

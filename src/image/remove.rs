@@ -85,12 +85,49 @@ pub fn remove_reference(
         .filter(|(_, id)| *id == image.id)
         .map(|(n, _)| n)
         .collect();
-    let uses: Vec<&ImageUse> = uses.iter().filter(|one| one.image == image.id).collect();
-    if is_id_of(image.id, text) {
-        by_id(store, &image, names, force, &uses)
-    } else {
-        by_name(store, &image, text, names, force, &uses)
+    let mut others = Vec::new();
+    for name in &names {
+        let platforms = store.name_platforms(name)?;
+        others.extend(platforms.into_iter().map(|(_, id)| id));
     }
+    let own: Vec<&ImageUse> = uses.iter().filter(|one| one.image == image.id).collect();
+    let mut removed = if is_id_of(image.id, text) {
+        by_id(store, &image, names, force, &own)?
+    } else {
+        by_name(store, &image, text, names, force, &own)?
+    };
+    remove_unnamed(store, image.id, &others, uses, &mut removed)?;
+    Ok(removed)
+}
+
+/// Takes away images for other platforms that had their only name with this one.
+fn remove_unnamed(
+    store: &Store,
+    id: ImageId,
+    others: &[ImageId],
+    uses: &[ImageUse],
+    removed: &mut Vec<Removed>,
+) -> Result<(), Error> {
+    let mut others: Vec<ImageId> = others
+        .iter()
+        .copied()
+        .filter(|other| *other != id)
+        .collect();
+    if others.is_empty() {
+        return Ok(());
+    }
+    others.sort_unstable();
+    others.dedup();
+    let named = store.name_list()?.into_iter().chain(store.platform_list()?);
+    let named: Vec<ImageId> = named.map(|(_, id)| id).collect();
+    for other in others {
+        let used = uses.iter().any(|one| one.image == other);
+        if !used && !named.contains(&other) {
+            store.image_remove(other)?;
+            removed.push(Removed::Deleted(other));
+        }
+    }
+    Ok(())
 }
 
 fn by_name(

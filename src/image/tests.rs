@@ -10,7 +10,7 @@ fn build(store: &Temp, top: Option<SnapshotId>, layers: usize, text: &str) -> Im
         config: new_config(layers),
         names: vec![name(text)],
     };
-    assemble(store, new).unwrap()
+    assemble(store, &new).unwrap()
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn layers_shared_with_the_base_keep_their_descriptors() {
         config,
         names: Vec::new(),
     };
-    let image = assemble(&store, new).unwrap();
+    let image = assemble(&store, &new).unwrap();
     let layers = &image.manifest.layers;
     assert_eq!(layers[0].digest, base.manifest.layers[0].digest);
     assert_eq!(layers[0].media_type, media_type::LAYER_GZIP);
@@ -86,7 +86,7 @@ fn layers_shared_with_the_base_keep_their_descriptors() {
         config: image.config.clone(),
         names: Vec::new(),
     };
-    let plain = assemble(&store, plain).unwrap();
+    let plain = assemble(&store, &plain).unwrap();
     assert_eq!(plain.manifest.layers[0].digest, diff(&layer).0);
     validate(&store, &plain).unwrap();
 }

@@ -10,6 +10,7 @@
 
 mod apply;
 mod attributes;
+mod codec;
 mod compress;
 mod entry;
 mod header;
@@ -25,6 +26,7 @@ mod xattr;
 #[cfg(test)]
 mod tests;
 
+pub use codec::Codec;
 pub use compress::{Compression, decompress};
 pub use entry::{Entry, EntryKind};
 pub use pack::{PackOptions, Packed, Packer, pack_tree};

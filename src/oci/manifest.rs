@@ -54,6 +54,20 @@ pub mod media_type {
             other => other,
         }
     }
+
+    /// Docker's media type for what OCI names otherwise; others stay as they are.
+    pub fn to_docker(media_type: &str) -> &str {
+        match media_type {
+            INDEX => DOCKER_INDEX,
+            MANIFEST => DOCKER_MANIFEST,
+            CONFIG => DOCKER_CONFIG,
+            LAYER => DOCKER_LAYER,
+            LAYER_GZIP => DOCKER_LAYER_GZIP,
+            LAYER_ZSTD => DOCKER_LAYER_ZSTD,
+            FOREIGN_LAYER_GZIP => DOCKER_FOREIGN_LAYER,
+            other => other,
+        }
+    }
 }
 
 /// A reference to a blob by digest, with its size in bytes and its meaning.

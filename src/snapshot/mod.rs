@@ -12,7 +12,9 @@ mod contents;
 mod copy;
 mod pipe;
 mod same;
+mod squash;
 mod stack;
+mod times;
 mod tree;
 mod view;
 
@@ -28,7 +30,9 @@ pub use contents::{Contents, ContentsEntry, ContentsKind, ContentsLimits, conten
 pub use copy::copy_directory;
 pub(crate) use pipe::pipe;
 pub use same::same_content;
+pub use squash::squash;
 pub use stack::{layer_dirs, restack};
+pub use times::{RewriteError, Times, clamp_times, retime};
 pub use tree::{TreeHasher, tree_bytes, tree_digest};
 pub use view::{FileId, View};
 

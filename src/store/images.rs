@@ -160,7 +160,11 @@ impl Store {
             return Ok(false);
         }
         for name in names {
-            if get(&db, &name.to_string())? != Some(row.id) {
+            let text = name.to_string();
+            let several = db
+                .prepare_cached("SELECT 1 FROM platforms WHERE name = ?1")?
+                .exists([&text])?;
+            if several || get(&db, &text)? != Some(row.id) {
                 return Ok(false);
             }
         }
@@ -168,7 +172,7 @@ impl Store {
     }
 }
 
-fn put(db: &Connection, row: &ImageRow) -> Result<(), Error> {
+pub(super) fn put(db: &Connection, row: &ImageRow) -> Result<(), Error> {
     db.prepare_cached(
         "INSERT INTO images (id, manifest_digest, manifest, config, stored_at)
          VALUES (?1, ?2, ?3, ?4, ?5)
@@ -192,14 +196,21 @@ fn get(db: &Connection, name: &str) -> Result<Option<ImageId>, Error> {
         .optional()?)
 }
 
-fn point(db: &Connection, name: &Reference, id: ImageId) -> Result<Option<ImageId>, Error> {
+pub(super) fn point(
+    db: &Connection,
+    name: &Reference,
+    id: ImageId,
+) -> Result<Option<ImageId>, Error> {
     let text = name.to_string();
     let before = get(db, &text)?;
     db.prepare_cached(
         "INSERT INTO names (name, repository, image) VALUES (?1, ?2, ?3)
          ON CONFLICT (name) DO UPDATE SET image = excluded.image",
     )?
-    .execute((text, name.repository(), id))?;
+    .execute((&text, name.repository(), id))?;
+    // What it stood for on other platforms went with the image before.
+    db.prepare_cached("DELETE FROM platforms WHERE name = ?1")?
+        .execute([&text])?;
     Ok(before)
 }
 

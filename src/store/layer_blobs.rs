@@ -81,6 +81,37 @@ impl Store {
             .optional()?)
     }
 
+    /// The blob that `form` (codec, level and compressor) made of the plain tar
+    /// `diff_id`, if it is still there; it is pinned.
+    pub fn compressed_get(
+        &self,
+        diff_id: DiffId,
+        form: &str,
+    ) -> Result<Option<LayerBlobRow>, Error> {
+        let found = self
+            .db()
+            .prepare_cached("SELECT digest FROM compressed WHERE diff_id = ?1 AND form = ?2")?
+            .query_row((diff_id, form), |row| row.get::<_, Digest>(0))
+            .optional()?;
+        match found {
+            Some(digest) if self.pin_layer_blob(digest)? && self.blob_exists(digest) => {
+                self.layer_blob_get(digest)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Remembers what `form` made of a layer, whose blob is known already.
+    pub fn compressed_put(&self, diff_id: DiffId, form: &str, digest: Digest) -> Result<(), Error> {
+        self.db()
+            .prepare_cached(
+                "INSERT INTO compressed (diff_id, form, digest) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (diff_id, form) DO UPDATE SET digest = excluded.digest",
+            )?
+            .execute((diff_id, form, digest))?;
+        Ok(())
+    }
+
     /// The layer blobs that no image's manifest names, nor a living process has
     /// pinned or brought. Remove them with [`Store::layer_blob_remove`].
     pub fn layer_blob_unreached(&self) -> Result<Vec<LayerBlobRow>, Error> {

@@ -19,6 +19,7 @@ mod images;
 mod layer_blobs;
 mod leases;
 mod paths;
+mod platforms;
 mod process;
 mod reach;
 mod schema;

@@ -12,7 +12,7 @@ use crate::fs::{At, PathError, spread_children};
 /// ```text
 /// <data>/index.sqlite   lock   blobs/sha256/<hex>   snapshots/<id>/{fs,work}
 ///        containers/<id>/{request,state}.json, log, fs, work    contexts/<hash>    tmp/    mnt/    stubs/
-///        caches/<id>/{lock,fs}
+///        caches/<id>/{lock,fs}    repositories/<hash>
 /// <run>/ containers/<id>/socket   locks/<name>
 /// ```
 #[derive(Debug, Clone)]
@@ -55,6 +55,11 @@ impl Paths {
     /// `<data>/contexts`, what is remembered of build contexts.
     pub fn contexts(&self) -> PathBuf {
         self.data.join("contexts")
+    }
+
+    /// `<data>/repositories`, what was fetched from git repositories.
+    pub fn repositories(&self) -> PathBuf {
+        self.data.join("repositories")
     }
 
     /// `<data>/caches`, the directories of `RUN --mount=type=cache`.

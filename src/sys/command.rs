@@ -1,19 +1,21 @@
 //! Outside programs: bounded in time and output, with an environment of ours.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, pidfd_open, prlimit};
 
 /// Most bytes that are kept of each output; the rest is read and dropped.
 const OUTPUT_LIMIT: u64 = 16 << 20;
 /// Where programs of the system are when the caller's PATH lacks them.
-const SYSTEM_PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+pub const SYSTEM_PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What a program left behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +48,20 @@ pub enum CommandError {
         /// The kernel's answer.
         #[source]
         source: io::Error,
+    },
+    /// It was stopped from outside and was killed.
+    #[error("`{program}` was stopped")]
+    Stopped {
+        /// The program.
+        program: PathBuf,
+    },
+    /// It wrote more than was allowed and was killed.
+    #[error("`{program}` wrote more than {limit_bytes} bytes")]
+    Output {
+        /// The program.
+        program: PathBuf,
+        /// The limit.
+        limit_bytes: u64,
     },
     /// It took too long and was killed.
     #[error("`{program}` did not end within {deadline:?}")]
@@ -97,56 +113,155 @@ pub fn run_in(
     deadline: Duration,
     environment: &BTreeMap<String, String>,
 ) -> Result<Output, CommandError> {
+    let args: Vec<OsString> = args.iter().map(OsString::from).collect();
+    let environment: Vec<(&str, &OsStr)> = environment
+        .iter()
+        .map(|(name, value)| (name.as_str(), OsStr::new(value)))
+        .collect();
+    run_supervised(&Supervised {
+        program,
+        args: &args,
+        environment: &environment,
+        directory: None,
+        input,
+        deadline,
+        stop: &|| false,
+        limits: Limits::default(),
+    })
+}
+
+/// What a program may use. Nothing is limited where nothing is set.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits {
+    /// Most bytes on its standard output; it is killed when it writes more.
+    /// Without it, what goes beyond 16 MiB is dropped.
+    pub output_bytes: Option<u64>,
+    /// Largest file that it may write, itself and each of its children.
+    pub file_bytes: Option<u64>,
+    /// Most memory of its own that it may map, itself and each of its children.
+    pub memory_bytes: Option<u64>,
+}
+
+/// A program with an environment of its own, that can be stopped while it runs.
+#[expect(
+    missing_debug_implementations,
+    reason = "its environment may hold secrets"
+)]
+pub struct Supervised<'a> {
+    /// The program.
+    pub program: &'a Path,
+    /// Its arguments.
+    pub args: &'a [OsString],
+    /// Its whole environment.
+    pub environment: &'a [(&'a str, &'a OsStr)],
+    /// Where it runs; where this process is when absent.
+    pub directory: Option<&'a Path>,
+    /// Its standard input.
+    pub input: &'a [u8],
+    /// How long it has.
+    pub deadline: Duration,
+    /// Asked several times a second; once it says yes, the program is killed.
+    pub stop: &'a dyn Fn() -> bool,
+    /// What it may use.
+    pub limits: Limits,
+}
+
+/// Runs a program to its end, until its deadline, or until it is stopped; in
+/// the last two cases everything in its process group is killed.
+pub fn run_supervised(job: &Supervised<'_>) -> Result<Output, CommandError> {
     let started = Instant::now();
-    let child = start(program, args, environment).map_err(|source| CommandError::Start {
-        program: program.to_owned(),
+    let program = || job.program.to_owned();
+    let child = start(job).map_err(|source| CommandError::Start {
+        program: program(),
         source,
     })?;
-    let left = deadline.saturating_sub(started.elapsed());
-    match attend(child, input, left) {
-        Ok(Some(output)) => Ok(output),
-        Ok(None) => Err(CommandError::Deadline {
-            program: program.to_owned(),
-            deadline,
+    limit(&child, job.limits);
+    let left = job.deadline.saturating_sub(started.elapsed());
+    match attend(child, job, left) {
+        Ok((output, End::Itself)) => Ok(output),
+        Ok((_, End::Output(limit_bytes))) => Err(CommandError::Output {
+            program: program(),
+            limit_bytes,
+        }),
+        Ok((_, End::Stopped)) => Err(CommandError::Stopped { program: program() }),
+        Ok((_, End::Deadline)) => Err(CommandError::Deadline {
+            program: program(),
+            deadline: job.deadline,
         }),
         Err(source) => Err(CommandError::Talk {
-            program: program.to_owned(),
+            program: program(),
             source,
         }),
     }
+}
+
+/// Why a child ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Itself,
+    Stopped,
+    Output(u64),
+    Deadline,
 }
 
 #[allow(
     clippy::disallowed_methods,
     reason = "this is the module for outside programs"
 )]
-fn start(
-    program: &Path,
-    args: &[&str],
-    environment: &BTreeMap<String, String>,
-) -> io::Result<Child> {
-    Command::new(program)
-        .args(args)
+fn start(job: &Supervised<'_>) -> io::Result<Child> {
+    let mut command = Command::new(job.program);
+    command
+        .args(job.args)
         .env_clear()
-        .envs(environment)
+        .envs(job.environment.iter().copied())
         .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
+        .stderr(Stdio::piped());
+    if let Some(directory) = job.directory {
+        command.current_dir(directory);
+    }
+    command.spawn()
 }
 
-/// Feeds and reads the child; nothing when it had to be killed.
-fn attend(mut child: Child, input: &[u8], left: Duration) -> io::Result<Option<Output>> {
+/// Sets the limits of a child that has just been started. It cannot have come
+/// far; that a limit is not set is for its other bounds to make good.
+fn limit(child: &Child, limits: Limits) {
+    let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else {
+        return;
+    };
+    let set = |resource, bytes: Option<u64>| {
+        if bytes.is_some() {
+            let limit = Rlimit {
+                current: bytes,
+                maximum: bytes,
+            };
+            let _unlimited = prlimit(Some(pid), resource, limit);
+        }
+    };
+    set(Resource::Fsize, limits.file_bytes);
+    set(Resource::Data, limits.memory_bytes);
+}
+
+/// Feeds and reads the child to its end.
+fn attend(mut child: Child, job: &Supervised<'_>, left: Duration) -> io::Result<(Output, End)> {
+    let input = job.input;
+    let overflow = AtomicBool::new(false);
+    let full = &overflow;
+    let limit = job.limits.output_bytes;
+    let stop = || match limit {
+        Some(limit) if overflow.load(Ordering::Relaxed) => Some(End::Output(limit)),
+        _ => (job.stop)().then_some(End::Stopped),
+    };
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     std::thread::scope(|scope| {
         let feeder = scope.spawn(move || {
             // A program that wants no more of its input closes it; its own end tells the rest.
             let _closed = stdin.map(|mut stdin| stdin.write_all(input));
         });
-        let out = scope.spawn(move || drain(stdout));
-        let err = scope.spawn(move || drain(stderr));
-        let in_time = wait_until(&child, left).unwrap_or(false);
+        let out = scope.spawn(move || drain(stdout, limit.unwrap_or(OUTPUT_LIMIT), full));
+        let err = scope.spawn(move || drain(stderr, OUTPUT_LIMIT, &AtomicBool::new(false)));
+        let mut end = wait_until(&child, left, &stop).unwrap_or(End::Deadline);
         // Whatever it left running holds the pipes open. The group's number is not
         // used again before the child is waited for.
         kill_group(&child);
@@ -157,6 +272,9 @@ fn attend(mut child: Child, input: &[u8], left: Duration) -> io::Result<Option<O
                 Err(panic) => std::panic::resume_unwind(panic),
             };
         let (stdout, stderr) = (join(out), join(err));
+        if let (End::Itself, Some(limit), true) = (end, limit, overflow.load(Ordering::Relaxed)) {
+            end = End::Output(limit);
+        }
         drop(feeder.join());
         let status = status?;
         let code = status.code().or(status.signal().map(|signal| 128 + signal));
@@ -165,33 +283,44 @@ fn attend(mut child: Child, input: &[u8], left: Duration) -> io::Result<Option<O
             stdout: stdout?,
             stderr: stderr?,
         };
-        Ok(in_time.then_some(output))
+        Ok((output, end))
     })
 }
 
-/// Reads to the end and keeps what the limit allows.
-fn drain(pipe: Option<impl Read>) -> io::Result<Vec<u8>> {
+/// Reads to the end and keeps what the limit allows; tells when there is more.
+fn drain(pipe: Option<impl Read>, limit: u64, full: &AtomicBool) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if let Some(mut pipe) = pipe {
-        pipe.by_ref().take(OUTPUT_LIMIT).read_to_end(&mut bytes)?;
+        pipe.by_ref().take(limit).read_to_end(&mut bytes)?;
+        if pipe.by_ref().take(1).read_to_end(&mut Vec::new())? > 0 {
+            full.store(true, Ordering::Relaxed);
+        }
         io::copy(&mut pipe, &mut io::sink())?;
     }
     Ok(bytes)
 }
 
-/// Whether the child ended in time.
-fn wait_until(child: &Child, left: Duration) -> io::Result<bool> {
+/// Waits for the child's end, for `stop`, or for the time to pass.
+fn wait_until(child: &Child, left: Duration, stop: &dyn Fn() -> Option<End>) -> io::Result<End> {
+    /// How often `stop` is asked.
+    const TURN: Duration = Duration::from_millis(100);
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let pidfd = pidfd_open(pid.ok_or(io::ErrorKind::NotFound)?, PidfdFlags::empty())?;
     let end = Instant::now() + left;
     loop {
         let left = end.saturating_duration_since(Instant::now());
-        let timeout = Timespec::try_from(left).map_err(io::Error::other)?;
+        let timeout = Timespec::try_from(left.min(TURN)).map_err(io::Error::other)?;
         let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
         match poll(&mut fds, Some(&timeout)) {
-            Ok(ready) => return Ok(ready > 0),
-            Err(rustix::io::Errno::INTR) => {}
+            Ok(ready) if ready > 0 => return Ok(End::Itself),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(err) => return Err(err.into()),
+        }
+        if let Some(end) = stop() {
+            return Ok(end);
+        }
+        if left.is_zero() {
+            return Ok(End::Deadline);
         }
     }
 }
@@ -234,6 +363,42 @@ mod tests {
         let result = sh("sleep 60 & sleep 60", b"", Duration::from_millis(100));
         assert!(matches!(result, Err(CommandError::Deadline { .. })));
         assert!(started.elapsed() < LONG);
+    }
+
+    #[test]
+    fn a_program_can_be_stopped_and_gets_its_own_environment() {
+        let job = |script: &str, stop: &dyn Fn() -> bool| {
+            run_supervised(&Supervised {
+                program: Path::new("/bin/sh"),
+                args: &["-c".into(), script.into()],
+                environment: &[("NAME", OsStr::new("value"))],
+                directory: Some(Path::new("/usr")),
+                input: b"",
+                deadline: LONG,
+                stop,
+                limits: Limits {
+                    output_bytes: Some(100),
+                    file_bytes: Some(1 << 20),
+                    memory_bytes: None,
+                },
+            })
+        };
+        let endless = job("while :; do echo y; done", &|| false);
+        assert!(matches!(
+            endless,
+            Err(CommandError::Output {
+                limit_bytes: 100,
+                ..
+            })
+        ));
+        let much = job("echo $(seq 1000)", &|| false);
+        assert!(matches!(much, Err(CommandError::Output { .. })));
+        let limit = job("ulimit -f", &|| false).unwrap();
+        assert_ne!(limit.stdout, b"unlimited\n");
+        let output = job("echo $NAME $PWD", &|| false).unwrap();
+        assert_eq!(output.stdout, b"value /usr\n");
+        let stopped = job("sleep 60", &|| true);
+        assert!(matches!(stopped, Err(CommandError::Stopped { .. })));
     }
 
     #[test]

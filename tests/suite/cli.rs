@@ -47,8 +47,8 @@ fn wrong_words_are_named() {
     home.run(&["rmi"]).fails(1, "required");
     home.run(&["tag", "a", "b", "c"]).fails(1, "unexpected");
     home.run(&["images", "--nosuch"]).fails(1, "--help");
-    home.run(&["pull", "busybox"])
-        .fails(1, "`pull` is not available in this version");
+    home.run(&["push", "busybox"])
+        .fails(1, "`push` is not available in this version");
     home.run(&["--host", "unix:///x", "images"])
         .fails(1, "daemon");
 }
@@ -76,13 +76,9 @@ fn flags_of_later_versions_are_refused_by_name() {
         "--build-context=a=b",
         "--cache-from=x",
         "--cache-to=x",
-        "--output=out",
         "--push",
         "--sbom",
         "--provenance=mode=max",
-        "--annotation=a=b",
-        "--metadata-file=f",
-        "--squash",
         "--no-cache-filter=x",
     ] {
         let name = flag.split('=').next().unwrap();

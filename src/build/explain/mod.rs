@@ -74,7 +74,7 @@ impl Solver<'_> {
         if self.tools.request.no_cache {
             return Ok(vec!["--no-cache was given".to_owned()]);
         }
-        if self.graph.uncached.contains(&id) {
+        if self.graph.uncached.contains(&id.0) {
             return Ok(vec!["--no-cache-filter names its stage".to_owned()]);
         }
         let Some(earlier) = self.most_similar(definition)? else {

@@ -7,8 +7,9 @@ pub(super) mod workdir;
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use super::fetch::Fetcher;
 use super::graph::ContextId;
 use super::redact::Redactor;
 use super::remote_cache::Imports;
@@ -16,6 +17,7 @@ use super::{BuildRequest, Cancel};
 use crate::context::Context;
 use crate::fs::PathError;
 use crate::network;
+use crate::oci::Platform;
 use crate::oci::passwd::{Account, Users};
 use crate::progress::{Event, Sink, StepId};
 use crate::snapshot::{self, View};
@@ -28,22 +30,35 @@ pub(super) const FIXED_TIME: i64 = 315_532_800;
 /// Largest passwd or group file that is read.
 const USERS_LIMIT: u64 = 16 << 20;
 
+/// The network namespace that RUN steps of one build share, once one of them has
+/// made it.
+pub(super) type SharedNetwork = Arc<OnceLock<Result<network::Attachment, String>>>;
+
+/// Cache mounts that a build has begun anew.
+pub(super) type Renewed = Mutex<BTreeSet<CacheMountKey>>;
+
 /// What operations work with.
 pub(super) struct Tools<'a> {
     /// The store.
     pub(super) store: &'a Store,
+    /// What comes from servers.
+    pub(super) fetcher: &'a Fetcher<'a>,
     /// The build contexts, the main one first.
     pub(super) contexts: &'a [Context],
     /// The request, for what RUN steps get.
     pub(super) request: &'a BuildRequest,
     /// Where progress goes.
     pub(super) sink: &'a dyn Sink,
+    /// The latest time that a new file may have, in seconds since 1970.
+    pub(super) epoch: Option<i64>,
     /// Stops running steps.
     pub(super) cancel: &'a Cancel,
     /// Files of this build alone, removed with it.
     pub(super) scratch: &'a Path,
     /// The network namespace that RUN steps share, made when one needs it.
-    pub(super) network: OnceLock<Result<network::Attachment, String>>,
+    pub(super) network: SharedNetwork,
+    /// The platform that is built for.
+    pub(super) platform: &'a Platform,
     /// Keeps secrets out of what is shown.
     pub(super) redactor: &'a Redactor,
     /// What other data roots have exported.
@@ -51,10 +66,15 @@ pub(super) struct Tools<'a> {
     /// The variables that are arguments of the build, for explanations.
     pub(super) arguments: BTreeSet<String>,
     /// Cache mounts that this build has begun anew, because it may not use the cache.
-    pub(super) renewed: Mutex<BTreeSet<CacheMountKey>>,
+    pub(super) renewed: &'a Renewed,
 }
 
 impl<'a> Tools<'a> {
+    /// A file's time as a layer may have it.
+    pub(super) fn clamp(&self, mtime: i64) -> i64 {
+        self.epoch.map_or(mtime, |latest| mtime.min(latest))
+    }
+
     /// A build context. The plan names only those that are there.
     pub(super) fn context(&self, id: ContextId) -> &'a Context {
         &self.contexts[id.0]

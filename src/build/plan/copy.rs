@@ -9,24 +9,42 @@ use crate::build::graph::{
     ContextId, CopyOp, CopyPattern, CopySource, InlineFile, LinkOp, Op, Vertex,
 };
 use crate::context::Patterns;
-use crate::dockerfile::{self, Add, Copy, CopyFlags, Heredoc, Span, Word};
+use crate::dockerfile::{self, Copy, CopyFlags, Heredoc, Span, Word};
 
 /// What COPY and ADD have in common.
-struct Parts<'a> {
-    instruction: &'static str,
-    flags: &'a CopyFlags,
-    sources: &'a [Word],
-    heredocs: &'a [Heredoc],
-    destination: &'a Word,
-    unpack: bool,
-    parents: bool,
+pub(super) struct Parts<'a> {
+    pub(super) instruction: &'static str,
+    pub(super) flags: &'a CopyFlags,
+    pub(super) sources: &'a [Word],
+    pub(super) heredocs: &'a [Heredoc],
+    pub(super) destination: &'a Word,
+    pub(super) unpack: bool,
+    pub(super) unpack_remote: bool,
+    pub(super) parents: bool,
 }
 
 /// What history shows of an instruction, expanded.
 struct Words {
     chown: Option<String>,
     chmod: Option<String>,
+    sources: Vec<String>,
     destination: String,
+}
+
+/// Where a source is looked for.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    /// The tree.
+    pub(super) source: CopySource,
+    /// The path in it, where that is not what was written.
+    pub(super) path: Option<String>,
+}
+
+impl Place {
+    /// A tree in which a source is found under what was written.
+    pub(super) fn of(source: CopySource) -> Self {
+        Self { source, path: None }
+    }
 }
 
 impl Planner<'_, '_> {
@@ -39,11 +57,17 @@ impl Planner<'_, '_> {
         span: Span,
     ) -> Result<(), PlanError> {
         for source in &copy.sources {
-            if is_url(&self.expand(source, &stage.scope)?) {
-                return Err(
-                    PlanError::new(source.span, "source can't be a URL for COPY")
-                        .with_hint(Some("use ADD".to_owned())),
-                );
+            let text = self.expand(source, &stage.scope)?;
+            let refuse = |what: &str| {
+                let message = format!("source can't be a {what} for COPY");
+                PlanError::new(source.span, message).with_hint(Some("use ADD".to_owned()))
+            };
+            match dockerfile::git_reference(&text) {
+                Ok(Some(git)) if !git.indistinguishable_from_local => {
+                    return Err(refuse("git ref"));
+                }
+                _ if is_url(&text) => return Err(refuse("URL")),
+                _ => {}
             }
         }
         let source = match &copy.from {
@@ -58,47 +82,12 @@ impl Planner<'_, '_> {
             destination: &copy.destination,
             unpack: false,
             parents: copy.parents.is_some_and(|(parents, _)| parents),
+            unpack_remote: false,
         };
-        self.copy_parts(stage, &parts, &|_| source, text, span)
+        self.copy_parts(stage, &parts, &|_| Place::of(source), text, span)
     }
 
-    pub(super) fn add(
-        &mut self,
-        stage: &mut StageState,
-        add: &Add,
-        text: &str,
-        span: Span,
-    ) -> Result<(), PlanError> {
-        if let Some(checksum) = &add.checksum {
-            return Err(PlanError::later(checksum.span, "ADD --checksum"));
-        }
-        if let Some((_, span)) = add.keep_git_dir {
-            return Err(PlanError::later(span, "ADD --keep-git-dir"));
-        }
-        for source in &add.sources {
-            let text = self.expand(source, &stage.scope)?;
-            if is_url(&text) || dockerfile::git_reference(&text).is_ok_and(|found| found.is_some())
-            {
-                return Err(PlanError::later(
-                    source.span,
-                    "ADD of a URL or git repository",
-                ));
-            }
-        }
-        let parts = Parts {
-            instruction: "ADD",
-            flags: &add.flags,
-            sources: &add.sources,
-            heredocs: &add.heredocs,
-            destination: &add.destination,
-            unpack: add.unpack.is_none_or(|(unpack, _)| unpack),
-            parents: false,
-        };
-        let context = |_: usize| CopySource::Context(ContextId::MAIN);
-        self.copy_parts(stage, &parts, &context, text, span)
-    }
-
-    /// The tree that `--from` names: an earlier stage, or else an image.
+    /// The tree that `--from` names: an earlier stage, a context, or else an image.
     pub(super) fn copy_from(&mut self, index: usize, from: &Word) -> Result<CopySource, PlanError> {
         if from.text.contains('$') {
             return Err(PlanError::new(
@@ -108,18 +97,19 @@ impl Planner<'_, '_> {
             ));
         }
         if let Some(stage) = self.stage_named(index, from)? {
-            let stage = self.stages[stage]
-                .as_ref()
-                .expect("the stage was just planned");
-            return Ok(CopySource::Vertex(stage.top));
+            return Ok(CopySource::Vertex(self.planned(stage).top));
+        }
+        if let Some(source) = self.context_source(&from.text, from.span)? {
+            return Ok(source);
         }
         if from.text == "scratch" {
             return Ok(CopySource::Vertex(None));
         }
         let hint = self.suggest_stage(&from.text, index);
         let title = |image: &super::BaseImage| format!("FROM {}", image.reference);
+        let platform = self.platform.clone();
         let (image, vertex) = self
-            .image(&from.text, Some(from.span), title)
+            .image(&from.text, &platform, Some(from.span), title)
             .map_err(|err| {
                 if hint.is_some() {
                     err.with_hint(hint)
@@ -132,16 +122,18 @@ impl Planner<'_, '_> {
     }
 
     /// Plans the step. `tree` knows where each source is looked for, by its number.
-    fn copy_parts(
+    pub(super) fn copy_parts(
         &mut self,
         stage: &mut StageState,
         parts: &Parts<'_>,
-        tree: &dyn Fn(usize) -> CopySource,
+        tree: &dyn Fn(usize) -> Place,
         text: &str,
         span: Span,
     ) -> Result<(), PlanError> {
         let flags = parts.flags;
+        let (sources, patterns) = self.patterns(stage, parts, tree)?;
         let words = Words {
+            sources,
             chown: self.flag(stage, flags.chown.as_ref())?,
             chmod: self.flag(stage, flags.chmod.as_ref())?,
             destination: self.expand(parts.destination, &stage.scope)?,
@@ -152,7 +144,6 @@ impl Planner<'_, '_> {
         // there is nothing to link to.
         let is_link = flags.link.is_some_and(|(link, _)| link) && chmod.is_none();
         let base = stage.top.filter(|_| is_link);
-        let patterns = self.patterns(stage, parts, tree)?;
         self.check_sources(parts, &patterns);
         let op = CopyOp {
             patterns,
@@ -164,9 +155,10 @@ impl Planner<'_, '_> {
             exclude: self.exclude(stage, &flags.exclude)?,
             parents: parts.parents,
             unpack: parts.unpack,
+            unpack_remote: parts.unpack_remote,
             instruction: parts.instruction,
         };
-        let created_by = created_by(parts, &words, &op);
+        let created_by = created_by(parts, &words);
         let mut vertex = self.push(Vertex {
             parent: stage.top.filter(|_| base.is_none()),
             op: Op::Copy(op),
@@ -213,18 +205,21 @@ impl Planner<'_, '_> {
         &self,
         stage: &StageState,
         parts: &Parts<'_>,
-        tree: &dyn Fn(usize) -> CopySource,
-    ) -> Result<Vec<CopyPattern>, PlanError> {
-        let expand = |(number, word): (usize, &Word)| {
+        tree: &dyn Fn(usize) -> Place,
+    ) -> Result<(Vec<String>, Vec<CopyPattern>), PlanError> {
+        let (mut written, mut patterns) = (Vec::new(), Vec::new());
+        for (number, word) in parts.sources.iter().enumerate() {
             let text = self.expand(word, &stage.scope)?;
-            Ok(CopyPattern {
-                text,
-                literal: false,
-                source: tree(number),
+            let place = tree(number);
+            patterns.push(CopyPattern {
+                literal: place.path.is_some(),
+                text: place.path.unwrap_or_else(|| text.clone()),
+                source: place.source,
                 span: Some(word.span).filter(|span| *span != Span::default()),
-            })
-        };
-        parts.sources.iter().enumerate().map(expand).collect()
+            });
+            written.push(text);
+        }
+        Ok((written, patterns))
     }
 
     fn inline(&self, stage: &StageState, parts: &Parts<'_>) -> Result<Vec<InlineFile>, PlanError> {
@@ -302,7 +297,7 @@ fn destination(working_dir: &str, written: &str) -> String {
     }
 }
 
-fn created_by(parts: &Parts<'_>, words: &Words, op: &CopyOp) -> String {
+fn created_by(parts: &Parts<'_>, words: &Words) -> String {
     let mut text = parts.instruction.to_owned();
     if parts.parents {
         text.push_str(" --parents");
@@ -313,8 +308,8 @@ fn created_by(parts: &Parts<'_>, words: &Words, op: &CopyOp) -> String {
     if let Some(chmod) = &words.chmod {
         text.push_str(&format!(" --chmod={chmod}"));
     }
-    for pattern in &op.patterns {
-        text.push_str(&format!(" {}", pattern.text));
+    for source in &words.sources {
+        text.push_str(&format!(" {source}"));
     }
     for heredoc in parts.heredocs {
         text.push_str(&format!(" <<{}", heredoc.name));

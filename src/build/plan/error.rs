@@ -16,7 +16,7 @@ pub(in crate::build) struct PlanError {
 
 impl PlanError {
     /// An error at `span`.
-    pub(super) fn new(span: Span, message: impl Into<String>) -> Self {
+    pub(in crate::build) fn new(span: Span, message: impl Into<String>) -> Self {
         Self {
             span,
             message: message.into(),
@@ -25,7 +25,7 @@ impl PlanError {
     }
 
     /// The same with advice.
-    pub(super) fn with_hint(mut self, hint: Option<String>) -> Self {
+    pub(in crate::build) fn with_hint(mut self, hint: Option<String>) -> Self {
         self.hint = hint;
         self
     }
@@ -33,11 +33,6 @@ impl PlanError {
     /// An error about a word that cannot be expanded.
     pub(super) fn expand(span: Span, err: &ExpandError) -> Self {
         Self::new(span, err.to_string())
-    }
-
-    /// A flag that this version does not have yet.
-    pub(super) fn later(span: Span, flag: &str) -> Self {
-        Self::new(span, format!("`{flag}` is not available in this version"))
     }
 }
 

@@ -4,8 +4,10 @@
 //! Only stages that the target reaches are planned. Variables are expanded here,
 //! with the values that stand before the instruction.
 
+mod add;
 mod args;
 mod checks;
+mod contexts;
 mod copy;
 mod error;
 mod history;
@@ -21,6 +23,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 pub(super) use checks::Checks;
+pub(super) use contexts::{Choices, Named};
 pub(super) use error::PlanError;
 use outline::Used;
 pub use outline::{Outline, OutlineArg, OutlineMount};
@@ -43,8 +46,12 @@ pub(super) struct Request<'a> {
     pub(in crate::build) target: Option<&'a str>,
     /// The platform to build for.
     pub(in crate::build) platform: &'a Platform,
+    /// Whether others are built as well: the names of steps then tell which is which.
+    pub(in crate::build) several: bool,
     /// The network of RUN steps that do not choose one.
     pub(in crate::build) network: RunNetwork,
+    /// Contexts by name, and what is wanted of stages.
+    pub(in crate::build) choices: &'a Choices,
     /// `--allow`.
     pub(in crate::build) allow: &'a BTreeSet<Entitlement>,
     /// The build checks, which are made on the way.
@@ -54,17 +61,52 @@ pub(super) struct Request<'a> {
     pub(in crate::build) is_check: bool,
 }
 
-/// Finds an image by reference. The error is the message.
-pub(super) type Images<'a> = dyn FnMut(&str) -> Result<BaseImage, String> + 'a;
+/// Finds an image by reference, for a platform. The error is the message.
+pub(super) type Images<'a> = dyn FnMut(&str, &Platform) -> Result<BaseImage, String> + 'a;
+
+/// The value that an argument has before the first `FROM`, from the command line
+/// or from the Dockerfile, and its place there; `None` when it has none.
+pub(super) fn global_argument(
+    request: &Request<'_>,
+    name: &str,
+) -> Result<Option<(String, Option<Span>)>, PlanError> {
+    if let Some(given) = request.build_args.get(name) {
+        return Ok(Some((given.clone(), None)));
+    }
+    let globals = args::globals(request)?;
+    let value = globals.value(name).map(str::to_owned);
+    let declared = request
+        .dockerfile
+        .global_args
+        .iter()
+        .flat_map(|line| &line.value);
+    let span = declared
+        .filter(|arg| arg.name.text == name)
+        .find_map(|arg| arg.default.as_ref())
+        .map(|word| word.span);
+    Ok(value.map(|value| (value, span)))
+}
 
 /// Makes the plan.
 pub(super) fn plan(request: &Request<'_>, images: &mut Images<'_>) -> Result<Graph, PlanError> {
     let mut planner = Planner::new(request, images)?;
     let target = planner.target_stage()?;
+    let also: Vec<usize> = request
+        .choices
+        .also
+        .iter()
+        .map(|name| {
+            let found = planner.stage_or_number(name);
+            found.ok_or_else(|| planner.no_such_stage(name))
+        })
+        .collect::<Result<_, _>>()?;
     // One after the other in their order, for a long chain of stages would be
     // too deep a recursion.
-    for index in planner.needed(&[target])? {
+    for index in planner.needed(&[&[target], also.as_slice()].concat())? {
         planner.plan_stage(index)?;
+    }
+    for index in also {
+        planner.require(index);
     }
     Ok(planner.finish(target))
 }
@@ -95,13 +137,21 @@ struct Planner<'a, 'i> {
     names: HashMap<String, Vec<usize>>,
     /// Stages that are planned, by index.
     stages: Vec<Option<StageState>>,
+    /// The platform of the stage that is planned now.
+    platform: Platform,
     /// Stages being planned, to notice circles.
     open: Vec<usize>,
     vertices: Vec<Vertex>,
-    /// Images used so far, by reference, with their vertex.
-    sources: BTreeMap<String, (BaseImage, Option<VertexId>)>,
-    /// The stage that each vertex was made for, in their order.
-    stage_of: Vec<Option<usize>>,
+    /// Images used so far, by reference and platform, with their vertex.
+    sources: BTreeMap<(String, Platform), (BaseImage, Option<VertexId>)>,
+    /// Steps that must succeed although the target needs nothing of them.
+    required: Vec<VertexId>,
+    /// What the first step of a stage waits for, by the stage.
+    waits: BTreeMap<usize, Vec<VertexId>>,
+    /// What each step waits for beside its inputs.
+    after: BTreeMap<usize, Vec<VertexId>>,
+    /// Steps that may not come from the cache.
+    uncached: BTreeSet<usize>,
     warnings: Vec<(Span, String)>,
     /// What each stage uses, for the outline.
     used: BTreeMap<usize, Used>,
@@ -116,10 +166,14 @@ impl<'a, 'i> Planner<'a, 'i> {
             globals: Variables::new(),
             names: HashMap::new(),
             stages: std::iter::repeat_with(|| None).take(stages).collect(),
+            platform: request.platform.clone(),
             open: Vec::new(),
             vertices: Vec::new(),
             sources: BTreeMap::new(),
-            stage_of: Vec::new(),
+            required: Vec::new(),
+            waits: BTreeMap::new(),
+            after: BTreeMap::new(),
+            uncached: BTreeSet::new(),
             warnings: Vec::new(),
             used: BTreeMap::new(),
         };
@@ -144,21 +198,46 @@ impl<'a, 'i> Planner<'a, 'i> {
         let Some(target) = self.request.target else {
             return Ok(last);
         };
-        if let Some(index) = self.stage_by_name(target, stages.len()) {
-            return Ok(index);
-        }
-        if let Some(index) = target.parse::<usize>().ok().filter(|index| *index <= last) {
-            return Ok(index);
-        }
+        self.stage_or_number(target)
+            .ok_or_else(|| self.no_such_stage(target))
+    }
+
+    /// A stage by its name, else by its number.
+    fn stage_or_number(&self, text: &str) -> Option<usize> {
+        let count = self.request.dockerfile.stages.len();
+        self.stage_by_name(text, count)
+            .or_else(|| text.parse::<usize>().ok().filter(|index| *index < count))
+    }
+
+    fn no_such_stage(&self, target: &str) -> PlanError {
+        let stages = &self.request.dockerfile.stages;
         let names = stages
             .iter()
             .filter_map(|stage| stage.from.value.name.as_ref());
         let names: Vec<&str> = names.map(|name| name.text.as_str()).collect();
-        let span = stages[last].from.span;
-        Err(
-            PlanError::new(span, format!("target stage {target:?} could not be found"))
-                .with_hint(error::nearest(target, &names)),
-        )
+        let span = stages.last().map_or(Span::default(), |last| last.from.span);
+        PlanError::new(span, format!("target stage {target:?} could not be found"))
+            .with_hint(error::nearest(target, &names))
+    }
+
+    /// Whether a stage is among those that were named on the command line.
+    fn is_listed(&self, index: usize, list: &[String]) -> bool {
+        let name = self.request.dockerfile.stages[index]
+            .from
+            .value
+            .name
+            .as_ref();
+        let number = index.to_string();
+        list.iter().any(|text| {
+            let own = name.is_some_and(|own| own.text.eq_ignore_ascii_case(text));
+            own || *text == number || *text == format!("stage-{number}")
+        })
+    }
+
+    /// Makes a planned stage one that must succeed.
+    fn require(&mut self, index: usize) {
+        let steps = self.planned(index).steps_made();
+        self.required.extend(steps);
     }
 
     /// The last stage before `before` with this name, letter case ignored.
@@ -170,22 +249,35 @@ impl<'a, 'i> Planner<'a, 'i> {
 
     /// Adds a step and returns its name.
     fn push(&mut self, vertex: Vertex) -> VertexId {
+        let number = self.vertices.len();
+        if let Some(stage) = self.open.last().copied() {
+            if self.is_listed(stage, &self.request.choices.uncached) {
+                self.uncached.insert(number);
+            }
+            // An image that is unpacked early harms nobody, and others may use it too.
+            if !matches!(vertex.op, Op::Image(_))
+                && let Some(waits) = self.waits.remove(&stage)
+            {
+                self.after.insert(number, waits);
+            }
+        }
         self.vertices.push(vertex);
-        self.stage_of.push(self.open.last().copied());
-        VertexId(self.vertices.len() - 1)
+        VertexId(number)
     }
 
     /// The vertex of an image's tree, made once; `None` for an image without layers.
     fn image(
         &mut self,
         reference: &str,
+        platform: &Platform,
         span: Option<Span>,
         name: impl FnOnce(&BaseImage) -> String,
     ) -> Result<(BaseImage, Option<VertexId>), PlanError> {
-        if let Some(known) = self.sources.get(reference) {
+        let key = (reference.to_owned(), platform.clone());
+        if let Some(known) = self.sources.get(&key) {
             return Ok(known.clone());
         }
-        let image = match (self.images)(reference) {
+        let image = match (self.images)(reference, platform) {
             Ok(image) => image,
             Err(_) if self.request.is_check => BaseImage::unknown(reference),
             Err(message) => return Err(PlanError::new(span.unwrap_or_default(), message)),
@@ -199,8 +291,7 @@ impl<'a, 'i> Planner<'a, 'i> {
                 span,
             })
         });
-        self.sources
-            .insert(reference.to_owned(), (image.clone(), vertex));
+        self.sources.insert(key, (image.clone(), vertex));
         Ok((image, vertex))
     }
 
@@ -216,8 +307,9 @@ impl<'a, 'i> Planner<'a, 'i> {
             base: stage.base,
             base_history: stage.base_history,
             history,
-            stage_of: self.stage_of,
-            uncached: BTreeSet::new(),
+            required: self.required,
+            after: self.after,
+            uncached: self.uncached,
             warnings: self.warnings,
         }
     }

@@ -1,6 +1,7 @@
 //! One stage: its base, and what its instructions have made of it so far.
 
 use super::checks::StageChecks;
+use super::contexts::Found;
 use super::error::PlanError;
 use super::scope::Variables;
 use super::{Planner, error};
@@ -21,6 +22,8 @@ pub(super) struct StageState {
     pub(super) base: Option<BaseImage>,
     /// Its configuration, without `rootfs` and `history`.
     pub(super) config: ImageConfig,
+    /// What its programs are made for.
+    pub(super) platform: Platform,
     /// The base image's history.
     pub(super) base_history: Vec<History>,
     /// What its own instructions did, those of the stages it comes from included.
@@ -47,9 +50,34 @@ impl StageState {
 
     /// `[build 2/5] RUN make`; counts.
     pub(super) fn step_name(&mut self, text: &str) -> String {
-        let (done, all) = &mut self.steps;
-        *done += 1;
-        format!("[{}{done}/{all}] {text}", self.label)
+        let name = self.next_step_name(text);
+        self.steps.0 += 1;
+        name
+    }
+
+    /// The name that the next step is going to have.
+    pub(super) fn next_step_name(&self, text: &str) -> String {
+        let (done, all) = self.steps;
+        format!("[{}{}/{all}] {text}", self.label, done + 1)
+    }
+
+    /// Takes over an image's tree and configuration.
+    pub(super) fn take_image(&mut self, image: BaseImage, top: Option<VertexId>) {
+        self.top = top;
+        self.scope = Variables::from_lines(&image.config.config.env);
+        self.base_history.clone_from(&image.config.history);
+        self.config = ImageConfig {
+            history: Vec::new(),
+            ..image.config.clone()
+        };
+        self.base = Some(image);
+        default_path(self);
+    }
+
+    /// The steps that the stage ends with: all that must be there when it is.
+    pub(super) fn steps_made(&self) -> Vec<VertexId> {
+        let history = self.history.iter().filter_map(|item| item.vertex);
+        history.chain(self.top).collect()
     }
 
     /// The name of a further part of the step that was named last.
@@ -86,7 +114,15 @@ impl Planner<'_, '_> {
         self.open.push(index);
         let checks = self.request.checks;
         let outer = checks.enter(&definition.from, definition.from.span);
+        if let Some(stage) = self.replaced_stage(index)? {
+            checks.leave(outer);
+            self.open.pop();
+            self.stages[index] = Some(stage);
+            return Ok(());
+        }
+        self.plan_after(index)?;
         let mut stage = self.start_stage(index)?;
+        let outer_platform = std::mem::replace(&mut self.platform, stage.platform.clone());
         let triggers = std::mem::take(&mut stage.config.config.on_build);
         let triggers = parse_triggers(&triggers, definition.from.span)?;
         let instructions = || {
@@ -115,6 +151,7 @@ impl Planner<'_, '_> {
             })?;
         }
         checks.leave(outer);
+        self.platform = outer_platform;
         self.open.pop();
         self.stages[index] = Some(stage);
         Ok(())
@@ -124,9 +161,6 @@ impl Planner<'_, '_> {
     fn start_stage(&mut self, index: usize) -> Result<StageState, PlanError> {
         let definition = &self.request.dockerfile.stages[index];
         let from = &definition.from.value;
-        if let Some(after) = from.after.first() {
-            return Err(PlanError::later(after.span, "FROM --after"));
-        }
         let scope = self.globals.clone();
         let base = self.expand(&from.base, &scope)?;
         if base.is_empty() {
@@ -135,53 +169,121 @@ impl Planner<'_, '_> {
                 format!("base name ({}) should not be blank", from.base.text),
             ));
         }
-        if let Some(platform) = &from.platform {
-            self.check_platform(platform, &scope)?;
-        }
-        let label = match &from.name {
-            Some(name) => format!("{} ", name.text.to_lowercase()),
-            None if self.request.dockerfile.stages.len() > 1 => format!("stage-{index} "),
-            None => String::new(),
+        let own = match &from.platform {
+            Some(word) => Some(self.platform(word, &scope)?),
+            None => None,
         };
+        let platform = own.unwrap_or_else(|| self.request.platform.clone());
+        let label = self.stage_label(index);
         if base == "scratch" {
-            return Ok(self.scratch(label));
+            return Ok(Self::scratch(label, &platform));
         }
         if let Some(other) = self.stage_by_name(&base, index) {
             self.plan_stage(other)?;
-            let mut stage = self.stages[other]
-                .clone()
-                .expect("the stage was just planned");
-            stage.cmd_set = false;
-            stage.checks = stage.checks.inherited();
-            stage.steps = (0, 0);
-            stage.label = label;
-            return Ok(stage);
+            return Ok(self.based_on(other, label));
+        }
+        let span = definition.from.span;
+        if let Some(named) = self.context(&base, &platform) {
+            return match self.context_state(&base, &named, &platform, label, span)? {
+                Found::Stage(other) => Ok(self.based_on(other, self.stage_label(index))),
+                Found::State(state) => Ok(*state),
+            };
         }
         let count = 1 + definition
             .instructions
             .iter()
             .filter(|one| makes_step(&one.value))
             .count();
-        let title = |image: &BaseImage| format!("[{label}1/{count}] FROM {}", image.reference);
-        let (image, top) = self.image(&base, Some(definition.from.span), title)?;
-        self.check_base_platform(definition, &base, &image);
-        let mut stage = self.scratch(label);
-        stage.checks.is_base_unknown = image.is_unknown();
-        stage.top = top;
-        stage.steps = (1, 1);
-        stage.scope = Variables::from_lines(&image.config.config.env);
-        stage.base_history.clone_from(&image.config.history);
-        stage.config = ImageConfig {
-            history: Vec::new(),
-            ..image.config.clone()
+        let title = |image: &BaseImage| {
+            let triggers = image.config.config.on_build.iter();
+            let count = count + triggers.filter(|text| trigger_makes_step(text)).count();
+            format!("[{label}1/{count}] FROM {}", image.reference)
         };
-        default_path(&mut stage);
-        stage.base = Some(image);
+        let (image, top) =
+            self.image(&base, &platform, Some(span), title)
+                .map_err(|err| match self.suggest_stage(&base, index) {
+                    None => err,
+                    hint => err.with_hint(hint),
+                })?;
+        self.check_base_platform(definition, &base, &image);
+        let mut stage = Self::scratch(label, &platform);
+        stage.checks.is_base_unknown = image.is_unknown();
+        stage.steps = (1, 1);
+        stage.take_image(image, top);
         Ok(stage)
     }
 
-    fn scratch(&self, label: String) -> StageState {
-        let platform = self.request.platform;
+    /// What progress calls a stage.
+    fn stage_label(&self, index: usize) -> String {
+        let stages = &self.request.dockerfile.stages;
+        let label = match &stages[index].from.value.name {
+            Some(name) => format!("{} ", name.text.to_lowercase()),
+            None if stages.len() > 1 => format!("stage-{index} "),
+            None => String::new(),
+        };
+        if self.request.several {
+            // `linux/arm64 build `, as BuildKit has it.
+            return format!("{} {label}", self.request.platform);
+        }
+        label
+    }
+
+    /// The state of a stage that begins with another one.
+    fn based_on(&self, other: usize, label: String) -> StageState {
+        let mut stage = self.planned(other).clone();
+        stage.cmd_set = false;
+        stage.checks = stage.checks.inherited();
+        stage.steps = (0, 0);
+        stage.label = label;
+        stage
+    }
+
+    /// A stage that was planned.
+    pub(super) fn planned(&self, index: usize) -> &StageState {
+        self.stages[index]
+            .as_ref()
+            .expect("a stage is planned before it is used")
+    }
+
+    /// What a context puts in place of a whole stage, its instructions included.
+    fn replaced_stage(&mut self, index: usize) -> Result<Option<StageState>, PlanError> {
+        let from = &self.request.dockerfile.stages[index].from;
+        let Some(name) = &from.value.name else {
+            return Ok(None);
+        };
+        let scope = self.globals.clone();
+        let platform = match &from.value.platform {
+            Some(word) => self.platform(word, &scope)?,
+            None => self.request.platform.clone(),
+        };
+        let Some(named) = self.context(&name.text, &platform) else {
+            return Ok(None);
+        };
+        let label = self.stage_label(index);
+        let found = self.context_state(&name.text, &named, &platform, label, from.span)?;
+        Ok(Some(match found {
+            Found::Stage(other) => self.based_on(other, self.stage_label(index)),
+            Found::State(state) => *state,
+        }))
+    }
+
+    /// Plans the stages of `FROM --after`: they must succeed, and before this one begins.
+    fn plan_after(&mut self, index: usize) -> Result<(), PlanError> {
+        let after = &self.request.dockerfile.stages[index].from.value.after;
+        for word in after {
+            let Some(other) = self.stage_named(index, word)? else {
+                let hint = self.suggest_stage(&word.text, index);
+                let message = format!("stage {:?} of --after could not be found", word.text);
+                return Err(PlanError::new(word.span, message).with_hint(hint));
+            };
+            self.require(other);
+            let last = self.planned(other).steps_made();
+            self.waits.entry(index).or_default().extend(last);
+        }
+        Ok(())
+    }
+
+    pub(super) fn scratch(label: String, platform: &Platform) -> StageState {
         let mut stage = StageState {
             top: None,
             base: None,
@@ -195,6 +297,7 @@ impl Planner<'_, '_> {
                 },
                 ..Default::default()
             },
+            platform: platform.clone(),
             base_history: Vec::new(),
             history: Vec::new(),
             scope: Variables::new(),
@@ -208,27 +311,16 @@ impl Planner<'_, '_> {
         stage
     }
 
-    fn check_platform(
-        &mut self,
-        word: &dockerfile::Word,
-        scope: &Variables,
-    ) -> Result<(), PlanError> {
+    /// `--platform` of a stage.
+    fn platform(&self, word: &dockerfile::Word, scope: &Variables) -> Result<Platform, PlanError> {
         let text = self.expand(word, scope)?;
-        let platform: Platform = text.parse().map_err(|err| {
-            PlanError::new(word.span, format!("failed to parse platform {text}: {err}"))
-        })?;
-        let host = Platform::host();
-        if (&platform.os, &platform.architecture) == (&host.os, &host.architecture) {
-            return Ok(());
+        if text.is_empty() {
+            let message = format!("empty platform value from expression {}", word.text);
+            return Err(PlanError::new(word.span, message));
         }
-        Err(
-            PlanError::new(word.span, format!("cannot build for {platform} on {host}")).with_hint(
-                Some(
-                    "this version builds for the platform that it runs on; leave `--platform` out"
-                        .to_owned(),
-                ),
-            ),
-        )
+        text.parse().map_err(|err| {
+            PlanError::new(word.span, format!("failed to parse platform {text}: {err}"))
+        })
     }
 
     /// Expands a word of an instruction.
@@ -277,14 +369,21 @@ impl Planner<'_, '_> {
         Ok(found)
     }
 
-    /// The names of the stages before `index`, for suggestions.
+    /// `did you mean x?` for a name that is neither a stage before `index` nor an
+    /// image: the stages are asked, and the images that everybody uses.
     pub(super) fn suggest_stage(&self, name: &str, index: usize) -> Option<String> {
+        const COMMON: [&str; 7] = [
+            "alpine", "busybox", "centos", "debian", "golang", "ubuntu", "fedora",
+        ];
         let stages = &self.request.dockerfile.stages[..index];
-        let names: Vec<&str> = stages
+        let names = stages
             .iter()
             .filter_map(|stage| stage.from.value.name.as_ref())
-            .map(|name| name.text.as_str())
-            .collect();
+            .map(|name| name.text.as_str());
+        let names: Vec<&str> = names.chain(COMMON).collect();
+        if names.contains(&name) {
+            return None;
+        }
         error::nearest(name, &names)
     }
 }
@@ -302,6 +401,13 @@ fn makes_step(instruction: &Instruction) -> bool {
         instruction,
         Instruction::Add(_) | Instruction::Copy(_) | Instruction::Run(_) | Instruction::Workdir(_)
     )
+}
+
+/// As [`makes_step`], of a trigger that was not parsed yet.
+fn trigger_makes_step(text: &str) -> bool {
+    let name = text.split_whitespace().next().unwrap_or_default();
+    let names = ["ADD", "COPY", "RUN", "WORKDIR"];
+    names.iter().any(|step| name.eq_ignore_ascii_case(step))
 }
 
 /// The `ONBUILD` triggers of a base image, parsed.

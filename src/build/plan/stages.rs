@@ -34,11 +34,14 @@ impl Planner<'_, '_> {
             if !is_needed[index] {
                 continue;
             }
+            // A context stands for the stage and all that it needs.
+            if self.is_replaced(index) {
+                continue;
+            }
             let base = self.base_stage(index);
-            for stage in base
-                .into_iter()
-                .chain(sources[index].iter().map(|(at, _)| *at))
-            {
+            let after = self.after_stages(index);
+            let sources = sources[index].iter().map(|(at, _)| *at);
+            for stage in base.into_iter().chain(after).chain(sources) {
                 is_needed[stage] = true;
             }
         }
@@ -50,6 +53,25 @@ impl Planner<'_, '_> {
         let base = &self.request.dockerfile.stages[index].from.value.base;
         let base = self.expand(base, &self.globals).ok()?;
         self.stage_by_name(&base, index)
+    }
+
+    /// The stages that this one comes after.
+    fn after_stages(&self, index: usize) -> Vec<usize> {
+        let after = &self.request.dockerfile.stages[index].from.value.after;
+        let stage = |word: &Word| self.source_named(index, &word.text);
+        // One below is refused when the stage is planned.
+        after
+            .iter()
+            .filter_map(stage)
+            .filter(|stage| *stage < index)
+            .collect()
+    }
+
+    /// Whether a context stands in place of a stage.
+    fn is_replaced(&self, index: usize) -> bool {
+        let from = &self.request.dockerfile.stages[index].from.value;
+        let name = from.name.as_ref();
+        name.is_some_and(|name| self.context(&name.text, self.request.platform).is_some())
     }
 
     /// The name of a stage for messages.

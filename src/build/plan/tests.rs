@@ -7,7 +7,7 @@ use crate::context::Patterns;
 use crate::dockerfile;
 use crate::oci::{DiffId, Digest, ImageConfig, ImageId};
 
-fn base(reference: &str) -> Result<BaseImage, String> {
+fn base(reference: &str, _platform: &Platform) -> Result<BaseImage, String> {
     if reference == "missing" {
         return Err("missing: not found".to_owned());
     }
@@ -35,12 +35,14 @@ fn make(text: &str, args: &[(&str, &str)], target: Option<&str>) -> Result<Graph
     let allow = BTreeSet::new();
     let (options, ignored) = (dockerfile::CheckOptions::default(), Patterns::default());
     let request = Request {
+        several: false,
         allow: &allow,
         dockerfile: &parsed.dockerfile,
         build_args: &build_args,
         target,
         platform: &Platform::host(),
         network: RunNetwork::Default,
+        choices: &Choices::default(),
         checks: &Checks::new(&options, &ignored),
         is_check: false,
     };

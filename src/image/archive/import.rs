@@ -61,7 +61,7 @@ pub fn import(
     });
     let image = assemble(
         store,
-        NewImage {
+        &NewImage {
             top: Some(row.id),
             base: None,
             config,

@@ -68,7 +68,8 @@ pub fn choose_platform<'a>(
         .or_else(|| images().find(|one| fits(one, false)))
 }
 
-fn is_attestation(descriptor: &Descriptor) -> bool {
+/// Whether it is no image, but says something of one.
+pub(super) fn is_attestation(descriptor: &Descriptor) -> bool {
     let unknown = descriptor
         .platform
         .as_ref()

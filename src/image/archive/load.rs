@@ -5,14 +5,15 @@ use std::io::Read;
 
 use super::contents::{Contents, Stored, blob_name};
 use super::documents::{DockerImage, INDEX_JSON, MANIFEST_JSON};
-use super::index::{IMAGE_LIMIT, by_names, choose};
+use super::index::{IMAGE_LIMIT, by_names, choose, is_attestation};
 use super::members::damaged;
 use crate::image::assemble::to_json;
 use crate::image::read::parse;
 use crate::image::{Error, Image};
 use crate::layer::{Compression, decompress};
 use crate::oci::{
-    Descriptor, DiffId, Digest, ImageConfig, ImageId, Index, Manifest, Reference, media_type,
+    Descriptor, DiffId, Digest, ImageConfig, ImageId, Index, Manifest, Platform, Reference,
+    media_type,
 };
 use crate::store::{LayerBlobRow, Store};
 
@@ -100,19 +101,94 @@ impl Load<'_, '_> {
         let index: Index = parse("image index", &self.contents.document(INDEX_JSON)?)?;
         let docker_names = self.docker_names()?;
         for (names, descriptors) in by_names(index.manifests) {
-            let Some(descriptor) = choose(&descriptors) else {
+            let mut manifests = Vec::new();
+            self.manifests(&descriptors, INDEX_DEPTH, &mut 0, &mut manifests)?;
+            let Some(chosen) = choose(&manifests).cloned() else {
                 continue;
             };
-            let Some(whole) = self.find_manifest(descriptor, INDEX_DEPTH)? else {
+            let Some(whole) = self.read_manifest(&chosen)? else {
                 continue;
             };
             let names = match (names.is_empty(), docker_names.get(&whole.image.id)) {
                 (true, Some(docker)) => docker.clone(),
                 _ => names,
             };
-            self.put(&whole, names)?;
+            // Only a name can stand for several images.
+            let others = if names.is_empty() {
+                Vec::new()
+            } else {
+                self.other_platforms(&chosen, &manifests)?
+            };
+            self.put(&whole, &others, names)?;
         }
         Ok(())
+    }
+
+    /// The manifests that descriptors lead to, through indexes within indexes;
+    /// `looked` counts what was looked at.
+    fn manifests(
+        &self,
+        descriptors: &[Descriptor],
+        depth: usize,
+        looked: &mut usize,
+        found: &mut Vec<Descriptor>,
+    ) -> Result<(), Error> {
+        for descriptor in descriptors.iter().filter(|one| !is_attestation(one)) {
+            *looked += 1;
+            if *looked > IMAGE_LIMIT {
+                let what = format!("it has more than {IMAGE_LIMIT} images under one name");
+                return Err(Error::Archive(what));
+            }
+            match media_type::to_oci(&descriptor.media_type) {
+                media_type::MANIFEST => found.push(descriptor.clone()),
+                media_type::INDEX if depth > 0 => {
+                    let index: Index = parse("image index", &self.blob(descriptor)?)?;
+                    self.manifests(&index.manifests, depth - 1, looked, found)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The images for other platforms than the chosen one's, as far as the archive
+    /// has them whole: Docker saves indexes of which it has one platform.
+    fn other_platforms(
+        &mut self,
+        chosen: &Descriptor,
+        manifests: &[Descriptor],
+    ) -> Result<Vec<(Platform, Whole)>, Error> {
+        let mut others: Vec<(Platform, Whole)> = Vec::new();
+        if manifests.len() < 2 {
+            return Ok(others);
+        }
+        for descriptor in manifests {
+            let is_chosen = descriptor.digest == chosen.digest;
+            let Some(platform) = descriptor.platform.as_ref().map(normal) else {
+                continue;
+            };
+            let known = others.iter().any(|(other, _)| *other == platform);
+            if known || !(is_chosen || self.is_complete(descriptor)?) {
+                continue;
+            }
+            if let Some(whole) = self.read_manifest(descriptor)? {
+                others.push((platform, whole));
+            }
+        }
+        Ok(others)
+    }
+
+    /// Whether everything that a manifest names is there.
+    fn is_complete(&self, descriptor: &Descriptor) -> Result<bool, Error> {
+        let there = |digest: Digest| {
+            self.contents.has(&blob_name(digest)) || self.store.blob_exists(digest)
+        };
+        if !self.contents.has(&blob_name(descriptor.digest)) {
+            return Ok(false);
+        }
+        let manifest: Manifest = parse("image manifest", &self.blob(descriptor)?)?;
+        Ok(self.contents.has(&blob_name(manifest.config.digest))
+            && manifest.layers.iter().all(|layer| there(layer.digest)))
     }
 
     fn docker_images(&self) -> Result<Vec<DockerImage>, Error> {
@@ -140,26 +216,7 @@ impl Load<'_, '_> {
         Ok(names)
     }
 
-    /// The image behind a descriptor; `None` when it is something else, such as
-    /// an attestation.
-    fn find_manifest(
-        &mut self,
-        descriptor: &Descriptor,
-        depth: usize,
-    ) -> Result<Option<Whole>, Error> {
-        match media_type::to_oci(&descriptor.media_type) {
-            media_type::MANIFEST => self.read_manifest(descriptor),
-            media_type::INDEX if depth > 0 => {
-                let index: Index = parse("image index", &self.blob(descriptor)?)?;
-                match choose(&index.manifests) {
-                    Some(chosen) => self.find_manifest(chosen, depth - 1),
-                    None => Ok(None),
-                }
-            }
-            _ => Ok(None),
-        }
-    }
-
+    /// The image behind a manifest's descriptor; `None` when it is something else.
     fn read_manifest(&mut self, descriptor: &Descriptor) -> Result<Option<Whole>, Error> {
         let manifest_bytes = self.blob(descriptor)?;
         let manifest: Manifest = parse("image manifest", &manifest_bytes)?;
@@ -242,16 +299,31 @@ impl Load<'_, '_> {
             config,
             config_bytes,
         };
-        self.put(&Whole { image, layers }, names)
+        self.put(&Whole { image, layers }, &[], names)
     }
 
-    fn put(&mut self, whole: &Whole, names: Vec<Reference>) -> Result<(), Error> {
+    /// Keeps an image under its names, with those of all platforms where there are several.
+    fn put(
+        &mut self,
+        whole: &Whole,
+        platforms: &[(Platform, Whole)],
+        names: Vec<Reference>,
+    ) -> Result<(), Error> {
         let Whole { image, layers } = whole;
         // From here on the blobs are kept as long as this process or an image needs them.
-        for layer in layers {
+        let others = platforms.iter().flat_map(|(_, other)| &other.layers);
+        for layer in layers.iter().chain(others) {
             self.store.layer_blob_put(layer)?;
         }
-        let before = self.store.image_put_named(&image.to_row(), &names)?;
+        let before = if platforms.len() < 2 {
+            self.store.image_put_named(&image.to_row(), &names)?
+        } else {
+            let rows = platforms
+                .iter()
+                .map(|(platform, other)| (platform.clone(), other.image.to_row()));
+            let rows: Vec<_> = rows.collect();
+            self.store.image_put_platforms(&rows, image.id, &names)?
+        };
         let replaced = before.into_iter().map(|id| id.filter(|id| *id != image.id));
         let position = self.loaded.iter().position(|one| one.id == image.id);
         let position = position.unwrap_or_else(|| {
@@ -287,6 +359,15 @@ fn layer_row(stored: Stored, diff_id: DiffId, media_type: &str) -> Result<LayerB
         size: stored.size,
         media_type: media_type.to_owned(),
     })
+}
+
+/// A platform in its usual spelling.
+fn normal(platform: &Platform) -> Platform {
+    Platform::normalised(
+        &platform.os,
+        &platform.architecture,
+        platform.variant.as_deref(),
+    )
 }
 
 fn check_count(layers: usize, config: &ImageConfig) -> Result<(), Error> {

@@ -5,18 +5,23 @@
 //! come in any order, counts and sizes are bounded, and no path of the archive
 //! ever becomes a path on disk: names are only compared.
 
+mod bundle;
 mod contents;
 mod documents;
 mod import;
 mod index;
+mod layout;
 mod load;
 mod members;
 mod save;
+mod sink;
 
 #[cfg(test)]
 mod tests;
 
+pub use bundle::{Bundle, Variant};
 pub use import::{ImportOptions, import};
 pub use index::choose_platform;
+pub use layout::load_layout;
 pub use load::{Loaded, load};
-pub use save::save;
+pub use save::{Layout, save, save_bundles, save_directory};

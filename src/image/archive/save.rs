@@ -1,16 +1,23 @@
-//! Images to one tar.
+//! Images to one tar, or to a directory.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
+use std::path::Path;
 
+use super::bundle::Bundle;
 use super::documents::{
     BLOBS, DockerImage, IMAGE_NAME, INDEX_JSON, LayerSource, LayoutHeader, MANIFEST_JSON,
-    OCI_LAYOUT, REF_NAME, REPOSITORIES, Repositories,
+    OCI_LAYOUT, REPOSITORIES, Repositories,
 };
+use super::sink::{Directory, Sink, Tar};
 use crate::image::assemble::to_json;
+use crate::image::read::parse;
 use crate::image::{Error, Image, open_layer};
-use crate::oci::{ChainId, Descriptor, Digest, Hasher, Index, Reference, media_type};
+use crate::oci::{ChainId, Descriptor, Digest, Hasher, Index, Platform, Reference, media_type};
 use crate::store::Store;
+
+/// Largest index of a layout that something is added to, in bytes.
+const INDEX_LIMIT: u64 = 4 << 20;
 
 /// Writes images to one tar that is at once an OCI layout (`oci-layout`,
 /// `index.json`, `blobs/`) and a docker archive (`manifest.json`,
@@ -27,55 +34,139 @@ pub fn save(
     images: &[(Image, Vec<Reference>)],
     out: &mut dyn Write,
 ) -> Result<(), Error> {
-    let images = merge(images);
-    for (image, _) in &images {
+    let one = |(image, names): &(Image, Vec<Reference>)| Bundle::one(image.clone(), names.clone());
+    let bundles: Vec<Bundle> = images.iter().map(one).collect();
+    save_bundles(store, &bundles, Layout::Docker, out)
+}
+
+/// Which readers an archive serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// An OCI layout that is a docker archive as well.
+    Docker,
+    /// An OCI layout alone.
+    Oci,
+}
+
+/// Writes bundles to one tar, as [`save`] does.
+pub fn save_bundles(
+    store: &Store,
+    bundles: &[Bundle],
+    layout: Layout,
+    out: &mut dyn Write,
+) -> Result<(), Error> {
+    write(store, bundles, layout, &[], &mut Tar { out })
+}
+
+/// Writes bundles into a directory, which is made where it is missing. What a
+/// layout there holds under other names stays.
+pub fn save_directory(
+    store: &Store,
+    bundles: &[Bundle],
+    layout: Layout,
+    path: &Path,
+) -> Result<(), Error> {
+    let mut sink = Directory::open(path)?;
+    let kept = kept_descriptors(path, bundles)?;
+    write(store, bundles, layout, &kept, &mut sink)
+}
+
+fn write(
+    store: &Store,
+    bundles: &[Bundle],
+    layout: Layout,
+    kept: &[Descriptor],
+    sink: &mut dyn Sink,
+) -> Result<(), Error> {
+    let bundles = merge(bundles);
+    for image in bundles.iter().flat_map(|bundle| &bundle.images) {
         pin_layers(store, image)?;
     }
-    let mut tar = Tar { out };
-    tar.directory("blobs/")?;
-    tar.directory(BLOBS)?;
-    for (digest, blob) in blobs(&images) {
+    sink.directory("blobs/")?;
+    sink.directory(BLOBS)?;
+    for (digest, blob) in blobs(&bundles) {
         let name = format!("{BLOBS}{}", digest.hex());
         match blob {
-            Blob::Document(bytes) => tar.file(&name, bytes)?,
-            Blob::Layer { image, index } => tar.layer(&name, store, image, index)?,
+            Blob::Document(bytes) => sink.file(&name, bytes)?,
+            Blob::Layer { image, index } => layer(sink, &name, store, image, index)?,
         }
     }
-    tar.file(INDEX_JSON, &to_json("image index", &index_of(&images))?)?;
-    let docker: Vec<DockerImage> = images.iter().map(docker_image).collect();
-    tar.file(MANIFEST_JSON, &to_json("docker manifest", &docker)?)?;
-    let layout = LayoutHeader {
+    let index = Index {
+        schema_version: 2,
+        media_type: Some(media_type::INDEX.to_owned()),
+        manifests: kept
+            .iter()
+            .cloned()
+            .chain(bundles.iter().flat_map(Bundle::descriptors))
+            .collect(),
+        annotations: BTreeMap::new(),
+    };
+    let header = LayoutHeader {
         image_layout_version: "1.0.0".to_owned(),
         extra: serde_json::Map::new(),
     };
-    tar.file(OCI_LAYOUT, &to_json("layout header", &layout)?)?;
-    let repositories = repositories(&images);
-    if !repositories.is_empty() {
-        tar.file(
+    let header = to_json("layout header", &header)?;
+    sink.file(INDEX_JSON, &to_json("image index", &index)?)?;
+    if layout == Layout::Docker {
+        let docker = bundles.iter().flat_map(docker_images);
+        let docker: Vec<DockerImage> = docker.collect();
+        sink.file(MANIFEST_JSON, &to_json("docker manifest", &docker)?)?;
+    }
+    sink.file(OCI_LAYOUT, &header)?;
+    let repositories = repositories(&bundles);
+    if layout == Layout::Docker && !repositories.is_empty() {
+        sink.file(
             REPOSITORIES,
             &to_json("list of repositories", &repositories)?,
         )?;
     }
-    tar.finish()
+    sink.finish()
 }
 
-/// An image with every name asked for, each once, in the order asked.
-type Named<'a> = (&'a Image, Vec<&'a Reference>);
+/// What the index of a layout at `path` says of other names than these.
+fn kept_descriptors(path: &Path, bundles: &[Bundle]) -> Result<Vec<Descriptor>, Error> {
+    let mut bytes = Vec::new();
+    let Ok(file) = std::fs::File::open(path.join(INDEX_JSON)) else {
+        return Ok(Vec::new());
+    };
+    file.take(INDEX_LIMIT)
+        .read_to_end(&mut bytes)
+        .map_err(Error::Write)?;
+    let there: Index = parse("image index", &bytes)?;
+    let new: Vec<Descriptor> = bundles.iter().flat_map(Bundle::descriptors).collect();
+    let name = |one: &Descriptor| one.annotations.get(IMAGE_NAME).cloned();
+    let is_replaced = |old: &Descriptor| {
+        new.iter().any(|new| match name(old) {
+            Some(text) => name(new) == Some(text),
+            None => new.digest == old.digest,
+        })
+    };
+    let mut kept = there.manifests;
+    kept.retain(|old| !is_replaced(old));
+    Ok(kept)
+}
 
-fn merge(images: &[(Image, Vec<Reference>)]) -> Vec<Named<'_>> {
-    let mut merged: Vec<Named<'_>> = Vec::new();
-    for (image, names) in images {
-        let position = merged.iter().position(|(other, _)| other.id == image.id);
-        let position = position.unwrap_or_else(|| {
-            merged.push((image, Vec::new()));
-            merged.len() - 1
+/// Every image with every name asked for, each once, in the order asked.
+fn merge(bundles: &[Bundle]) -> Vec<Bundle> {
+    let mut merged: Vec<Bundle> = Vec::new();
+    let digest = |bundle: &Bundle| bundle.descriptor().map(|descriptor| descriptor.digest);
+    for bundle in bundles {
+        let known = merged
+            .iter_mut()
+            .find(|other| digest(other) == digest(bundle));
+        let Some(known) = known else {
+            merged.push(bundle.clone());
+            continue;
+        };
+        known.names.extend(bundle.names.iter().cloned());
+    }
+    for bundle in &mut merged {
+        let mut seen = Vec::new();
+        bundle.names.retain(|name| {
+            let new = !seen.contains(name);
+            seen.push(name.clone());
+            new
         });
-        let known = &mut merged[position].1;
-        for name in names {
-            if !known.contains(&name) {
-                known.push(name);
-            }
-        }
     }
     merged
 }
@@ -86,14 +177,19 @@ enum Blob<'a> {
 }
 
 /// Every blob once, in the order of their names.
-fn blobs<'a>(images: &[Named<'a>]) -> BTreeMap<Digest, Blob<'a>> {
+fn blobs(bundles: &[Bundle]) -> BTreeMap<Digest, Blob<'_>> {
     let mut blobs = BTreeMap::new();
-    for (image, _) in images {
-        blobs.insert(image.manifest_digest, Blob::Document(&image.manifest_bytes));
-        blobs.insert(image.id.0, Blob::Document(&image.config_bytes));
-        for (index, layer) in image.manifest.layers.iter().enumerate() {
-            let blob = Blob::Layer { image, index };
-            blobs.entry(layer.digest).or_insert(blob);
+    for bundle in bundles {
+        if let Some((digest, bytes)) = bundle.index_document() {
+            blobs.insert(digest, Blob::Document(bytes));
+        }
+        for image in &bundle.images {
+            blobs.insert(image.manifest_digest, Blob::Document(&image.manifest_bytes));
+            blobs.insert(image.id.0, Blob::Document(&image.config_bytes));
+            for (index, layer) in image.manifest.layers.iter().enumerate() {
+                let blob = Blob::Layer { image, index };
+                blobs.entry(layer.digest).or_insert(blob);
+            }
         }
     }
     blobs
@@ -113,71 +209,52 @@ fn pin_layers(store: &Store, image: &Image) -> Result<(), Error> {
     Ok(())
 }
 
-fn index_of(images: &[Named<'_>]) -> Index {
-    let mut manifests = Vec::new();
-    for (image, names) in images {
-        let kind = image.manifest.media_type.as_deref();
-        let kind = kind.unwrap_or(media_type::MANIFEST);
-        let size = image.manifest_bytes.len() as u64;
-        let plain = Descriptor::new(kind, image.manifest_digest, size);
-        let tagged = names.iter().filter_map(|name| name.tag().zip(Some(name)));
-        let before = manifests.len();
-        manifests.extend(tagged.map(|(tag, name)| {
-            let full = format!("{}:{tag}", name.repository());
-            Descriptor {
-                annotations: BTreeMap::from([
-                    (IMAGE_NAME.to_owned(), full),
-                    (REF_NAME.to_owned(), tag.to_owned()),
-                ]),
-                ..plain.clone()
-            }
-        }));
-        if manifests.len() == before {
-            manifests.push(plain);
-        }
-    }
-    Index {
-        schema_version: 2,
-        media_type: Some(media_type::INDEX.to_owned()),
-        manifests,
-        annotations: BTreeMap::new(),
-    }
-}
-
-fn docker_image((image, names): &Named<'_>) -> DockerImage {
+/// What `manifest.json` says; it knows one image a name, so of several platforms
+/// it names this machine's, or else the first.
+fn docker_images(bundle: &Bundle) -> Vec<DockerImage> {
     let path = |digest: Digest| format!("{BLOBS}{}", digest.hex());
-    let tags: Vec<String> = names
+    let tags: Vec<String> = bundle
+        .names
         .iter()
         .filter_map(|name| Some(format!("{}:{}", name.familiar_repository(), name.tag()?)))
         .collect();
-    let layers = &image.manifest.layers;
-    let sources = image.config.rootfs.diff_ids.iter().zip(layers);
-    DockerImage {
-        config: path(image.id.0),
-        repo_tags: (!tags.is_empty()).then_some(tags),
-        layers: Some(layers.iter().map(|layer| path(layer.digest)).collect()),
-        layer_sources: Some(
-            sources
-                .map(|(diff_id, layer)| {
-                    let source = LayerSource {
-                        media_type: layer.media_type.clone(),
-                        size: layer.size,
-                        digest: layer.digest.to_string(),
-                    };
-                    (diff_id.to_string(), source)
-                })
-                .collect(),
-        ),
-    }
+    let host = Platform::host();
+    let is_here = |image: &Image| {
+        (&image.config.os, &image.config.architecture) == (&host.os, &host.architecture)
+    };
+    let named = bundle.images.iter().position(is_here).unwrap_or(0);
+    let images = bundle.images.iter().enumerate().map(|(place, image)| {
+        let layers = &image.manifest.layers;
+        let sources = image.config.rootfs.diff_ids.iter().zip(layers);
+        DockerImage {
+            config: path(image.id.0),
+            repo_tags: (!tags.is_empty() && place == named).then(|| tags.clone()),
+            layers: Some(layers.iter().map(|layer| path(layer.digest)).collect()),
+            layer_sources: Some(
+                sources
+                    .map(|(diff_id, layer)| {
+                        let source = LayerSource {
+                            media_type: layer.media_type.clone(),
+                            size: layer.size,
+                            digest: layer.digest.to_string(),
+                        };
+                        (diff_id.to_string(), source)
+                    })
+                    .collect(),
+            ),
+        }
+    });
+    images.collect()
 }
 
-fn repositories(images: &[Named<'_>]) -> Repositories {
+fn repositories(bundles: &[Bundle]) -> Repositories {
     let mut repositories = Repositories::new();
-    for (image, names) in images {
-        let Some(top) = image.manifest.layers.last() else {
+    for bundle in bundles {
+        let first = bundle.images.first();
+        let Some(top) = first.and_then(|image| image.manifest.layers.last()) else {
             continue;
         };
-        for name in names {
+        for name in &bundle.names {
             let Some(tag) = name.tag() else { continue };
             repositories
                 .entry(name.familiar_repository())
@@ -188,86 +265,71 @@ fn repositories(images: &[Named<'_>]) -> Repositories {
     repositories
 }
 
-/// Writes tar entries whose metadata says nothing of this machine or moment.
-struct Tar<'a> {
-    out: &'a mut dyn Write,
+fn layer(
+    sink: &mut dyn Sink,
+    name: &str,
+    store: &Store,
+    image: &Image,
+    index: usize,
+) -> Result<(), Error> {
+    let descriptor = &image.manifest.layers[index];
+    let mut checked = Checked {
+        source: open_layer(store, image, index)?,
+        hasher: Some(Hasher::new()),
+        left: descriptor.size,
+        want: descriptor.digest,
+        failed: None,
+    };
+    let written = sink.stream(name, descriptor.size, &mut checked);
+    match checked.failed {
+        Some(why) => Err(Error::Damaged {
+            id: image.id,
+            why: format!("layer {index} {why}"),
+        }),
+        None => written,
+    }
 }
 
-const BLOCK: usize = 512;
-const COPY_BYTES: usize = 256 << 10;
+/// A layer's bytes, which must be as many and such as its descriptor says.
+struct Checked {
+    source: Box<dyn Read + Send>,
+    hasher: Option<Hasher>,
+    left: u64,
+    want: Digest,
+    /// What is wrong with the layer, once that is known.
+    failed: Option<String>,
+}
 
-impl Tar<'_> {
-    fn header(&mut self, name: &str, kind: tar::EntryType, size: u64) -> Result<(), Error> {
-        let mut header = tar::Header::new_ustar();
-        header.set_path(name).map_err(Error::Write)?;
-        header.set_entry_type(kind);
-        header.set_mode(if kind.is_dir() { 0o755 } else { 0o644 });
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_mtime(0);
-        header.set_size(size);
-        header.set_cksum();
-        self.write(header.as_bytes())
+impl Checked {
+    fn fail(&mut self, why: String) -> io::Result<usize> {
+        self.failed = Some(why);
+        Err(io::ErrorKind::InvalidData.into())
     }
+}
 
-    fn directory(&mut self, name: &str) -> Result<(), Error> {
-        self.header(name, tar::EntryType::Directory, 0)
-    }
-
-    fn file(&mut self, name: &str, bytes: &[u8]) -> Result<(), Error> {
-        let size = bytes.len() as u64;
-        self.header(name, tar::EntryType::Regular, size)?;
-        self.write(bytes)?;
-        self.pad(size)
-    }
-
-    fn layer(
-        &mut self,
-        name: &str,
-        store: &Store,
-        image: &Image,
-        index: usize,
-    ) -> Result<(), Error> {
-        let layer = &image.manifest.layers[index];
-        let damaged = |why: String| Error::Damaged { id: image.id, why };
-        let mut source = open_layer(store, image, index)?.take(layer.size + 1);
-        self.header(name, tar::EntryType::Regular, layer.size)?;
-        let (mut hasher, mut left) = (Hasher::new(), layer.size);
-        let mut buffer = vec![0; COPY_BYTES];
-        loop {
-            let length = match source.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(length) => length,
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
-                Err(err) => return Err(damaged(format!("layer {index} cannot be read: {err}"))),
+impl Read for Checked {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = match self.source.read(buffer) {
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => return Err(err),
+            Err(err) => return self.fail(format!("cannot be read: {err}")),
+            Ok(count) => count,
+        };
+        if count == 0 {
+            let got = self.hasher.take().map(Hasher::finish);
+            return match got {
+                Some(got) if self.left > 0 || got != self.want => {
+                    self.fail(format!("hashes to `{got}`"))
+                }
+                _ => Ok(0),
             };
-            left = left
-                .checked_sub(length as u64)
-                .ok_or_else(|| damaged(format!("layer {index} is too long")))?;
-            hasher.update(&buffer[..length]);
-            self.write(&buffer[..length])?;
         }
-        let digest = hasher.finish();
-        if left > 0 || digest != layer.digest {
-            return Err(damaged(format!("layer {index} hashes to `{digest}`")));
+        let Some(left) = self.left.checked_sub(count as u64) else {
+            return self.fail("is too long".to_owned());
+        };
+        self.left = left;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&buffer[..count]);
         }
-        self.pad(layer.size)
-    }
-
-    fn pad(&mut self, size: u64) -> Result<(), Error> {
-        let used = usize::try_from(size % BLOCK as u64).unwrap_or(0);
-        if used == 0 {
-            return Ok(());
-        }
-        self.write(&[0; BLOCK][used..])
-    }
-
-    fn finish(&mut self) -> Result<(), Error> {
-        self.write(&[0; 2 * BLOCK])?;
-        self.out.flush().map_err(Error::Write)
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.out.write_all(bytes).map_err(Error::Write)
+        Ok(count)
     }
 }

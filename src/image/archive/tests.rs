@@ -152,7 +152,7 @@ fn what_is_saved_loads_as_the_same_image() {
         config: new_config(1),
         names: vec![name("z")],
     };
-    crate::image::assemble(&first, built).unwrap();
+    crate::image::assemble(&first, &built).unwrap();
     let names = ["localhost:5000/x:1", "y:2", "z"];
     let saved = first.save(&names);
     assert_eq!(first.save(&names), saved);

@@ -1,17 +1,20 @@
--- What a record is called for people, how often it was used, and the key of the
--- step that it ran on.
-ALTER TABLE cache ADD COLUMN description TEXT NOT NULL DEFAULT '';
-ALTER TABLE cache ADD COLUMN uses INTEGER NOT NULL DEFAULT 1;
-ALTER TABLE cache ADD COLUMN parent BLOB;
-CREATE INDEX cache_by_parent ON cache (parent, created_at) WHERE parent IS NOT NULL;
-
--- Few snapshots are ever being written or removed, and every build looks for those.
-CREATE INDEX snapshots_unsettled ON snapshots (state) WHERE state <> 1;
-
--- What the user wants to stay, whatever its age: `kind` is `layer` (a snapshot) or
--- `mount` (a cache mount).
-CREATE TABLE kept (
-    kind TEXT NOT NULL,
-    id   INTEGER NOT NULL,
-    PRIMARY KEY (kind, id)
+-- The images that a name stands for on several platforms, in the order of the
+-- index that they came in. `names` has the one for this machine.
+CREATE TABLE platforms (
+    name     TEXT NOT NULL REFERENCES names (name) ON DELETE CASCADE,
+    place    INTEGER NOT NULL,
+    platform TEXT NOT NULL,
+    image    BLOB NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+    PRIMARY KEY (name, place)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX platforms_by_image ON platforms (image);
+
+-- Compressed forms of layers: which blob `form` (codec, level, compressor) makes
+-- of the plain tar `diff_id`.
+CREATE TABLE compressed (
+    diff_id BLOB NOT NULL,
+    form    TEXT NOT NULL,
+    digest  BLOB NOT NULL REFERENCES layer_blobs (digest) ON DELETE CASCADE,
+    PRIMARY KEY (diff_id, form)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX compressed_by_digest ON compressed (digest);

@@ -117,7 +117,7 @@ fn what_cannot_be_placed_is_refused() {
         ),
         (
             "COPY --from=0 / /\n",
-            "only earlier stages can be copied from",
+            "circular dependency detected on stage: stage-0",
         ),
         (
             "COPY one subfile x",

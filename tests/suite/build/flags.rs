@@ -100,22 +100,17 @@ fn hosts_are_added_to_steps_only() {
 }
 
 #[test]
-fn another_platform_is_refused_with_the_reason() {
+fn words_that_are_no_platform_are_refused() {
     if !needs(&FILES) {
         return;
     }
     let project = Project::from_scratch("FROM scratch\nLABEL a=b\n");
-    let outcome = project.try_build(&["--platform", "linux/s390x"]);
-    outcome.fails(1, "linux/s390x");
     project
         .try_build(&["--platform", "a/b/c/d"])
         .fails(1, "platform");
     let own = rbuild::oci::Platform::host().to_string();
     project.build(&["--platform", &own]);
-    project.refuses(
-        "FROM --platform=linux/s390x scratch\nLABEL a=b\n",
-        "linux/s390x",
-    );
+    project.refuses("FROM --platform=a/b/c/d scratch\nLABEL a=b\n", "a/b/c/d");
 }
 
 #[test]
@@ -124,7 +119,7 @@ fn later_flags_are_refused_by_name() {
         return;
     }
     let project = Project::from_scratch("FROM scratch\n");
-    for flag in ["--output=type=local", "--push", "--squash"] {
+    for flag in ["--push", "--sbom=true", "--attest=type=sbom"] {
         let outcome = project.try_build(&[flag]);
         outcome.fails(1, "not available in this version");
         let name = flag.split('=').next().unwrap();

@@ -92,10 +92,6 @@ fn mistakes_are_told_with_place_and_advice() {
             "devices of the host cannot be given to a step",
         ),
         (
-            "FROM scratch\nADD https://example.org/x /\n",
-            "not available in this version",
-        ),
-        (
             "FROM scratch\nCOPY https://example.org/x /\n",
             "source can't be a URL for COPY",
         ),

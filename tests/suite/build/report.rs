@@ -243,5 +243,5 @@ fn a_report_that_cannot_be_written_is_an_error_after_the_build() {
         outcome.text().starts_with("## Build of `result:latest`"),
         "{outcome:?}"
     );
-    assert!(!Path::new("/dev/stdout").metadata().unwrap().is_file());
+    assert!(Path::new("/dev/stdout").is_symlink());
 }

@@ -185,8 +185,8 @@ fn what_is_no_context_is_refused() {
         (&["build"], "requires 1 argument"),
         (&["build", "-f", "-", "-"], "can't use stdin for both"),
         (
-            &["build", "https://example.org/x.git"],
-            "not available in this version",
+            &["build", "https://example.org/x.git?what=x"],
+            "unexpected query",
         ),
         (&["build", "-t", "UPPER", "."], "invalid tag"),
     ];

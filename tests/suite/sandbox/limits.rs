@@ -84,7 +84,13 @@ fn limits_hold_and_leave_nothing_behind() {
         assert!(own.contains("/own"), "{own}");
     }
     drop(running);
-    let outcome = run(&limited(&base, "own", "cat /proc/self/cgroup", none.clone())).unwrap();
+    let outcome = run(&limited(
+        &base,
+        "own",
+        "cat /proc/self/cgroup",
+        none.clone(),
+    ))
+    .unwrap();
     let leaks = outcome.ok().lines().any(|line| line.ends_with("/own"));
     assert!(!leaks, "{outcome:?}");
     let mut refused = limited(&base, "x", "true", none);

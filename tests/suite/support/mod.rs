@@ -6,12 +6,14 @@ mod busybox;
 mod home;
 mod schema;
 mod terminal;
+mod web;
 
 pub(crate) use browser::Browser;
 pub(crate) use busybox::archive as busybox_archive;
 pub(crate) use home::{Home, Outcome};
 pub(crate) use schema::assert_fits;
 pub(crate) use terminal::Terminal;
+pub(crate) use web::{Page, Repository, Web};
 
 /// Something of the machine that a test cannot do without.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +26,8 @@ pub(crate) enum Need {
     Overlay,
     /// skopeo, which reads and writes images, is installed.
     Skopeo,
+    /// git, which fetches repositories, is installed.
+    Git,
     /// Chromium, which shows pages, is installed.
     Chromium,
 }
@@ -60,6 +64,10 @@ fn lacking(need: Need) -> Option<String> {
     match need {
         Need::Root => (!rustix::process::geteuid().is_root()).then(|| "needs root".to_owned()),
         Need::Busybox => busybox::find().err(),
+        Need::Git => {
+            let found = rbuild::sys::command::find("git", None).is_some();
+            (!found).then(|| "needs git".to_owned())
+        }
         Need::Chromium => Browser::find().err(),
         Need::Skopeo => {
             let places = ["/usr/bin/skopeo", "/usr/local/bin/skopeo"];

@@ -34,13 +34,10 @@ impl Prepared<'_> {
         active: &Active<'_>,
     ) -> Result<BTreeMap<usize, Unpacked>, CopyError> {
         let mut unpacked = BTreeMap::new();
-        if !self.op.unpack {
-            return Ok(unpacked);
-        }
         let trees = present(&self.trees);
         for (number, item) in self.selection.items.iter().enumerate() {
             let path = &item.entry.path;
-            if !matches!(item.entry.kind, EntryKind::File { .. }) {
+            if !matches!(item.entry.kind, EntryKind::File { .. }) || !self.unpacks(item.pattern) {
                 continue;
             }
             let file = trees[item.tree].open(path)?;

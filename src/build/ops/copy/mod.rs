@@ -215,10 +215,11 @@ impl<'a> Prepared<'a> {
     /// instruction, whose files may be linked.
     pub(in crate::build) fn run(
         mut self,
-        store: &Store,
+        tools: &Tools<'_>,
         parent: Option<SnapshotId>,
         earlier: Option<SnapshotId>,
     ) -> Result<Copied, CopyError> {
+        let store = tools.store;
         let below = View::open(store, parent)?;
         let ownership = Ownership {
             owner: self.owner(&below)?,
@@ -246,6 +247,7 @@ impl<'a> Prepared<'a> {
             placer.place_inline(&file.name, &file.content, &destination, is_dir)?;
         }
         let mut plan = std::mem::take(&mut placer.plan);
+        place::set_times(&mut plan, &|mtime| tools.clamp(mtime));
         let list = earlier.and_then(|id| files::FileList::load(&list_path(store, id)));
         let dir = earlier
             .map(|id| snapshot::layer_dir(store, id))
@@ -303,6 +305,15 @@ impl<'a> Prepared<'a> {
         let users = users(self.users.as_ref().unwrap_or(below))?;
         Ok(Some(owner::resolve(chown, &users)?))
     }
+
+    /// Whether archives that a source names are extracted.
+    fn unpacks(&self, pattern: usize) -> bool {
+        match self.op.patterns.get(pattern).map(|pattern| pattern.source) {
+            Some(CopySource::Context(_)) => self.op.unpack,
+            Some(CopySource::Vertex(_)) => self.op.unpack_remote,
+            None => false,
+        }
+    }
 }
 
 /// The trees by number. Nothing was selected from one that is missing, which an
@@ -353,7 +364,12 @@ impl<'a> LayerDirectories<'a> {
     }
 
     /// Writes the layer.
-    pub(in crate::build) fn write(mut self, target: &Path) -> Result<Packed, CopyError> {
+    pub(in crate::build) fn write(
+        mut self,
+        target: &Path,
+        clamp: &dyn Fn(i64) -> i64,
+    ) -> Result<Packed, CopyError> {
+        place::set_times(&mut self.0.plan, clamp);
         Ok(write::write(&mut self.0.plan, &[], target, None)?.packed)
     }
 }

@@ -39,6 +39,13 @@ pub(super) enum Content {
 /// The new layer in canonical order. Component-wise comparison of paths is that order.
 pub(super) type Plan = BTreeMap<PathBuf, Placed>;
 
+/// Gives every entry the time that `clamp` makes of its own.
+pub(super) fn set_times(plan: &mut Plan, clamp: &dyn Fn(i64) -> i64) {
+    for placed in plan.values_mut() {
+        placed.entry.mtime = clamp(placed.entry.mtime);
+    }
+}
+
 /// Owner and mode that flags ask for.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Ownership<'a> {

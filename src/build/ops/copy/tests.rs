@@ -32,6 +32,7 @@ fn op(patterns: &[&str], destination: &str) -> CopyOp {
         exclude: Vec::new(),
         parents: false,
         unpack: false,
+        unpack_remote: false,
         instruction: "COPY",
     }
 }
@@ -69,26 +70,31 @@ fn recorded_digests_are_those_of_the_layer() {
     let contexts = [Context::open(&dir, Patterns::default(), home.path().join("memory")).unwrap()];
     let request = BuildRequest::new(ContextSource::Directory(dir.clone()));
     let cancel = Cancel::new();
+    let remote = crate::remote::Remote::new(&request.remote);
+    let fetcher = crate::build::fetch::Fetcher::new(&store, &remote);
     let redactor = crate::build::redact::Redactor::new(&request.steps.secrets);
     let imports = crate::build::remote_cache::Imports::open(&store, &Silent, &[]);
     let tools = Tools {
         store: &store,
+        fetcher: &fetcher,
         contexts: &contexts,
         request: &request,
         sink: &Silent,
         cancel: &cancel,
         scratch: home.path(),
-        network: std::sync::OnceLock::new(),
+        network: std::sync::Arc::default(),
+        epoch: None,
+        platform: &crate::oci::Platform::host(),
         redactor: &redactor,
         imports: &imports,
         arguments: std::collections::BTreeSet::new(),
-        renewed: std::sync::Mutex::default(),
+        renewed: &std::sync::Mutex::default(),
     };
     let op = op(&["tree", "large"], "/to/");
     let check = |earlier| {
         let copied = Prepared::new(&op, &tools, |_| None)
             .unwrap()
-            .run(&store, None, earlier)
+            .run(&tools, None, earlier)
             .unwrap();
         let mut again = Prepared::of_contexts(&op, &tools).unwrap();
         // The key is the same before and after the files are read.

@@ -6,6 +6,7 @@ use std::{fmt, io};
 
 use super::super::AccountError;
 use crate::build::Entitlement;
+use crate::build::emulation::EmulationError;
 use crate::dockerfile::Span;
 use crate::fs::PathError;
 use crate::{sandbox, snapshot, store};
@@ -41,6 +42,9 @@ pub(in crate::build) enum RunError {
         /// Why.
         source: sandbox::Error,
     },
+    /// The command is another platform's, and nothing here runs it.
+    #[error(transparent)]
+    Emulation(#[from] EmulationError),
     /// The sandbox could not be made.
     #[error(transparent)]
     Sandbox(sandbox::Error),

@@ -24,6 +24,7 @@ pub(in crate::build) use error::RunError;
 use mounts::Mounts;
 
 use super::{Tools, account};
+use crate::build::emulation;
 use crate::build::graph::{RunOp, Vertex};
 use crate::build::{Entitlement, RunNetwork};
 use crate::fs::{At, PathError};
@@ -97,6 +98,7 @@ impl Command<'_, '_> {
     fn once(&self, usage: &mut Option<Usage>) -> Result<SnapshotId, RunError> {
         let Self { tools, op, .. } = self;
         let parent = self.inputs.parent;
+        emulation::check(tools.platform)?;
         let account = account(tools.store, parent, &op.user)?;
         let active = Active::begin(tools.store, parent)?;
         let below = View::open(tools.store, parent)?;
@@ -109,6 +111,7 @@ impl Command<'_, '_> {
         mount_files(tools, op, &mut spec, self.step)?;
         spec.mounts.extend(mounts.list.iter().cloned());
         let command = tools.redactor.text(&op.argv.join(" ")).into_owned();
+        let began = jiff::Timestamp::now().as_second();
         let ended = self.execute(&spec, attachment, &command)?;
         attempt::add(usage, ended.usage);
         if tools.cancel.is_canceled() {
@@ -119,6 +122,10 @@ impl Command<'_, '_> {
         mounts.clean(&fs)?;
         self.refuse_leak(&mounts, &fs)?;
         drop(mounts);
+        if let Some(latest) = tools.epoch {
+            // Files get their times from a clock that lags a little behind.
+            snapshot::clamp_times(&fs, latest, began - 1)?.save(&active)?;
+        }
         let bytes = snapshot::tree_bytes(&fs)?;
         Ok(active.commit(bytes, None, None)?.id)
     }

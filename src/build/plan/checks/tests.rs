@@ -3,13 +3,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::*;
 use crate::build::RunNetwork;
 use crate::build::graph::BaseImage;
-use crate::build::plan::{Request, check};
+use crate::build::plan::{Choices, Request, check};
 use crate::dockerfile::parse;
 use crate::oci::{Digest, ImageConfig, ImageId, Platform};
 
 /// Images: `base` has a variable and a shell; `foreign` is for another machine;
 /// `trigger` has triggers; others are missing.
-fn image(reference: &str) -> Result<BaseImage, String> {
+fn image(reference: &str, _platform: &Platform) -> Result<BaseImage, String> {
     let mut config = ImageConfig {
         architecture: "amd64".to_owned(),
         os: "linux".to_owned(),
@@ -52,10 +52,12 @@ fn found(text: &str, target: Option<&str>, args: &[(&str, &str)], ignored: &str)
         build_args: &args.collect::<BTreeMap<_, _>>(),
         target,
         platform: &"linux/amd64".parse::<Platform>().unwrap(),
+        several: false,
         network: RunNetwork::Default,
         allow: &BTreeSet::new(),
         checks: &checks,
         is_check: true,
+        choices: &Choices::default(),
     };
     let result = check(&request, &mut image);
     let mut lines: Vec<String> = checks

@@ -48,6 +48,7 @@ impl Planner<'_, '_> {
             network,
             mounts,
             insecure,
+            platform: stage.platform.clone(),
         };
         let vertex = self.push(Vertex {
             parent: stage.top,

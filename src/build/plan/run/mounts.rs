@@ -180,6 +180,7 @@ impl Planner<'_, '_> {
             exclude: Vec::new(),
             parents: false,
             unpack: false,
+            unpack_remote: false,
             instruction: "RUN --mount",
         };
         self.push(Vertex {

@@ -12,14 +12,10 @@ mod request;
 mod steps;
 mod warnings;
 
-use std::fs;
-use std::path::PathBuf;
-
 use call::Call;
 use interrupt::Interrupt;
 use rbuild::build::{self, BuildResult, Cancel};
 use rbuild::engine::{Config, Engine, Error};
-use rbuild::fs::At;
 use rbuild::sandbox::Rlimit;
 
 use super::Open;
@@ -31,7 +27,7 @@ use crate::cli::{excerpt, human, values};
 /// Build an image from a Dockerfile
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The context: a directory, a tar file, or `-` for a tar or a Dockerfile on standard input
+    /// The context: a directory, a tar file, a git repository, the URL of a tar or a Dockerfile, or `-` for one on standard input
     #[arg(value_name = "CONTEXT")]
     context: Option<String>,
     /// Give the image this name; may be repeated
@@ -55,9 +51,6 @@ pub(crate) struct Args {
     /// Set a label of the image
     #[arg(long, value_name = "KEY=VALUE", value_parser = values::pair)]
     label: Vec<(String, String)>,
-    /// Write the image's ID to this file
-    #[arg(long, value_name = "FILE")]
-    iidfile: Option<PathBuf>,
     /// Show nothing but the image's ID
     #[arg(short, long)]
     quiet: bool,
@@ -75,9 +68,6 @@ pub(crate) struct Args {
     /// Add a host name to RUN steps
     #[arg(long, value_name = "NAME:IP")]
     add_host: Vec<String>,
-    /// Build for this platform; only this machine's is available
-    #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
-    platform: Vec<String>,
     /// Size of /dev/shm of RUN steps
     #[arg(long, value_name = "SIZE", value_parser = human::parse_size)]
     shm_size: Option<u64>,
@@ -138,9 +128,6 @@ struct Accepted {
     /// Compress the context (it is never sent anywhere)
     #[arg(long, hide = true)]
     compress: bool,
-    /// Put the image into the store (it always goes there)
-    #[arg(long, hide = true)]
-    load: bool,
     /// Show warnings with their places
     #[arg(short = 'D', long, hide = true)]
     debug: bool,
@@ -193,6 +180,7 @@ fn run_build(
     let progress = Progress::start(mode, settings);
     let result = engine.build(&request.build, progress.sink(), &cancel);
     let summary = progress.finish(ending(&result));
+    let quiet = mode == Mode::Quiet;
     if !matches!(mode, Mode::Quiet | Mode::None | Mode::RawJson) {
         let is_expanded = args.accepted.debug || output.is_detailed();
         warnings::show(
@@ -219,19 +207,21 @@ fn run_build(
             return Err(failed);
         }
     };
-    if let Some(path) = &args.iidfile {
-        fs::write(path, result.image.to_string()).at("write", path)?;
-    }
-    if mode == Mode::Quiet {
-        output.line(result.image)?;
-    }
-    told.map(|()| 0)
+    let code = args.outputs.report(
+        &request.build,
+        &result,
+        summary.warnings(),
+        engine.config(),
+        quiet,
+        output,
+    )?;
+    told.map(|()| code)
 }
 
 fn ending(result: &Result<BuildResult, Error>) -> Ending {
     match result {
         Ok(result) => Ending {
-            image: Some(result.image.to_string()),
+            image: result.image.map(|image| image.to_string()),
             names: result.names.iter().map(ToString::to_string).collect(),
             error: None,
         },

@@ -51,7 +51,7 @@ impl Reporting {
         let names = made.map_or(&[][..], |result| &result.names);
         let report = Report {
             record: &summary.record,
-            image: made.map(|result| result.image.to_string()),
+            image: made.and_then(|result| result.image.map(|image| image.to_string())),
             names: names.iter().map(Reference::familiar).collect(),
             failure: result.err().map(Failure::text),
             ended: Timestamp::now(),

@@ -9,11 +9,11 @@ use rbuild::build::{BuildRequest, ContextSource, DockerfileSource, RunNetwork};
 use rbuild::context::is_archive;
 use rbuild::engine::{Config, Engine, Error};
 use rbuild::fs::At;
-use rbuild::oci::{Platform, Reference};
+use rbuild::oci::Reference;
 use rbuild::sandbox::ResourceLimits;
 
-use super::Args;
 use super::later::unavailable;
+use super::{Args, contexts};
 use crate::cli::progress::Mode;
 use crate::cli::report::Failure;
 use crate::cli::values;
@@ -66,7 +66,10 @@ pub(super) fn read(args: &Args, config: &Config, engine: &Engine) -> Result<Requ
     build.dockerfile = match args.file.as_deref() {
         None => DockerfileSource::Default,
         Some("-") => DockerfileSource::Text(dockerfile_text()?),
-        // With an archive as context, the path is one inside of it.
+        Some(path) if path.starts_with("http://") || path.starts_with("https://") => {
+            DockerfileSource::Url(path.to_owned())
+        }
+        // With an archive or a repository as context, the path is one inside of it.
         Some(path) if !matches!(build.context, ContextSource::Directory(_)) => {
             DockerfileSource::Path(PathBuf::from(path))
         }
@@ -88,7 +91,6 @@ pub(super) fn read(args: &Args, config: &Config, engine: &Engine) -> Result<Requ
     build.no_cache = args.no_cache;
     build.explain_cache = args.explain_cache;
     build.network = network(&args.network)?;
-    build.platform = platform(&args.platform)?;
     for text in &args.add_host {
         build.extra_hosts.push(extra_host(text, engine)?);
     }
@@ -99,7 +101,7 @@ pub(super) fn read(args: &Args, config: &Config, engine: &Engine) -> Result<Requ
     build.resources = resources(args)?;
     args.steps.apply(&mut build, config)?;
     args.contexts.apply(&mut build, config)?;
-    args.outputs.apply(&mut build, config)?;
+    args.outputs.apply(&mut build, config, &args.steps.allow)?;
     args.caching.apply(&mut build, config)?;
     args.failing.apply(&mut build, config)?;
     args.reporting.apply(&mut build, config)?;
@@ -136,21 +138,11 @@ fn standard_input(
 }
 
 fn named_context(text: &str, config: &Config) -> Result<ContextSource, Failure> {
-    let remote = [
-        "http://",
-        "https://",
-        "git://",
-        "ssh://",
-        "git@",
-        "github.com/",
-    ];
-    if remote.iter().any(|prefix| text.starts_with(prefix)) {
-        return Err(unavailable(text).with_hint("download the context and name its directory"));
-    }
     let path = config.working_directory.join(text);
     match std::fs::metadata(&path) {
         Ok(meta) if meta.is_dir() => Ok(ContextSource::Directory(path)),
         Ok(_) => archive_context(&path),
+        Err(_) if contexts::is_remote(text) => Ok(ContextSource::Remote(text.to_owned())),
         Err(err) if err.kind() == io::ErrorKind::NotFound => {
             let message = format!("unable to prepare context: path \"{text}\" not found");
             let failure = Failure::new(1, message);
@@ -225,23 +217,6 @@ fn network(mode: &str) -> Result<RunNetwork, Failure> {
                 .with_hint("use `default`, `none` or `host`"))
         }
     }
-}
-
-fn platform(texts: &[String]) -> Result<Option<Platform>, Failure> {
-    let text = match texts {
-        [] => return Ok(None),
-        [one] => one,
-        _ => return Err(unavailable("--platform with several platforms")),
-    };
-    let platform: Platform = text
-        .parse()
-        .map_err(|err: rbuild::oci::ParsePlatformError| Failure::new(1, err.to_string()))?;
-    let host = Platform::host();
-    if platform != host {
-        return Err(unavailable(&format!("--platform {platform}"))
-            .with_hint(format!("this machine is `{host}`")));
-    }
-    Ok(Some(platform))
 }
 
 /// `host-gateway` is the address of the default bridge.

@@ -166,7 +166,7 @@ fn transfers_are_bars() {
             },
         );
     }
-    let shared = " => ADD https://example.com/x.… # 10MB / 40MB x.tar                        0.0s";
+    let shared = " => ADD https://example.com/x.t… # 10MB / 40MB x.tar                       0.0s";
     let rows = screen.moving(start, Size { rows: 3, ..SIZE });
     assert_eq!(texts(&rows)[1], shared);
     let rows = screen.moving(start, SIZE);

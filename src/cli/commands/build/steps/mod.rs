@@ -21,7 +21,7 @@ pub(crate) struct Steps {
     /// Allow what a Dockerfile cannot have by itself: network.host, security.insecure,
     /// secrets.in-layers
     #[arg(long, value_name = "ENTITLEMENT")]
-    allow: Vec<String>,
+    pub(super) allow: Vec<String>,
     /// Kill a step after this time, such as 10m; with a pattern, steps by stage or text
     #[arg(long, value_name = "[PATTERN=]TIME")]
     timeout: Vec<String>,

@@ -1,52 +1,45 @@
-//! The solved target to an image: configuration, history, names.
+//! The configuration and the history of the image to be.
 
 use jiff::Timestamp;
 
-use super::graph::Graph;
-use super::solve::Solved;
-use super::{BuildRequest, BuildResult, Error};
-use crate::image::{self, NewImage};
-use crate::oci::{History, ImageConfig};
+use crate::build::Error;
+use crate::build::graph::Graph;
+use crate::build::solve::Solved;
+use crate::oci::{ChainId, History, ImageConfig};
 use crate::store::{SnapshotId, Store};
 
 /// What BuildKit signs its history with; tools look for it.
 const COMMENT: &str = "buildkit.dockerfile.v0";
 
-/// Makes the image and gives it its names.
-pub(super) fn export(
+/// The configuration with its history. Without an `epoch` an image is as old as
+/// its last layer, so that a build in which nothing changed gives the very same
+/// image; with one, that is the moment of everything new.
+pub(super) fn config(
     store: &Store,
-    request: &BuildRequest,
     graph: &Graph,
     solved: &Solved,
-) -> Result<BuildResult, Error> {
-    let top = graph.target.and_then(|id| solved.result(id));
-    let base = graph
-        .base
-        .as_ref()
-        .map(|base| image::find(store, &base.id.to_string()))
-        .transpose()?;
+    labels: &[(String, String)],
+    epoch: Option<i64>,
+) -> Result<ImageConfig, Error> {
     let mut config = graph.config.clone();
-    for (name, value) in &request.labels {
+    for (name, value) in labels {
         config.config.labels.insert(name.clone(), value.clone());
     }
-    config.history = history(store, graph, solved)?;
-    config.created = created(&config);
-    let new = NewImage {
-        top,
-        base,
-        config,
-        names: request.tags.clone(),
-    };
-    let image = image::assemble(store, new)?;
-    Ok(BuildResult {
-        image: image.id,
-        names: request.tags.clone(),
-    })
+    let moment = epoch.map(rfc3339).transpose()?;
+    config.history = history(store, graph, solved, moment.as_ref())?;
+    config.created = moment.or_else(|| last_moment(&config));
+    Ok(config)
 }
 
-/// When the image was made: with its last layer, so that a build in which
-/// nothing changed gives the very same image.
-fn created(config: &ImageConfig) -> Option<String> {
+/// A moment as documents have it.
+fn rfc3339(seconds: i64) -> Result<String, Error> {
+    let moment = Timestamp::from_second(seconds);
+    moment
+        .map(|moment| moment.to_string())
+        .map_err(|_| Error::Unsupported(format!("invalid SOURCE_DATE_EPOCH: {seconds}")))
+}
+
+fn last_moment(config: &ImageConfig) -> Option<String> {
     let last = config
         .history
         .iter()
@@ -55,12 +48,17 @@ fn created(config: &ImageConfig) -> Option<String> {
     last.or_else(|| config.created.clone())
 }
 
-fn history(store: &Store, graph: &Graph, solved: &Solved) -> Result<Vec<History>, Error> {
+fn history(
+    store: &Store,
+    graph: &Graph,
+    solved: &Solved,
+    moment: Option<&String>,
+) -> Result<Vec<History>, Error> {
     let mut entries = graph.base_history.clone();
     let mut last = entries.iter().rev().find_map(|entry| entry.created.clone());
     let mut below: Option<SnapshotId> = None;
     if let Some(base) = &graph.base {
-        let chain = crate::oci::ChainId::of(&base.diff_ids);
+        let chain = ChainId::of(&base.diff_ids);
         let row = chain
             .map(|chain| store.snapshot_by_chain(chain))
             .transpose()?
@@ -83,14 +81,14 @@ fn history(store: &Store, graph: &Graph, solved: &Solved) -> Result<Vec<History>
             depth = now;
         }
         entries.push(History {
-            created: last.clone(),
+            created: moment.cloned().or_else(|| last.clone()),
             created_by: Some(item.created_by.clone()),
             comment: Some(COMMENT.to_owned()),
             author: None,
             empty_layer: !grew,
         });
     }
-    if last.is_none() {
+    if last.is_none() && moment.is_none() {
         // Nothing in it has a time: only configuration on an empty tree.
         let now = Some(Timestamp::now().to_string());
         for entry in &mut entries {
