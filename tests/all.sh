@@ -13,6 +13,7 @@ command -v busybox > /dev/null || missing+=(busybox-static)
 command -v git > /dev/null || missing+=(git)
 command -v skopeo > /dev/null || missing+=(skopeo)
 command -v chromium > /dev/null || missing+=(chromium)
+[ -e /usr/sbin/debootstrap ] || missing+=(debootstrap)
 if [ ${#missing[@]} -gt 0 ]; then
   as_root=()
   [ "$(id -u)" = 0 ] || as_root=(sudo)

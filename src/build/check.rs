@@ -65,6 +65,7 @@ pub fn check(store: &Store, request: &BuildRequest) -> Result<Checked, Error> {
         target: request.target.as_deref(),
         platform,
         several: request.platforms.len() > 1,
+        cut: None,
         network: request.network,
         choices: &choices,
         allow: &request.steps.allow,

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::aftermath::Left;
 use super::fetch::FetchError;
-use super::graph::Vertex;
+use super::graph::{Vertex, VertexId};
 use super::ops::copy::CopyError;
 use super::ops::run::RunError;
 use super::plan::PlanError;
@@ -71,7 +72,15 @@ pub enum Error {
         message: String,
         /// What to do.
         hint: Option<String>,
+        /// What was left of the step.
+        left: Box<Left>,
     },
+    /// A step's sandbox cannot be entered.
+    #[error("{0}")]
+    Scene(String),
+    /// A step's tree has no shell.
+    #[error("`{0}` is not there: the step's tree has no shell")]
+    NoShell(String),
     /// A context does not come from its server.
     #[error("failed to load the build context")]
     Remote {
@@ -170,7 +179,16 @@ impl Error {
             span: err.span,
             hint: err.hint(),
             message: redactor.text(&err.to_string()).into_owned(),
+            left: Box::default(),
         }
+    }
+
+    /// Adds what was left of the step.
+    pub(super) fn leaving(mut self, rest: Left) -> Self {
+        if let Self::Step { left, .. } = &mut self {
+            **left = rest;
+        }
+        self
     }
 
     /// The place in the Dockerfile, what to call it, and what to do, where the error has one.
@@ -199,6 +217,7 @@ impl Error {
                 span: Some(span),
                 message,
                 hint,
+                ..
             } => Some((source_file, one(*span, message, hint))),
             _ => None,
         }
@@ -208,8 +227,9 @@ impl Error {
 /// A step's failure, and where the step stands.
 #[derive(Debug)]
 pub(super) struct StepError {
-    cause: Cause,
+    cause: Box<Cause>,
     span: Option<Span>,
+    vertex: Option<VertexId>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -237,8 +257,9 @@ enum Cause {
 impl<E: Into<Cause>> From<E> for StepError {
     fn from(cause: E) -> Self {
         Self {
-            cause: cause.into(),
+            cause: Box::new(cause.into()),
             span: None,
+            vertex: None,
         }
     }
 }
@@ -247,13 +268,14 @@ impl StepError {
     /// The build was stopped.
     pub(super) fn canceled() -> Self {
         Self {
-            cause: Cause::Canceled,
+            cause: Box::new(Cause::Canceled),
             span: None,
+            vertex: None,
         }
     }
 
     pub(super) fn is_canceled(&self) -> bool {
-        match &self.cause {
+        match &*self.cause {
             Cause::Canceled | Cause::Run(RunError::Canceled) => true,
             Cause::Fetch(err) => err.is_canceled(),
             _ => false,
@@ -262,7 +284,7 @@ impl StepError {
 
     /// Adds the place of the step, unless a nearer one is known.
     pub(super) fn at(mut self, vertex: &Vertex) -> Self {
-        let own = match &self.cause {
+        let own = match &*self.cause {
             Cause::Copy(CopyError::NotFound { span, .. } | CopyError::BadPattern { span, .. }) => {
                 *span
             }
@@ -273,8 +295,19 @@ impl StepError {
         self
     }
 
+    /// Adds which step it is.
+    pub(super) fn of(mut self, vertex: VertexId) -> Self {
+        self.vertex = Some(vertex);
+        self
+    }
+
+    /// The step that failed.
+    pub(super) fn vertex(&self) -> Option<VertexId> {
+        self.vertex
+    }
+
     fn hint(&self) -> Option<String> {
-        let hint = match &self.cause {
+        let hint = match &*self.cause {
             Cause::Copy(CopyError::NotFound { .. }) => {
                 "the source is not in the build context, or the ignore file leaves it out"
             }
@@ -291,14 +324,14 @@ impl StepError {
 impl std::fmt::Display for StepError {
     /// The error and its causes on one line.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if let Cause::Copy(CopyError::NotFound { path, .. }) = &self.cause {
+        if let Cause::Copy(CopyError::NotFound { path, .. }) = &*self.cause {
             return write!(
                 f,
                 "failed to calculate checksum of ref: {path:?}: not found"
             );
         }
         self.cause.fmt(f)?;
-        let mut cause = std::error::Error::source(&self.cause);
+        let mut cause = std::error::Error::source(&*self.cause);
         // `transparent` errors print their source themselves.
         while let Some(next) = cause {
             let text = next.to_string();

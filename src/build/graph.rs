@@ -15,6 +15,7 @@ use crate::remote::{Checksum, git};
 use super::RunNetwork;
 use super::chmod::Chmod;
 use super::mount::RunMount;
+use super::plan::cut::Place;
 
 /// Names a vertex: its place in [`Graph::vertices`], where inputs come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,6 +28,8 @@ pub(super) struct Graph {
     pub(super) vertices: Vec<Vertex>,
     /// The vertex with the target's tree; `None` for `FROM scratch` without any step.
     pub(super) target: Option<VertexId>,
+    /// The instruction that each vertex belongs to; an image that a stage begins with has none.
+    pub(super) places: Vec<Option<Place>>,
     /// The target's configuration, without `rootfs` and `history`.
     pub(super) config: ImageConfig,
     /// The image that the target's tree begins with, if any.

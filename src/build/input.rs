@@ -20,6 +20,8 @@ use crate::store::Store;
 
 /// Largest Dockerfile or ignore file that is read, in bytes.
 const TEXT_LIMIT: u64 = 16 << 20;
+/// What a Dockerfile that has no file is called, as BuildKit has it.
+const UNNAMED: &str = "Dockerfile";
 /// How much of standard input is looked at to tell an archive from a Dockerfile.
 const HEAD: usize = 1 << 20;
 /// The name of a file that is a context.
@@ -40,6 +42,13 @@ pub(super) struct Input {
     pub(super) ignored: Patterns,
     /// The ignore file that was used, for progress.
     pub(super) ignore_file: Option<String>,
+}
+
+impl Input {
+    /// The main context.
+    pub(super) fn main(&self) -> &Context {
+        &self.contexts[0]
+    }
 }
 
 /// A context's directory, as far as it was found.
@@ -67,12 +76,12 @@ pub(super) fn open(
     let (source, beside) = dockerfile_of(fetcher, request, &bare, text, is_local)?;
     // BuildKit applies ignore files to what the client sends; a repository or a
     // downloaded archive is taken as it is.
-    let (lines, ignore_file) = if is_local {
-        ignore_lines(&bare, beside.as_deref())?
+    let (ignore, ignore_file) = if is_local {
+        ignore_text(&bare, beside.as_deref())?
     } else {
-        (Vec::new(), None)
+        (String::new(), None)
     };
-    let mut contexts = vec![context_of(store, &dir, &lines, ignore_file.as_deref())?];
+    let mut contexts = vec![context_of(store, &dir, &ignore, ignore_file.as_deref())?];
     let ignored = contexts[0].patterns().clone();
     let named = named(store, request, &mut contexts)?;
     Ok(Input {
@@ -103,7 +112,7 @@ fn root(fetcher: &Fetcher<'_>, request: &BuildRequest, scratch: &Path) -> Result
             let empty = scratch.join("context");
             std::fs::create_dir(&empty).at("create", &empty)?;
             Ok(Root {
-                text: Some(to_text(bytes.to_vec(), "-")?),
+                text: Some(to_text(bytes.to_vec(), UNNAMED)?),
                 ..local(empty)
             })
         }
@@ -186,14 +195,14 @@ fn directory(path: &Path) -> Result<PathBuf, Error> {
     }
 }
 
-/// A context that leaves out what `lines` match; digests are remembered by its path.
+/// A context that leaves out what the text `ignore` says; digests are remembered by its path.
 fn context_of(
     store: &Store,
     dir: &Path,
-    lines: &[String],
+    ignore: &str,
     ignore_file: Option<&str>,
 ) -> Result<Context, Error> {
-    let patterns = Patterns::new(lines).map_err(|source| Error::Ignore {
+    let patterns = Patterns::of_text(ignore).map_err(|source| Error::Ignore {
         file: ignore_file.unwrap_or_default().to_owned(),
         source,
     })?;
@@ -215,8 +224,8 @@ fn named(
             NamedContext::Directory(path) => {
                 let dir = directory(path)?;
                 let bare = Context::open(&dir, Patterns::default(), PathBuf::new())?;
-                let (lines, file) = ignore_lines(&bare, None)?;
-                contexts.push(context_of(store, &dir, &lines, file.as_deref())?);
+                let (ignore, file) = ignore_text(&bare, None)?;
+                contexts.push(context_of(store, &dir, &ignore, file.as_deref())?);
                 Named::Local(ContextId(contexts.len() - 1))
             }
             NamedContext::Image(reference) if reference == "scratch" => Named::Empty,
@@ -231,6 +240,14 @@ fn named(
         named.insert(name.clone(), found);
     }
     Ok(named)
+}
+
+/// What the main context is fetched with; `None` for a local one.
+pub(super) fn remote_op(request: &BuildRequest) -> Result<Option<Op>, Error> {
+    let ContextSource::Remote(address) = &request.context else {
+        return Ok(None);
+    };
+    Ok(super::epoch::op_of_context(&remote_named(address)?))
 }
 
 fn remote_named(address: &str) -> Result<Named, Error> {
@@ -271,11 +288,11 @@ fn dockerfile_of(
         text: text.into(),
     };
     match &request.dockerfile {
-        DockerfileSource::Text(text) => Ok((named("-", text.clone()), None)),
+        DockerfileSource::Text(text) => Ok((named(UNNAMED, text.clone()), None)),
         DockerfileSource::Url(address) => {
             let path = download(fetcher, address, request.no_cache)?.join(CONTEXT_FILE);
-            let text = to_text(read_limited(&path)?, "Dockerfile")?;
-            Ok((named("Dockerfile", text), None))
+            let text = to_text(read_limited(&path)?, UNNAMED)?;
+            Ok((named(UNNAMED, text), None))
         }
         DockerfileSource::Path(path) => {
             let inside = || match context.read(path, TEXT_LIMIT)? {
@@ -302,7 +319,10 @@ fn dockerfile_of(
         }
         DockerfileSource::Default => {
             if let Some(text) = text {
-                return Ok((named(if is_local { "-" } else { CONTEXT_FILE }, text), None));
+                return Ok((
+                    named(if is_local { UNNAMED } else { CONTEXT_FILE }, text),
+                    None,
+                ));
             }
             for name in ["Dockerfile", "dockerfile"] {
                 if let Some(bytes) = context.read(Path::new(name), TEXT_LIMIT)? {
@@ -331,11 +351,11 @@ fn to_text(bytes: Vec<u8>, name: &str) -> Result<String, Error> {
     String::from_utf8(bytes).map_err(|_| Error::NotText(name.to_owned()))
 }
 
-/// The ignore file's patterns: the Dockerfile's own file wins over the context's.
-fn ignore_lines(
+/// The ignore file's text: the Dockerfile's own file wins over the context's.
+fn ignore_text(
     context: &Context,
     beside: Option<&Path>,
-) -> Result<(Vec<String>, Option<String>), Error> {
+) -> Result<(String, Option<String>), Error> {
     if let Some(beside) = beside {
         match read_limited(beside) {
             Ok(bytes) => {
@@ -344,7 +364,7 @@ fn ignore_lines(
                     .unwrap_or_default()
                     .to_string_lossy()
                     .into_owned();
-                return Ok((Patterns::read(&to_text(bytes, &name)?), Some(name)));
+                return Ok((to_text(bytes, &name)?, Some(name)));
             }
             Err(err) if is_missing(&err) => {}
             Err(err) => return Err(err.into()),
@@ -353,8 +373,8 @@ fn ignore_lines(
     match context.read(Path::new(".dockerignore"), TEXT_LIMIT)? {
         Some(bytes) => {
             let name = ".dockerignore".to_owned();
-            Ok((Patterns::read(&to_text(bytes, &name)?), Some(name)))
+            Ok((to_text(bytes, &name)?, Some(name)))
         }
-        None => Ok((Vec::new(), None)),
+        None => Ok((String::new(), None)),
     }
 }

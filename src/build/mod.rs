@@ -4,10 +4,12 @@
 //! In: a [`BuildRequest`]. Out: a [`BuildResult`], and events on the way. The
 //! plan and the keys are pure; what touches disk and kernel is in `ops`.
 
+mod aftermath;
 mod ahead;
 mod check;
 mod chmod;
 mod compare;
+mod debug;
 mod emulation;
 mod epoch;
 mod error;
@@ -17,6 +19,7 @@ mod fetch;
 mod graph;
 mod input;
 mod key;
+mod listing;
 mod mount;
 mod ops;
 mod output;
@@ -25,18 +28,23 @@ mod redact;
 mod remote_cache;
 mod request;
 mod reuse;
+mod scene;
 mod solve;
 mod step_options;
 mod syntax;
 pub mod usage;
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
+pub use aftermath::{BringOut, Brought, Left, LeftImage, OnError};
 pub use check::{Checked, check};
+pub use debug::{DebugRequest, ParseStepError, StepAddress, debug};
 pub use error::{Error, Source};
+pub use listing::{ContextAnswer, ContextListing, explain_context, list_context};
 pub use output::{
     Annotated, Annotation, ArchiveOutput, FilesOutput, ImageOutput, Output, OutputForm, Stream,
     Target,
@@ -49,6 +57,7 @@ pub use request::{
     BuildRequest, BuildResult, Cancel, ContextSource, DockerfileSource, NamedContext, RunNetwork,
     context_name,
 };
+pub use scene::{Nobody, Scene, Stands, Visitor};
 pub use step_options::{Entitlement, Retry, Secret, SshAgent, StepOptions, StepPattern, StepRule};
 
 use crate::dockerfile::{self, Diagnostic, Level, Parsed, Span};
@@ -58,26 +67,55 @@ use crate::progress::{Event, Layer, Outcome, Sink, StepId};
 use crate::remote::Remote;
 use crate::snapshot;
 use crate::store::{CacheMountKey, SnapshotId, Store};
+use aftermath::Aftermath;
 use epoch::Epoch;
 use export::Built;
 use fetch::Fetcher;
 use graph::{BaseImage, Graph};
 use ops::Tools;
+use ops::run::Failed;
 use plan::Choices;
+use plan::cut::Cut;
 use redact::{RedactedSink, Redactor};
 use remote_cache::Imports;
 use solve::Solver;
 
-/// Builds. `cancel` stops it from another thread.
+/// Builds. `cancel` stops it from another thread; `visitor` is let into the
+/// sandbox of a step that failed, where the request says so.
 pub fn build(
     store: &Store,
     request: &BuildRequest,
     sink: &dyn Sink,
     cancel: &Cancel,
+    visitor: &dyn Visitor,
 ) -> Result<BuildResult, Error> {
-    with_fetcher(store, request, cancel, &|fetcher| {
-        build_with(store, request, sink, cancel, fetcher)
-    })
+    let job = Job {
+        request,
+        sink,
+        cancel,
+        visitor,
+    };
+    job.run(store, &|work| work.all())
+}
+
+/// What is to be done, and who takes part in it.
+#[derive(Clone, Copy)]
+struct Job<'a> {
+    request: &'a BuildRequest,
+    sink: &'a dyn Sink,
+    cancel: &'a Cancel,
+    visitor: &'a dyn Visitor,
+}
+
+/// What is done once everything is ready for it.
+type Act<'a, T> = dyn Fn(&mut Work<'_>) -> Result<T, Error> + 'a;
+
+impl Job<'_> {
+    fn run<T>(&self, store: &Store, act: &Act<'_, T>) -> Result<T, Error> {
+        with_fetcher(store, self.request, self.cancel, &|fetcher| {
+            build_with(store, self, fetcher, act)
+        })
+    }
 }
 
 /// Does `work` with what fetches for this build.
@@ -100,13 +138,13 @@ fn with_fetcher<T>(
     work(&Fetcher::new(store, &remote))
 }
 
-fn build_with(
+fn build_with<T>(
     store: &Store,
-    request: &BuildRequest,
-    sink: &dyn Sink,
-    cancel: &Cancel,
+    job: &Job<'_>,
     fetcher: &Fetcher<'_>,
-) -> Result<BuildResult, Error> {
+    act: &Act<'_, T>,
+) -> Result<T, Error> {
+    let Job { request, sink, .. } = *job;
     let scratch = store.temp_dir()?;
     let steps = Steps { sink };
     let mut input = steps.timed(1, "[internal] load build definition", || {
@@ -120,15 +158,13 @@ fn build_with(
     let ended = AtomicBool::new(false);
     let result = std::thread::scope(|scope| {
         scope.spawn(|| sweep(store, &ended));
-        let result = run(
-            fetcher,
-            request,
-            &input,
-            scratch.path(),
-            &steps,
+        let place = Place {
+            input: &input,
+            scratch: scratch.path(),
+            steps: &steps,
             first,
-            cancel,
-        );
+        };
+        let result = run(fetcher, job, &place, act);
         ended.store(true, Ordering::Relaxed);
         result
     });
@@ -164,16 +200,23 @@ fn fit(store: &Store, cap: u64, sink: &dyn Sink) {
     }
 }
 
-fn run(
-    fetcher: &Fetcher<'_>,
-    request: &BuildRequest,
-    input: &input::Input,
-    scratch: &std::path::Path,
-    steps: &Steps<'_>,
+/// What a build found, and where it works.
+struct Place<'a> {
+    input: &'a input::Input,
+    scratch: &'a std::path::Path,
+    steps: &'a Steps<'a>,
+    /// The number of the first step of the graph.
     first: u32,
-    cancel: &Cancel,
-) -> Result<BuildResult, Error> {
-    let store = fetcher.store();
+}
+
+fn run<T>(
+    fetcher: &Fetcher<'_>,
+    job: &Job<'_>,
+    place: &Place<'_>,
+    act: &Act<'_, T>,
+) -> Result<T, Error> {
+    let (store, request) = (fetcher.store(), job.request);
+    let Place { input, steps, .. } = *place;
     let source = &input.source;
     let parsed = parse(source)?;
     let asked = request.build_args.get(syntax::ARGUMENT);
@@ -190,26 +233,27 @@ fn run(
     let mut work = Work {
         imports: &imports,
         results: Vec::new(),
-        mounts: BTreeSet::new(),
+        caches: BTreeSet::new(),
         store,
         fetcher,
         request,
         input,
         parsed: &parsed,
         options: &options,
-        checked: false,
-        scratch,
+        checked: Cell::new(false),
+        scratch: place.scratch,
         steps,
         sink: &sink,
         redactor: &redactor,
         renewed: Mutex::default(),
-        cancel,
+        cancel: job.cancel,
+        visitor: job.visitor,
         network: Arc::default(),
-        next: first,
+        next: place.first,
     };
-    let outcome = work.all();
+    let outcome = act(&mut work);
     let results = std::mem::take(&mut work.results);
-    let mounts: Vec<CacheMountKey> = std::mem::take(&mut work.mounts).into_iter().collect();
+    let caches: Vec<CacheMountKey> = std::mem::take(&mut work.caches).into_iter().collect();
     let next = work.next;
     if let Some(Ok(attachment)) = Arc::into_inner(work.network).and_then(OnceLock::into_inner) {
         // A lease that cannot be given back ends with this process.
@@ -223,7 +267,7 @@ fn run(
         sink: steps.sink,
         first_step: next.saturating_add(outputs),
     };
-    let exported = export.run(&request.cache_to, &results, &mounts);
+    let exported = export.run(&request.cache_to, &results, &caches);
     let result = outcome?;
     exported.map_err(Error::CacheExport)?;
     Ok(result)
@@ -234,8 +278,8 @@ struct Work<'a> {
     imports: &'a Imports<'a>,
     /// What goes to other places that keep results.
     results: Vec<remote_cache::ExportStep>,
-    /// Cache mounts that may go with them.
-    mounts: BTreeSet<CacheMountKey>,
+    /// The cache mounts that go with them.
+    caches: BTreeSet<CacheMountKey>,
     store: &'a Store,
     fetcher: &'a Fetcher<'a>,
     request: &'a BuildRequest,
@@ -243,7 +287,7 @@ struct Work<'a> {
     parsed: &'a Parsed,
     options: &'a dockerfile::CheckOptions,
     /// Whether the warnings of the checks were told: they are the same on every platform.
-    checked: bool,
+    checked: Cell<bool>,
     scratch: &'a std::path::Path,
     steps: &'a Steps<'a>,
     /// Where steps report to: no secret comes through it.
@@ -251,6 +295,7 @@ struct Work<'a> {
     redactor: &'a Redactor,
     renewed: ops::Renewed,
     cancel: &'a Cancel,
+    visitor: &'a dyn Visitor,
     network: ops::SharedNetwork,
     /// The number of the next step.
     next: u32,
@@ -298,7 +343,45 @@ impl<'a> Work<'a> {
         platform: &Platform,
         several: bool,
     ) -> Result<Built, Error> {
+        let order = Order {
+            request,
+            platform,
+            several,
+        };
+        let (graph, epoch) = self.plan(&order, None)?;
+        self.warn(&graph);
+        let tools = self.tools(&order, epoch);
+        let first = self.next;
         let source = &self.input.source;
+        let solver = Solver::new(&graph, &tools, first, &source.text);
+        let solved = solver.solve();
+        let exported = !request.cache_to.is_empty() && !request.forget;
+        let exports = if exported && !self.cancel.is_canceled() {
+            solver.exports()
+        } else {
+            Vec::new()
+        };
+        let solved = solved.map_err(|failure| self.failed(&order, &graph, &tools, first, &failure));
+        tools.failed.clear(self.store);
+        if !exports.is_empty() {
+            self.caches.extend(ops::run::portable_caches(&graph));
+        }
+        self.results.extend(exports);
+        self.next += u32::try_from(graph.vertices.len()).unwrap_or(u32::MAX - self.next);
+        let solved = solved?;
+        let target = graph.target.and_then(|id| u32::try_from(id.0).ok());
+        Ok(Built {
+            platform: platform.clone(),
+            target: target.map(|index| StepId(first.saturating_add(index))),
+            graph,
+            solved,
+            epoch,
+        })
+    }
+
+    /// The plan, as far as `cut`, and `SOURCE_DATE_EPOCH` in seconds.
+    fn plan(&self, order: &Order<'_>, cut: Option<Cut>) -> Result<(Graph, Option<i64>), Error> {
+        let (source, request) = (&self.input.source, order.request);
         let (checks, unheard) = (self.checks(), self.checks());
         let choices = Choices::of(request, self.input);
         let plan_request = plan::Request {
@@ -308,12 +391,13 @@ impl<'a> Work<'a> {
             dockerfile: &self.parsed.dockerfile,
             build_args: &request.build_args,
             target: request.target.as_deref(),
-            platform,
-            several,
+            platform: order.platform,
+            several: order.several,
             network: request.network,
+            cut,
             allow: &request.steps.allow,
         };
-        let epoch = find_epoch(&plan_request).map_err(|err| Error::plan(source, err))?;
+        let epoch = self.epoch(&plan_request)?;
         let build_args = match epoch {
             Found::Nothing => request.build_args.clone(),
             Found::Resolved(moment) => epoch::resolved(&request.build_args, moment),
@@ -331,43 +415,76 @@ impl<'a> Work<'a> {
             find_image(self.store, reference, platform)
         })
         .map_err(|err| Error::plan(source, err));
-        self.told_checks(&checks)?;
-        let graph = graph?;
-        self.warn(&graph);
-        let imports = self.imports.anew();
-        let tools = Tools {
-            imports: &imports,
+        // The checks of a plan that is cut know only a part of the file.
+        if cut.is_none() {
+            self.told_checks(&checks)?;
+        }
+        Ok((graph?, epoch))
+    }
+
+    fn tools<'t>(&'t self, order: &Order<'t>, epoch: Option<i64>) -> Tools<'t> {
+        let request = order.request;
+        Tools {
             store: self.store,
             fetcher: self.fetcher,
             contexts: &self.input.contexts,
             request,
             sink: self.sink,
             epoch: epoch.filter(|_| !request.keep_times),
-            platform,
             cancel: self.cancel,
             scratch: self.scratch,
             network: Arc::clone(&self.network),
+            failed: Failed::new(aftermath::is_wanted(request)),
             redactor: self.redactor,
+            imports: self.imports,
             arguments: explain::declared_arguments(&self.parsed.dockerfile),
             renewed: &self.renewed,
-        };
-        let first = self.next;
-        let solver = Solver::new(&graph, &tools, first, &source.text);
-        let solved = solver.solve();
-        if !request.cache_to.is_empty() && !request.forget && !self.cancel.is_canceled() {
-            self.results.extend(solver.exports());
-            self.mounts.extend(ops::run::portable_caches(&graph));
         }
-        self.next += u32::try_from(graph.vertices.len()).unwrap_or(u32::MAX - self.next);
-        let solved = solved.map_err(|err| Error::step(source, &err, self.redactor))?;
-        let target = graph.target.and_then(|id| u32::try_from(id.0).ok());
-        Ok(Built {
-            platform: platform.clone(),
-            target: target.map(|index| StepId(first.saturating_add(index))),
-            graph,
-            solved,
-            epoch,
-        })
+    }
+
+    /// A step failed: what is done about that, and the error.
+    fn failed(
+        &self,
+        order: &Order<'_>,
+        graph: &Graph,
+        tools: &Tools<'_>,
+        first: u32,
+        failure: &error::StepError,
+    ) -> Error {
+        let source = &self.input.source;
+        let error = Error::step(source, failure, self.redactor);
+        let aftermath = Aftermath {
+            tools,
+            first_step: first,
+            source: &source.text,
+            replan: &|cut| Ok(self.plan(order, Some(cut))?.0),
+        };
+        let left = aftermath.attend(graph, failure, &error, self.visitor);
+        error.leaving(left)
+    }
+
+    /// What `SOURCE_DATE_EPOCH` leads to.
+    fn epoch(&self, request: &plan::Request<'_>) -> Result<Found, Error> {
+        let plan_error = |err| Error::plan(&self.input.source, err);
+        let contexts = &self.input.named;
+        let wanted = epoch::wanted(request, &|name| contexts.contains_key(name));
+        let op = match wanted.map_err(plan_error)? {
+            Epoch::None => return Ok(Found::Nothing),
+            Epoch::At(seconds) => return Ok(Found::Resolved(Some(seconds))),
+            Epoch::OfContext(name) => match contexts.get(&name) {
+                Some(named) => epoch::op_of_context(named),
+                None => input::remote_op(self.request)?,
+            },
+            Epoch::OfStage(index) => {
+                let mut images = |reference: &str, platform: &Platform| {
+                    find_image(self.store, reference, platform)
+                };
+                let found = epoch::op_of_stage(request, index, &mut images);
+                Some(found.map_err(plan_error)?)
+            }
+        };
+        let moment = op.map(|op| epoch::time_of(self.fetcher, op));
+        Ok(Found::Resolved(moment.transpose()?.flatten()))
     }
 
     fn checks(&self) -> plan::Checks<'a> {
@@ -375,8 +492,8 @@ impl<'a> Work<'a> {
     }
 
     /// Tells what the checks found, once; a plan that failed may have failed for it.
-    fn told_checks(&mut self, checks: &plan::Checks<'_>) -> Result<(), Error> {
-        if std::mem::replace(&mut self.checked, true) {
+    fn told_checks(&self, checks: &plan::Checks<'_>) -> Result<(), Error> {
+        if self.checked.replace(true) {
             return Ok(());
         }
         let warnings = check::warnings(self.parsed, self.options, checks);
@@ -389,6 +506,14 @@ impl<'a> Work<'a> {
             self.steps.warn(&self.input.source, Some(*span), warning);
         }
     }
+}
+
+/// What is to be built.
+struct Order<'a> {
+    request: &'a BuildRequest,
+    platform: &'a Platform,
+    /// Whether other platforms are built as well.
+    several: bool,
 }
 
 /// Tells the diff IDs that became known when the image was made.
@@ -405,16 +530,6 @@ fn tell_packed(store: &Store, sink: &dyn Sink, unpacked: &[(StepId, Layer)]) {
             sink.event(Event::Layer { step: *step, layer });
         }
     }
-}
-
-/// What `SOURCE_DATE_EPOCH` leads to.
-fn find_epoch(request: &plan::Request<'_>) -> Result<Found, plan::PlanError> {
-    Ok(match epoch::wanted(request, &|_| false)? {
-        Epoch::None => Found::Nothing,
-        Epoch::At(seconds) => Found::Resolved(Some(seconds)),
-        // A directory has no time of its own.
-        Epoch::OfContext(_) | Epoch::OfStage(_) => Found::Resolved(None),
-    })
 }
 
 /// Whether `SOURCE_DATE_EPOCH` was given, and the moment that it led to.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use super::aftermath::{BringOut, OnError};
 use super::{CacheSource, CacheTarget, Output, StepOptions};
 use crate::oci::{Descriptor, ImageId, Platform, Reference};
 use crate::sandbox::{Killer, ResourceLimits, Rlimit};
@@ -116,6 +117,10 @@ pub struct BuildRequest {
     pub rlimits: Vec<Rlimit>,
     /// Limits of each RUN step.
     pub resources: ResourceLimits,
+    /// What to do when a step fails.
+    pub on_error: OnError,
+    /// What to bring out of a failed step's tree.
+    pub export_failed: Vec<BringOut>,
     /// Secrets, agents, rights and limits of time of RUN steps.
     pub steps: StepOptions,
     /// Where the result goes; into the store under `tags` when nothing is said.
@@ -155,6 +160,8 @@ impl BuildRequest {
             shm_bytes: 64 << 20,
             rlimits: Vec::new(),
             resources: ResourceLimits::default(),
+            on_error: OnError::Fail,
+            export_failed: Vec::new(),
             steps: StepOptions::default(),
             outputs: Vec::new(),
             squash: false,
@@ -218,6 +225,17 @@ impl Cancel {
     pub fn cancel(&self) {
         self.inner.canceled.store(true, Ordering::SeqCst);
         self.stop_steps();
+    }
+
+    /// Lets steps run again after [`Cancel::stop_steps`], unless the user has
+    /// stopped the build.
+    pub(super) fn settle(&self) {
+        let canceled = self.is_canceled();
+        self.inner.stopped.store(canceled, Ordering::SeqCst);
+        // The user may have come in between.
+        if self.is_canceled() {
+            self.stop_steps();
+        }
     }
 
     /// Kills the running steps because one of them failed.

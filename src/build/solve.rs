@@ -56,6 +56,11 @@ impl Solved {
     pub(super) fn result(&self, id: VertexId) -> Option<SnapshotId> {
         self.results[id.0]
     }
+
+    /// Adds the tree of a step that was added to the graph.
+    pub(super) fn push(&mut self, result: SnapshotId) {
+        self.results.push(Some(result));
+    }
 }
 
 /// Solves one graph.
@@ -65,6 +70,9 @@ pub(super) struct Solver<'a> {
     extra_hosts: Vec<String>,
     first_step: u32,
     source: &'a str,
+    /// Whether this build has built these steps already: nobody hears again that
+    /// they are there, and that they are counts whatever the request says.
+    again: bool,
     states: Mutex<Vec<State>>,
     /// Steps that stand on one that may not come from the cache.
     stale: BTreeSet<usize>,
@@ -72,7 +80,7 @@ pub(super) struct Solver<'a> {
     fetched: Mutex<BTreeMap<usize, Definition>>,
     unpacked: Mutex<Vec<(StepId, Layer)>>,
     /// What was found elsewhere.
-    pub(super) imports: &'a Imports<'a>,
+    pub(super) imports: Imports<'a>,
     /// Whether the user was told that this build alone passes the cache's limit.
     pub(super) cap_passed: AtomicBool,
 }
@@ -92,21 +100,33 @@ impl<'a> Solver<'a> {
             extra_hosts: extra_hosts.map(|(name, _)| name.clone()).collect(),
             first_step,
             source,
+            again: false,
             states: Mutex::new(vec![State::default(); graph.vertices.len()]),
             stale: stale(graph),
             fetched: Mutex::default(),
             unpacked: Mutex::default(),
-            imports: tools.imports,
+            imports: tools.imports.anew(),
             cap_passed: AtomicBool::new(false),
+        }
+    }
+
+    /// The same for a graph whose steps this build has built already.
+    pub(super) fn again(self) -> Self {
+        Self {
+            again: true,
+            stale: BTreeSet::new(),
+            ..self
         }
     }
 
     /// Brings every step that the target needs to a result.
     pub(super) fn solve(&self) -> Result<Solved, StepError> {
+        self.imports.forget();
         self.ask_servers()?;
         for index in 0..self.graph.vertices.len() {
             let id = VertexId(index);
-            self.look_up(id).map_err(|err| err.at(self.vertex(id)))?;
+            self.look_up(id)
+                .map_err(|err| err.at(self.vertex(id)).of(id))?;
         }
         self.secure()?;
         let mut needed = self.needed();
@@ -116,14 +136,8 @@ impl<'a> Solver<'a> {
             })
             .filter(|index| !needed.contains(index))
             .collect::<Vec<_>>();
-        // The steps that make the image and carry the cache elsewhere follow.
-        let steps = cached.len() + needed.len() + 1 + self.tools.request.cache_to.len();
-        self.tools.sink.event(Event::Planned { steps });
-        for id in cached.into_iter().map(VertexId) {
-            let began = Instant::now();
-            self.announce(id);
-            self.tell_cached(id);
-            self.report(id, Outcome::Cached, began, self.layer(id));
+        if !self.again {
+            self.tell_plan(&cached, needed.len());
         }
         self.run_needed(&needed)?;
         while self.imports.take_lost() {
@@ -138,6 +152,19 @@ impl<'a> Solver<'a> {
             results,
             unpacked: std::mem::take(&mut unpacked),
         })
+    }
+
+    /// Tells how much there is to do, and what is done.
+    fn tell_plan(&self, cached: &[usize], needed: usize) {
+        // The steps that make the image and carry the cache elsewhere follow.
+        let steps = cached.len() + needed + 1 + self.tools.request.cache_to.len();
+        self.tools.sink.event(Event::Planned { steps });
+        for id in cached.iter().copied().map(VertexId) {
+            let began = Instant::now();
+            self.announce(id);
+            self.tell_cached(id);
+            self.report(id, Outcome::Cached, began, self.layer(id));
+        }
     }
 
     pub(super) fn vertex(&self, id: VertexId) -> &'a Vertex {
@@ -180,7 +207,7 @@ impl<'a> Solver<'a> {
         let ask = |index: usize, vertex: &Vertex| {
             let fresh = self.ignores_cache(VertexId(index));
             let found = self.tools.fetcher.look_up(vertex, fresh);
-            found.map_err(|err| StepError::from(err).at(vertex))
+            found.map_err(|err| StepError::from(err).at(vertex).of(VertexId(index)))
         };
         for part in remote.chunks(AT_ONCE) {
             std::thread::scope(|scope| {
@@ -207,7 +234,7 @@ impl<'a> Solver<'a> {
 
     /// Whether a step must run whatever the cache holds.
     pub(super) fn ignores_cache(&self, id: VertexId) -> bool {
-        self.tools.request.no_cache || self.graph.uncached.contains(&id.0)
+        !self.again && (self.tools.request.no_cache || self.graph.uncached.contains(&id.0))
     }
 
     /// Whether the result under a step's key may be another than it would be now:
@@ -405,7 +432,7 @@ impl<'a> Solver<'a> {
                 if let Err(err) = result {
                     until.failed();
                     self.tools.cancel.stop_steps();
-                    failure.get_or_insert(err);
+                    failure.get_or_insert(err.of(VertexId(index)));
                     continue;
                 }
                 let layer = self.state(VertexId(index)).result;

@@ -94,25 +94,21 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Cli, Failure> {
 
 /// Docker's commands that a later version brings. Taken for the name of a
 /// context they would be told to lack one.
-const LATER: [&str; 29] = [
+const LATER: [&str; 25] = [
     "bake",
     "checkpoint",
     "commit",
     "compose",
     "config",
-    "context",
     "cp",
     "diff",
     "events",
     "export",
-    "login",
-    "logout",
     "manifest",
     "network",
     "node",
     "pause",
     "plugin",
-    "push",
     "search",
     "secret",
     "service",

@@ -101,6 +101,12 @@ impl Output {
         self.standard_error(&format!("{text}\n"));
     }
 
+    /// Text on standard error from where nobody has the streams: while something
+    /// else runs that may print. Standard output must have been flushed.
+    pub(crate) fn notice(text: &str) {
+        let _reader_gone = io::stderr().write_all(text.as_bytes());
+    }
+
     /// A warning on standard error.
     pub(crate) fn warn(&mut self, text: impl Display) {
         self.standard_error(&format!("WARNING: {text}\n"));

@@ -15,7 +15,8 @@ pub(crate) struct Failure {
     what: String,
     causes: Vec<String>,
     excerpt: Option<String>,
-    hint: Option<String>,
+    /// Lines that come last: advice, and what else there is to say.
+    last: Vec<String>,
 }
 
 impl Failure {
@@ -27,7 +28,7 @@ impl Failure {
             what: what.into(),
             causes: Vec::new(),
             excerpt: None,
-            hint: None,
+            last: Vec::new(),
         }
     }
 
@@ -70,7 +71,14 @@ impl Failure {
     /// The same with advice.
     #[must_use]
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.last.push(format!("  hint: {}", hint.into()));
+        self
+    }
+
+    /// The same with lines to be printed after all else.
+    #[must_use]
+    pub(crate) fn with_notes(mut self, notes: Vec<String>) -> Self {
+        self.last.extend(notes);
         self
     }
 
@@ -78,6 +86,13 @@ impl Failure {
     #[must_use]
     pub(crate) fn with_excerpt(mut self, excerpt: impl Into<String>) -> Self {
         self.excerpt = Some(excerpt.into());
+        self
+    }
+
+    /// The same without them: they were shown before.
+    #[must_use]
+    pub(crate) fn without_excerpt(mut self) -> Self {
+        self.excerpt = None;
         self
     }
 
@@ -101,8 +116,8 @@ impl Failure {
             lines.push(format!("{}: {}", self.label, self.what));
             let causes = self.causes.iter();
             lines.extend(causes.map(|cause| format!("  caused by: {cause}")));
-            lines.extend(self.hint.iter().map(|hint| format!("  hint: {hint}")));
         }
+        lines.extend(self.last.iter().cloned());
         lines.retain(|line| !line.is_empty());
         if !lines.is_empty() {
             lines.push(String::new());
@@ -113,7 +128,10 @@ impl Failure {
 
 impl From<engine::Error> for Failure {
     fn from(error: engine::Error) -> Self {
-        let failure = Self::new(1, error.to_string());
+        let mut failure = Self::new(1, error.to_string());
+        if let Some(hint) = error.hint() {
+            failure = failure.with_hint(hint);
+        }
         match error.source() {
             Some(source) => failure.because(source),
             None => failure,

@@ -4,21 +4,97 @@ use std::collections::HashMap;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use rbuild::oci::Digest;
-use rbuild::transfer::{LayerState, Watch};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rbuild::engine::Engine;
+use rbuild::oci::{Digest, Platform, Reference};
+use rbuild::transfer::{LayerState, Pulled, Watch};
+
+use crate::cli::report::Failure;
+
+/// Which of Docker's words the states have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Words {
+    Pull,
+    Push,
+}
+
+/// Where progress goes: `pull` and `push` tell it on standard output, `run`,
+/// whose standard output is its program's, on standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Target {
+    Stdout,
+    Stderr,
+}
+
+impl Target {
+    fn is_terminal(self) -> bool {
+        match self {
+            Self::Stdout => io::stdout().is_terminal(),
+            Self::Stderr => io::stderr().is_terminal(),
+        }
+    }
+
+    fn draw(self) -> ProgressDrawTarget {
+        match self {
+            Self::Stdout => ProgressDrawTarget::stdout(),
+            Self::Stderr => ProgressDrawTarget::stderr(),
+        }
+    }
+
+    /// Writes a line; a reader that is gone misses nothing.
+    fn line(self, text: &str) {
+        let _gone = match self {
+            Self::Stdout => writeln!(io::stdout().lock(), "{text}"),
+            Self::Stderr => writeln!(io::stderr().lock(), "{text}"),
+        };
+    }
+}
+
+/// Pulls an image and tells about it in Docker's words; the name is not
+/// repeated at the end.
+pub(crate) fn pull(
+    engine: &Engine,
+    reference: &Reference,
+    platform: Option<&Platform>,
+    quiet: bool,
+    to: Target,
+) -> Result<Pulled, Failure> {
+    let say = |text: String| {
+        if !quiet {
+            to.line(&text);
+        }
+    };
+    let what = match reference.digest() {
+        Some(digest) => digest.to_string(),
+        None => reference.tag().unwrap_or("latest").to_owned(),
+    };
+    say(format!("{what}: Pulling from {}", reference.path()));
+    let layers = Layers::new(Words::Pull, quiet, to);
+    let pulled = engine.pull(reference, platform, &layers);
+    layers.end();
+    let pulled = pulled?;
+    let name = reference.familiar();
+    say(format!("Digest: {}", pulled.digest));
+    say(if pulled.was_current {
+        format!("Status: Image is up to date for {name}")
+    } else {
+        format!("Status: Downloaded newer image for {name}")
+    });
+    Ok(pulled)
+}
 
 /// Shows the layers of a transfer: bars on a terminal, else a line for each
 /// change that matters, in Docker's words.
 #[derive(Debug)]
 pub(crate) struct Layers {
+    words: Words,
     view: View,
 }
 
 #[derive(Debug)]
 enum View {
     Nothing,
-    Lines,
+    Lines(Target),
     Bars {
         all: MultiProgress,
         bars: Mutex<HashMap<Digest, ProgressBar>>,
@@ -26,18 +102,18 @@ enum View {
 }
 
 impl Layers {
-    pub(crate) fn new(quiet: bool) -> Self {
+    pub(crate) fn new(words: Words, quiet: bool, to: Target) -> Self {
         let view = if quiet {
             View::Nothing
-        } else if io::stdout().is_terminal() {
+        } else if to.is_terminal() {
             View::Bars {
-                all: MultiProgress::new(),
+                all: MultiProgress::with_draw_target(to.draw()),
                 bars: Mutex::default(),
             }
         } else {
-            View::Lines
+            View::Lines(to)
         };
-        Self { view }
+        Self { words, view }
     }
 
     /// Leaves the bars as they are now.
@@ -50,16 +126,27 @@ impl Layers {
     }
 }
 
-/// Docker's word for a state; nothing for those that only a bar shows.
-fn word(state: &LayerState) -> Option<String> {
-    Some(match state {
-        LayerState::Waiting => "Pulling fs layer".to_owned(),
-        LayerState::Moving { .. } => return None,
-        LayerState::Unpacking => "Download complete".to_owned(),
-        LayerState::Done => "Pull complete".to_owned(),
-        LayerState::Exists => "Already exists".to_owned(),
-        LayerState::Mounted(from) => format!("Mounted from {from}"),
-    })
+impl Words {
+    /// Docker's word for a state; nothing for those that only a bar shows.
+    fn of(self, state: &LayerState) -> Option<String> {
+        let (pull, push) = match state {
+            LayerState::Moving { .. } => return None,
+            LayerState::Mounted(from) => return Some(format!("Mounted from {from}")),
+            LayerState::Waiting => ("Pulling fs layer", "Preparing"),
+            LayerState::Unpacking => ("Download complete", "Pushing"),
+            LayerState::Done => ("Pull complete", "Pushed"),
+            LayerState::Exists => ("Already exists", "Layer already exists"),
+        };
+        Some(if self == Self::Pull { pull } else { push }.to_owned())
+    }
+
+    /// A style with a bar.
+    fn moving(self) -> ProgressStyle {
+        match self {
+            Self::Pull => style("{prefix}: Downloading [{bar:30}] {bytes}/{total_bytes}"),
+            Self::Push => style("{prefix}: Pushing [{bar:30}] {bytes}/{total_bytes}"),
+        }
+    }
 }
 
 impl Watch for Layers {
@@ -67,10 +154,9 @@ impl Watch for Layers {
         let id = layer.short();
         match &self.view {
             View::Nothing => {}
-            View::Lines => {
-                if let Some(word) = word(&state) {
-                    // A reader that is gone misses nothing.
-                    let _gone = writeln!(io::stdout().lock(), "{id}: {word}");
+            View::Lines(to) => {
+                if let Some(word) = self.words.of(&state) {
+                    to.line(&format!("{id}: {word}"));
                 }
             }
             View::Bars { all, bars } => {
@@ -83,13 +169,13 @@ impl Watch for Layers {
                 });
                 match state {
                     LayerState::Moving { done, total } => {
-                        bar.set_style(moving());
+                        bar.set_style(self.words.moving());
                         bar.set_length(total.unwrap_or(done));
                         bar.set_position(done);
                     }
                     other => {
                         bar.set_style(plain());
-                        bar.set_message(word(&other).unwrap_or_default());
+                        bar.set_message(self.words.of(&other).unwrap_or_default());
                     }
                 }
             }
@@ -99,10 +185,6 @@ impl Watch for Layers {
 
 fn plain() -> ProgressStyle {
     style("{prefix}: {msg}")
-}
-
-fn moving() -> ProgressStyle {
-    style("{prefix}: Downloading [{bar:30}] {bytes}/{total_bytes}")
 }
 
 fn style(template: &str) -> ProgressStyle {

@@ -8,9 +8,11 @@
 mod ignore;
 mod memory;
 mod source;
+mod survey;
 mod tree;
 
-pub use ignore::{IgnoreError, Patterns, Verdict};
+pub use ignore::{IgnoreError, IgnoreLine, Patterns, Verdict};
 pub use memory::{Memory, Stamp};
 pub use source::{SourceError, is_archive, unpack_archive};
+pub use survey::{Kind, Survey, Surveyed};
 pub use tree::Context;

@@ -16,7 +16,7 @@ use crate::layer::{Entry, EntryKind};
 use crate::oci::{Digest, Hasher};
 
 /// Deepest directory that is walked, in components.
-const DEPTH_LIMIT: usize = 1_000;
+pub(super) const DEPTH_LIMIT: usize = 1_000;
 /// Most links that one path may go through, as the kernel has it.
 const LINK_LIMIT: usize = 40;
 
@@ -24,7 +24,7 @@ const LINK_LIMIT: usize = 40;
 #[derive(Debug)]
 pub struct Context {
     root: Root,
-    patterns: Patterns,
+    pub(super) patterns: Patterns,
     memory: Memory,
 }
 
@@ -242,7 +242,7 @@ impl Context {
         self.memory.save();
     }
 
-    fn open_dir(&self, path: &Path) -> Result<OwnedFd, PathError> {
+    pub(super) fn open_dir(&self, path: &Path) -> Result<OwnedFd, PathError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let path = if path.as_os_str().is_empty() {
             Path::new(".")
@@ -252,7 +252,7 @@ impl Context {
         self.root.open_at(path, flags, Mode::empty())
     }
 
-    fn names(&self, dir: &OwnedFd, path: &Path) -> Result<Vec<OsString>, PathError> {
+    pub(super) fn names(&self, dir: &OwnedFd, path: &Path) -> Result<Vec<OsString>, PathError> {
         let mut names = Vec::new();
         for entry in Dir::read_from(dir).at("list", self.path().join(path))? {
             let entry = entry.at("list", self.path().join(path))?;

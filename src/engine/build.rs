@@ -1,7 +1,12 @@
 //! Building.
 
+use std::path::PathBuf;
+
 use super::{Engine, Error};
-use crate::build::{self, BuildRequest, BuildResult, Cancel};
+use crate::build::{
+    self, BuildRequest, BuildResult, Cancel, ContextAnswer, ContextListing, DebugRequest, Nobody,
+    Visitor,
+};
 use crate::progress::{Layer, Sink};
 use crate::snapshot::{self, Contents, ContentsLimits};
 use crate::store::SnapshotId;
@@ -14,7 +19,44 @@ impl Engine {
         sink: &dyn Sink,
         cancel: &Cancel,
     ) -> Result<BuildResult, Error> {
-        Ok(build::build(&self.store, request, sink, cancel)?)
+        self.build_visited(request, sink, cancel, &Nobody)
+    }
+
+    /// The same, with somebody who is let into the sandbox of a step that failed
+    /// ([`build::OnError::Shell`]).
+    pub fn build_visited(
+        &self,
+        request: &BuildRequest,
+        sink: &dyn Sink,
+        cancel: &Cancel,
+        visitor: &dyn Visitor,
+    ) -> Result<BuildResult, Error> {
+        Ok(build::build(&self.store, request, sink, cancel, visitor)?)
+    }
+
+    /// Builds what a step stands on and lets `visitor` into its sandbox.
+    pub fn debug(
+        &self,
+        request: &DebugRequest,
+        sink: &dyn Sink,
+        cancel: &Cancel,
+        visitor: &dyn Visitor,
+    ) -> Result<(), Error> {
+        Ok(build::debug(&self.store, request, sink, cancel, visitor)?)
+    }
+
+    /// Lists the context of a build.
+    pub fn context(&self, request: &BuildRequest) -> Result<ContextListing, Error> {
+        Ok(build::list_context(&self.store, request)?)
+    }
+
+    /// Says of each path whether the context has it, and why.
+    pub fn context_explained(
+        &self,
+        request: &BuildRequest,
+        paths: &[PathBuf],
+    ) -> Result<Vec<ContextAnswer>, Error> {
+        Ok(build::explain_context(&self.store, request, paths)?)
     }
 
     /// What is in the layers that a step of a build made, top first: one, or as

@@ -69,6 +69,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// What the user can do about it, where that is known and is not in the text.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Registry(error) | Self::Transfer(transfer::Error::Registry(error)) => {
+                error.hint()
+            }
+            _ => None,
+        }
+    }
+
     /// The kind of this error.
     pub fn kind(&self) -> ErrorKind {
         match self {

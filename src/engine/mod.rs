@@ -13,10 +13,10 @@ mod images;
 mod registries;
 mod system;
 
-pub use changes::apply_changes;
 pub use crate::build::usage::{
     CacheFilter, CacheItem, CacheItemId, FilterError, PruneOptions, PrunedCache,
 };
+pub use changes::apply_changes;
 pub use config::Config;
 pub use containers::{
     Attached, ContainerFilter, ContainerRequest, ContainerSummary, Created, Event, ExecRequest,

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use super::{Engine, Error};
+use crate::image::{self, Form};
 use crate::oci::{Platform, Reference};
-use crate::registry::{Client, Keyring, Settings};
-use crate::transfer::{self, PullOptions, Pulled, Watch};
+use crate::registry::{Client, Credentials, Keyring, Settings};
+use crate::transfer::{self, PullOptions, Pulled, Pushed, Watch};
 
 /// Settings of all users of a machine.
 const SYSTEM_SETTINGS: &str = "/etc/rbuild/registries.toml";
@@ -41,6 +42,54 @@ impl Engine {
             self.config().environment.clone(),
             self.config().client.clone(),
         )
+    }
+
+    /// Pushes the image of this name to its registry.
+    pub fn push(
+        &self,
+        reference: &Reference,
+        form: &Form,
+        watch: &dyn Watch,
+    ) -> Result<Pushed, Error> {
+        let image = image::find(self.store(), &reference.to_string()).map_err(|err| match err {
+            image::Error::NotFound(_) => Error::Invalid(format!(
+                "An image does not exist locally with the tag: {}",
+                reference.familiar_repository()
+            )),
+            other => other.into(),
+        })?;
+        Ok(transfer::push(
+            self.store(),
+            &self.registries()?,
+            &image,
+            reference,
+            form,
+            watch,
+        )?)
+    }
+
+    /// The tags of a repository that the store knows.
+    pub fn local_tags(&self, reference: &Reference) -> Result<Vec<Reference>, Error> {
+        let names = self.store().name_list()?.into_iter().map(|(name, _)| name);
+        let same =
+            |name: &Reference| name.repository() == reference.repository() && name.tag().is_some();
+        Ok(names.filter(same).collect())
+    }
+
+    /// Checks credentials with a registry and keeps them. Returns the name of
+    /// the helper that keeps them, if one does.
+    pub fn log_in(&self, host: &str, credentials: &Credentials) -> Result<Option<String>, Error> {
+        let kept = self.registries()?.log_in(host, credentials)?;
+        let store = self.keyring().store(host, &kept);
+        Ok(store.map_err(crate::registry::Error::from)?)
+    }
+
+    /// Forgets the credentials for a registry; whether there were any.
+    pub fn log_out(&self, host: &str) -> Result<bool, Error> {
+        Ok(self
+            .keyring()
+            .erase(host)
+            .map_err(crate::registry::Error::from)?)
     }
 
     /// Pulls an image.

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
-use super::Error;
+use super::assemble::to_json;
 use super::layers::open_plain;
+use super::{Error, Image, open_layer};
 use crate::fs::Lock;
 use crate::layer::Codec;
 use crate::oci::{Descriptor, DiffId, Digest, Hasher, media_type};
@@ -34,6 +35,70 @@ impl Form {
             oci
         }
     }
+}
+
+/// A layer of an image as `form` wants it: what was made here is compressed, what
+/// came from elsewhere stays as it came unless the form forces.
+pub fn layer_in_form(
+    store: &Store,
+    image: &Image,
+    index: usize,
+    form: &Form,
+) -> Result<Descriptor, Error> {
+    let layer = &image.manifest.layers[index];
+    let diff_ids = &image.config.rootfs.diff_ids[..=index];
+    let is_plain = diff_ids
+        .last()
+        .is_some_and(|diff_id| diff_id.0 == layer.digest);
+    let layer = match form.codec {
+        Some(codec) if is_plain || form.force => compressed_layer(store, diff_ids, codec)?,
+        _ => layer.clone(),
+    };
+    Ok(Descriptor {
+        media_type: form.media_type(&layer.media_type).to_owned(),
+        ..layer
+    })
+}
+
+/// The image with these layers in its manifest; the same bytes when nothing changes.
+pub fn with_layers(image: &Image, layers: Vec<Descriptor>, form: &Form) -> Result<Image, Error> {
+    let mut sent = image.clone();
+    sent.manifest.layers = layers;
+    let kind = image.manifest.media_type.as_deref();
+    let kind = form
+        .media_type(kind.unwrap_or(media_type::MANIFEST))
+        .to_owned();
+    let config = form
+        .media_type(&image.manifest.config.media_type)
+        .to_owned();
+    if sent.manifest.layers == image.manifest.layers
+        && config == image.manifest.config.media_type
+        && form.annotations.is_empty()
+    {
+        return Ok(sent);
+    }
+    sent.manifest.media_type = Some(kind);
+    sent.manifest.config.media_type = config;
+    let annotations = form.annotations.iter();
+    sent.manifest
+        .annotations
+        .extend(annotations.map(|(name, value)| (name.clone(), value.clone())));
+    sent.manifest_bytes = to_json("image manifest", &sent.manifest)?;
+    sent.manifest_digest = Digest::of(&sent.manifest_bytes);
+    Ok(sent)
+}
+
+/// Opens the bytes of a layer in the form that [`layer_in_form`] gave it.
+pub fn open_blob(
+    store: &Store,
+    image: &Image,
+    index: usize,
+    layer: &Descriptor,
+) -> Result<Box<dyn Read + Send>, Error> {
+    if layer.digest == image.manifest.layers[index].digest {
+        return open_layer(store, image, index);
+    }
+    Ok(Box::new(store.blob_open(layer.digest)?))
 }
 
 /// The compressed blob of the layer on top of `stack`: made once, and found again.

@@ -19,11 +19,11 @@ mod tests;
 
 pub use archive::{
     Bundle, ImportOptions, Layout, Loaded, Variant, choose_platform, import, load, load_layout,
-    save, save_bundles, save_directory,
+    pin_layers, save, save_bundles, save_directory,
 };
 pub use assemble::{NewImage, assemble, make};
 pub use error::Error;
-pub use form::Form;
+pub use form::{Form, layer_in_form, open_blob, with_layers};
 pub use layers::open_layer;
 pub use read::{Image, OpenLayer, find, find_all, find_for, put, snapshot_of, unpack, variants};
 pub use remove::{Conflict, ImageUse, Removed, remove_reference};

@@ -24,8 +24,10 @@ type Key = (String, Option<String>);
 /// A blob that may be somewhere else on the registry, so that it need not be sent.
 #[derive(Debug)]
 pub enum Target {
-    /// The repository has it now.
+    /// The repository has it.
     There,
+    /// The repository has it now, taken over from this one.
+    Mounted(String),
     /// It must be sent.
     Send(Upload),
 }
@@ -106,7 +108,7 @@ impl Client {
             }
             if let Some(from) = from.filter(|from| *from != path) {
                 match session.mount(path, digest, from) {
-                    Ok(Mounted::Yes) => return Ok(Target::There),
+                    Ok(Mounted::Yes) => return Ok(Target::Mounted(from.to_owned())),
                     Ok(Mounted::Upload(location)) => {
                         return Ok(Target::Send(session.upload_at(path, location)));
                     }

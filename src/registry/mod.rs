@@ -22,4 +22,4 @@ pub use credentials::{ConfigFile, Credentials, CredentialsError, HelperError, Ke
 pub use error::Error;
 pub use manifests::{Fetched, Found};
 pub use settings::{Endpoint, Settings};
-pub use upload::{Upload, UploadSource};
+pub use upload::{Tell, Upload, UploadSource};

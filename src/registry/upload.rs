@@ -22,6 +22,25 @@ const SMALL: u64 = 64 << 10;
 /// Opens what is sent, from a byte on. Its length is told where it is known.
 pub type UploadSource<'a> = dyn FnMut(u64) -> io::Result<(Box<dyn Read + Send>, Option<u64>)> + 'a;
 
+/// Is told how many bytes have gone so far.
+pub type Tell<'a> = dyn Fn(u64) + Sync + 'a;
+
+/// A reader that tells how far it is.
+struct Counted<'a> {
+    reader: Box<dyn Read + Send>,
+    at: u64,
+    tell: &'a Tell<'a>,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        self.at += count as u64;
+        (self.tell)(self.at);
+        Ok(count)
+    }
+}
+
 /// A blob on its way. Dropped unfinished, the registry forgets it in its own time.
 #[derive(Debug)]
 pub struct Upload {
@@ -74,11 +93,12 @@ impl Upload {
         source: &mut UploadSource<'_>,
         size: Option<u64>,
         digest: Digest,
+        tell: &Tell<'_>,
     ) -> Result<(), Error> {
         if size.is_some_and(|size| size <= SMALL) {
             return self.send_small(source, digest);
         }
-        self.append(source)?;
+        self.append(source, tell)?;
         self.finish(digest)
     }
 
@@ -98,11 +118,11 @@ impl Upload {
 
     /// Sends everything that `source` gives, again from where the registry is
     /// when the connection breaks.
-    pub fn append(&mut self, source: &mut UploadSource<'_>) -> Result<(), Error> {
+    pub fn append(&mut self, source: &mut UploadSource<'_>, tell: &Tell<'_>) -> Result<(), Error> {
         let mut broken = 0;
         loop {
             let before = self.at;
-            let error = match self.patch(source) {
+            let error = match self.patch(source, tell) {
                 Ok(()) => return Ok(()),
                 Err(err) if err.is_passing() => err,
                 Err(err) => return Err(err),
@@ -119,7 +139,7 @@ impl Upload {
         }
     }
 
-    fn patch(&mut self, source: &mut UploadSource<'_>) -> Result<(), Error> {
+    fn patch(&mut self, source: &mut UploadSource<'_>, tell: &Tell<'_>) -> Result<(), Error> {
         let mut call = self
             .session
             .upload_call(Method::Patch, &self.path, self.location.clone());
@@ -137,6 +157,7 @@ impl Upload {
                 Some(reader) => (reader, length),
                 None => source(at)?,
             };
+            let reader: Box<dyn Read + Send + '_> = Box::new(Counted { reader, at, tell });
             Ok(Outgoing::Stream { reader, length })
         };
         let response = self.session.send(&call, Some(&mut once))?;

@@ -15,6 +15,7 @@ pub struct Active<'a> {
     store: &'a Store,
     id: SnapshotId,
     dir: PathBuf,
+    /// Whether dropping it leaves it alone.
     committed: bool,
 }
 
@@ -79,6 +80,31 @@ impl<'a> Active<'a> {
     /// overlayfs' `workdir`, on the same file system.
     pub fn work(&self) -> PathBuf {
         self.dir.join("work")
+    }
+
+    /// Leaves it as it is, for [`Active::resume`] in this process. Until then
+    /// nobody removes it; once the process is gone it is the collector's.
+    pub fn pause(mut self) -> SnapshotId {
+        self.committed = true;
+        self.id
+    }
+
+    /// Goes on with what [`Active::pause`] left.
+    pub fn resume(store: &'a Store, id: SnapshotId) -> Self {
+        Self {
+            store,
+            id,
+            dir: store.paths().snapshots().join(id.to_string()),
+            committed: false,
+        }
+    }
+
+    /// Makes [`Active::work`] as if it had never been used: after an overlay of
+    /// which the kernel synced nothing, it refuses to mount another one there.
+    pub fn renew_work(&self) -> Result<(), Error> {
+        remove_tree(&self.work())?;
+        make_dir(&self.work(), 0o700)?;
+        Ok(())
     }
 
     /// The snapshot's own directory.

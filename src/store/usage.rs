@@ -87,7 +87,7 @@ impl Store {
                 },
                 created_at,
                 used_at: record.used_at.max(created_at),
-                uses: record.uses,
+                uses: record.count,
                 description: record.description,
                 key: record.key,
                 is_active: row.get::<_, i64>(2)? == ACTIVE,
@@ -215,7 +215,7 @@ impl Kept {
 #[derive(Debug, Clone, Default)]
 struct Uses {
     used_at: i64,
-    uses: u64,
+    count: u64,
     description: String,
     key: Option<CacheKey>,
 }
@@ -230,7 +230,7 @@ fn records(db: &Connection) -> Result<HashMap<SnapshotId, Uses>, Error> {
     while let Some(row) = rows.next()? {
         let uses = records.entry(row.get(0)?).or_default();
         uses.used_at = row.get(1)?;
-        uses.uses += unsigned(row, 2)?;
+        uses.count += unsigned(row, 2)?;
         uses.description = row.get(3)?;
         uses.key = row.get(4)?;
     }

@@ -8,8 +8,10 @@ mod download;
 mod error;
 mod growing;
 mod pull;
+mod push;
 mod watch;
 
 pub use error::Error;
 pub use pull::{PullOptions, Pulled, pull};
+pub use push::{Pushed, push};
 pub use watch::{LayerState, Unwatched, Watch};

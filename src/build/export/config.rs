@@ -14,7 +14,7 @@ const COMMENT: &str = "buildkit.dockerfile.v0";
 /// The configuration with its history. Without an `epoch` an image is as old as
 /// its last layer, so that a build in which nothing changed gives the very same
 /// image; with one, that is the moment of everything new.
-pub(super) fn config(
+pub(in crate::build) fn config(
     store: &Store,
     graph: &Graph,
     solved: &Solved,

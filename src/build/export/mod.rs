@@ -1,7 +1,7 @@
 //! Solved targets to where the result goes: the store, archives, files.
 
 mod archive;
-mod config;
+pub(super) mod config;
 mod directory;
 mod image;
 mod squash;

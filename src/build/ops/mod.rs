@@ -17,7 +17,6 @@ use super::{BuildRequest, Cancel};
 use crate::context::Context;
 use crate::fs::PathError;
 use crate::network;
-use crate::oci::Platform;
 use crate::oci::passwd::{Account, Users};
 use crate::progress::{Event, Sink, StepId};
 use crate::snapshot::{self, View};
@@ -57,8 +56,8 @@ pub(super) struct Tools<'a> {
     pub(super) scratch: &'a Path,
     /// The network namespace that RUN steps share, made when one needs it.
     pub(super) network: SharedNetwork,
-    /// The platform that is built for.
-    pub(super) platform: &'a Platform,
+    /// Trees that failed steps left.
+    pub(super) failed: run::Failed,
     /// Keeps secrets out of what is shown.
     pub(super) redactor: &'a Redactor,
     /// What other data roots have exported.

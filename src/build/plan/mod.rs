@@ -9,6 +9,7 @@ mod args;
 mod checks;
 mod contexts;
 mod copy;
+pub(super) mod cut;
 mod error;
 mod history;
 mod instructions;
@@ -24,6 +25,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 pub(super) use checks::Checks;
 pub(super) use contexts::{Choices, Named};
+use cut::{Cut, Place};
 pub(super) use error::PlanError;
 use outline::Used;
 pub use outline::{Outline, OutlineArg, OutlineMount};
@@ -52,6 +54,8 @@ pub(super) struct Request<'a> {
     pub(in crate::build) network: RunNetwork,
     /// Contexts by name, and what is wanted of stages.
     pub(in crate::build) choices: &'a Choices,
+    /// Where the plan ends early.
+    pub(in crate::build) cut: Option<Cut>,
     /// `--allow`.
     pub(in crate::build) allow: &'a BTreeSet<Entitlement>,
     /// The build checks, which are made on the way.
@@ -90,11 +94,17 @@ pub(super) fn global_argument(
 /// Makes the plan.
 pub(super) fn plan(request: &Request<'_>, images: &mut Images<'_>) -> Result<Graph, PlanError> {
     let mut planner = Planner::new(request, images)?;
-    let target = planner.target_stage()?;
-    let also: Vec<usize> = request
+    let target = match request.cut {
+        Some(cut) => cut.stage,
+        None => planner.target_stage()?,
+    };
+    // Of a plan that ends early only its end is wanted.
+    let also = request
         .choices
         .also
         .iter()
+        .filter(|_| request.cut.is_none());
+    let also: Vec<usize> = also
         .map(|name| {
             let found = planner.stage_or_number(name);
             found.ok_or_else(|| planner.no_such_stage(name))
@@ -142,6 +152,8 @@ struct Planner<'a, 'i> {
     /// Stages being planned, to notice circles.
     open: Vec<usize>,
     vertices: Vec<Vertex>,
+    /// Which instruction each vertex belongs to.
+    places: Vec<Option<Place>>,
     /// Images used so far, by reference and platform, with their vertex.
     sources: BTreeMap<(String, Platform), (BaseImage, Option<VertexId>)>,
     /// Steps that must succeed although the target needs nothing of them.
@@ -169,6 +181,7 @@ impl<'a, 'i> Planner<'a, 'i> {
             platform: request.platform.clone(),
             open: Vec::new(),
             vertices: Vec::new(),
+            places: Vec::new(),
             sources: BTreeMap::new(),
             required: Vec::new(),
             waits: BTreeMap::new(),
@@ -302,6 +315,7 @@ impl<'a, 'i> Planner<'a, 'i> {
         let history: Vec<HistoryItem> = stage.history;
         Graph {
             vertices: self.vertices,
+            places: self.places,
             target: stage.top,
             config: stage.config,
             base: stage.base,

@@ -2,6 +2,7 @@
 
 use super::checks::StageChecks;
 use super::contexts::Found;
+use super::cut::Position;
 use super::error::PlanError;
 use super::scope::Variables;
 use super::{Planner, error};
@@ -133,22 +134,26 @@ impl Planner<'_, '_> {
         let first = usize::from(stage.steps.0 == 1);
         let own = instructions().filter(|(one, _)| makes_step(&one.value));
         stage.steps = (first, first + own.count());
-        for (instruction, own) in instructions() {
-            let span = if own {
-                instruction.span
-            } else {
-                definition.from.span
+        self.skip_places();
+        let mut ended = self.ends_with_from(index, &mut stage)?;
+        for (at, (instruction, own)) in instructions().enumerate() {
+            if ended {
+                break;
+            }
+            let position = Position {
+                stage: index,
+                at,
+                own: own.then(|| at - triggers.len()),
+                span: if own {
+                    instruction.span
+                } else {
+                    definition.from.span
+                },
             };
-            checks.enter(instruction, span);
-            let result = self.instruction(index, &mut stage, instruction, span);
-            checks.report_unset(&stage);
-            self.note_used(index, &stage, &instruction.value, span);
-            result.map_err(|mut err| {
-                if !own || err.span == Span::default() {
-                    err.span = span;
-                }
-                err
-            })?;
+            ended = self.pass(position, instruction, &mut stage)?;
+        }
+        if !ended {
+            self.reach_end(index, &mut stage)?;
         }
         checks.leave(outer);
         self.platform = outer_platform;
@@ -174,7 +179,7 @@ impl Planner<'_, '_> {
             None => None,
         };
         let platform = own.unwrap_or_else(|| self.request.platform.clone());
-        let label = self.stage_label(index);
+        let label = self.stage_label(index, &platform);
         if base == "scratch" {
             return Ok(Self::scratch(label, &platform));
         }
@@ -185,7 +190,7 @@ impl Planner<'_, '_> {
         let span = definition.from.span;
         if let Some(named) = self.context(&base, &platform) {
             return match self.context_state(&base, &named, &platform, label, span)? {
-                Found::Stage(other) => Ok(self.based_on(other, self.stage_label(index))),
+                Found::Stage(other) => Ok(self.based_on(other, self.stage_label(index, &platform))),
                 Found::State(state) => Ok(*state),
             };
         }
@@ -214,18 +219,29 @@ impl Planner<'_, '_> {
     }
 
     /// What progress calls a stage.
-    fn stage_label(&self, index: usize) -> String {
+    fn stage_label(&self, index: usize, platform: &Platform) -> String {
         let stages = &self.request.dockerfile.stages;
         let label = match &stages[index].from.value.name {
             Some(name) => format!("{} ", name.text.to_lowercase()),
             None if stages.len() > 1 => format!("stage-{index} "),
             None => String::new(),
         };
-        if self.request.several {
-            // `linux/arm64 build `, as BuildKit has it.
-            return format!("{} {label}", self.request.platform);
+        format!("{}{label}", self.platform_label(platform))
+    }
+
+    /// `linux/amd64->arm64 ` where several platforms are built for: the stage's own
+    /// one, and what it serves, as BuildKit has it.
+    fn platform_label(&self, platform: &Platform) -> String {
+        let target = self.request.platform;
+        if !self.request.several {
+            return String::new();
         }
-        label
+        let served = match target.to_string() {
+            _ if platform == target => return format!("{platform} "),
+            whole if platform.os == target.os => whole[target.os.len() + 1..].to_owned(),
+            whole => whole,
+        };
+        format!("{platform}->{served} ")
     }
 
     /// The state of a stage that begins with another one.
@@ -259,10 +275,10 @@ impl Planner<'_, '_> {
         let Some(named) = self.context(&name.text, &platform) else {
             return Ok(None);
         };
-        let label = self.stage_label(index);
+        let label = self.stage_label(index, &platform);
         let found = self.context_state(&name.text, &named, &platform, label, from.span)?;
         Ok(Some(match found {
-            Found::Stage(other) => self.based_on(other, self.stage_label(index)),
+            Found::Stage(other) => self.based_on(other, self.stage_label(index, &platform)),
             Found::State(state) => *state,
         }))
     }
@@ -396,7 +412,7 @@ fn default_path(stage: &mut StageState) {
 }
 
 /// Whether an instruction yields a tree, and so is counted by progress.
-fn makes_step(instruction: &Instruction) -> bool {
+pub(super) fn makes_step(instruction: &Instruction) -> bool {
     matches!(
         instruction,
         Instruction::Add(_) | Instruction::Copy(_) | Instruction::Run(_) | Instruction::Workdir(_)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::cut::Point;
 use super::*;
 use crate::context::Patterns;
 use crate::dockerfile;
@@ -45,6 +46,7 @@ fn make(text: &str, args: &[(&str, &str)], target: Option<&str>) -> Result<Graph
         choices: &Choices::default(),
         checks: &Checks::new(&options, &ignored),
         is_check: false,
+        cut: None,
     };
     plan(&request, &mut base)
 }
@@ -280,4 +282,100 @@ fn rights_that_were_not_given_are_refused_in_their_place() {
         assert_eq!(err.message, message);
         assert!(flag.contains(&text[err.span.start..err.span.end]), "{flag}");
     }
+}
+
+/// Plans up to a cut; the steps' names, and the command of the last one.
+fn cut_at(text: &str, cut: Cut) -> Result<(Vec<String>, Vec<String>), PlanError> {
+    let parsed = dockerfile::parse(text);
+    let (options, ignored) = (dockerfile::CheckOptions::default(), Patterns::default());
+    let request = Request {
+        choices: &Choices::default(),
+        checks: &Checks::new(&options, &ignored),
+        is_check: false,
+        several: false,
+        dockerfile: &parsed.dockerfile,
+        build_args: &BTreeMap::new(),
+        target: None,
+        platform: &Platform::host(),
+        network: RunNetwork::Default,
+        allow: &BTreeSet::new(),
+        cut: Some(cut),
+    };
+    let mut graph = plan(&request, &mut base)?;
+    let argv = cut::take_ending(&mut graph).map_or(Vec::new(), |ending| ending.op.argv);
+    let names = graph.vertices.iter().map(|vertex| vertex.name.clone());
+    Ok((names.collect(), argv))
+}
+
+const CUT: &str = "FROM img AS a\nRUN one\nFROM a AS b\nSHELL [\"/bin/bash\", \"-ec\"]\n\
+    RUN --mount=from=c2,target=/m two\nENV A=1\nRUN three\nFROM b\nRUN four\n";
+
+#[test]
+fn a_plan_ends_where_it_is_cut() {
+    let check = |stage, point, after, probe, names: &[&str], argv: &[&str]| {
+        let cut = Cut {
+            stage,
+            point,
+            after,
+            probe,
+        };
+        let (got, last) = cut_at(CUT, cut).unwrap();
+        assert_eq!((got, last), (strings(names), strings(argv)), "{cut:?}");
+    };
+    let first = ["[a 1/2] FROM img", "[a 2/2] RUN one"];
+    let with_mount = ["[a 1/2] FROM img", "[a 2/2] RUN one", "FROM c2"];
+    let bash = &["/bin/bash"];
+    // The shell of the stage, with what the step mounts and without the step.
+    check(1, Point::Step(1), false, true, &with_mount, bash);
+    check(1, Point::Own(1), false, true, &with_mount, bash);
+    check(1, Point::At(1), false, true, &with_mount, bash);
+    // Before an instruction that changes the shell, it has not.
+    check(1, Point::Own(0), false, true, &first, &["/bin/sh"]);
+    check(0, Point::From, false, true, &first[..1], &["/bin/sh"]);
+    check(0, Point::Step(1), false, true, &first[..1], &["/bin/sh"]);
+    check(0, Point::End, false, true, &first, &["/bin/sh"]);
+    // Without a shell the plan ends with the step itself.
+    check(
+        0,
+        Point::Step(2),
+        true,
+        false,
+        &first[..1],
+        &["/bin/sh", "-c", "one"],
+    );
+    let missing = Cut {
+        stage: 1,
+        point: Point::Step(3),
+        after: false,
+        probe: true,
+    };
+    let error = cut_at(CUT, missing).unwrap_err();
+    assert_eq!(error.message, "stage \"b\" has no step 3");
+    assert_eq!(
+        error.hint.as_deref(),
+        Some("its steps are numbered up to 2")
+    );
+}
+
+fn strings(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
+#[test]
+fn vertices_know_their_instruction() {
+    let graph = make(
+        "FROM trigger AS a\nWORKDIR /w\nFROM img\nCOPY --from=a /x /\n",
+        &[],
+        None,
+    );
+    let graph = graph.unwrap();
+    let places: Vec<_> = graph
+        .places
+        .iter()
+        .map(|place| place.map(|place| (place.stage, place.at)))
+        .collect();
+    let names = names(&graph);
+    // Triggers of the base image come before the stage's own instructions.
+    let expected = [None, None, Some((0, 0)), Some((0, 2)), Some((1, 0))];
+    assert_eq!(places, expected, "{names:?}");
 }

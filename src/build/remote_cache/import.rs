@@ -137,6 +137,11 @@ impl<'a> Imports<'a> {
         self.hits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Forgets what was found for the steps of another plan.
+    pub(in crate::build) fn forget(&self) {
+        self.hits().clear();
+    }
+
     /// Looks for the result of a step by its key and remembers it as that of `vertex`.
     pub(in crate::build) fn look_up(&self, vertex: usize, key: CacheKey) -> bool {
         let found = self.find(|backend| record::get::<StepRecord>(backend, key.0));

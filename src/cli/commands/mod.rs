@@ -4,13 +4,17 @@
 mod build;
 mod cache;
 mod containers;
+mod context;
+mod debug;
 mod filters;
 mod history;
 mod images;
 mod import;
 mod inspect;
 mod load;
+mod login;
 mod pull;
+mod push;
 mod rmi;
 mod save;
 mod system;
@@ -30,6 +34,8 @@ pub(crate) type Open<'a> = &'a dyn Fn() -> Result<Engine, Failure>;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Build(Box<build::Args>),
+    Debug(Box<debug::Args>),
+    Context(Box<context::Args>),
     Images(images::Args),
     Tag(tag::Args),
     Rmi(rmi::Args),
@@ -38,6 +44,9 @@ pub(crate) enum Command {
     Save(save::Args),
     Load(load::Args),
     Pull(pull::Args),
+    Push(push::Args),
+    Login(login::LoginArgs),
+    Logout(login::LogoutArgs),
     Import(import::Args),
     Version(version::Args),
     Info(system::InfoArgs),
@@ -73,6 +82,7 @@ pub(crate) enum Image {
     Save(save::Args),
     Load(load::Args),
     Pull(pull::Args),
+    Push(push::Args),
     Import(import::Args),
     /// Remove images that no container uses
     Prune(system::PruneArgs),
@@ -120,6 +130,8 @@ pub(crate) fn run(
         Command::Build(args)
         | Command::Image(Image::Build(args))
         | Command::Builder(Builder::Build(args)) => build::run(&args, config, open, output),
+        Command::Context(args) => context::run(&args, config, open, output),
+        Command::Debug(args) => debug::run(&args, config, open, output),
         Command::Version(args) => version::run(&args, output),
         Command::Images(args) | Command::Image(Image::Ls(args)) => {
             images::run(&args, &open()?, output)
@@ -137,6 +149,11 @@ pub(crate) fn run(
         Command::Load(args) | Command::Image(Image::Load(args)) => {
             load::run(&args, &open()?, output)
         }
+        Command::Push(args) | Command::Image(Image::Push(args)) => {
+            push::run(&args, &open()?, output)
+        }
+        Command::Login(args) => login::login(&args, &open()?, output),
+        Command::Logout(args) => login::logout(&args, &open()?, output),
         Command::Pull(args) | Command::Image(Image::Pull(args)) => {
             pull::run(&args, &open()?, output)
         }

@@ -1,11 +1,11 @@
 //! `pull`, `image pull`
 
-use rbuild::engine::Engine;
+use rbuild::engine::{Engine, Error};
 use rbuild::oci::{ParseReferenceError, Platform, Reference};
 
 use crate::cli::output::Output;
 use crate::cli::report::Failure;
-use crate::cli::transfer::Layers;
+use crate::cli::transfer::{self, Target};
 
 /// Get an image from a registry
 #[derive(Debug, clap::Args)]
@@ -13,6 +13,12 @@ pub(crate) struct Args {
     /// The image
     #[arg(value_name = "NAME[:TAG|@DIGEST]")]
     name: String,
+    /// Get every tag of the repository
+    #[arg(short, long)]
+    all_tags: bool,
+    /// Accepted for compatibility: content trust was never made here
+    #[arg(long, hide = true)]
+    disable_content_trust: bool,
     /// Get it for this platform
     #[arg(long, value_name = "PLATFORM")]
     platform: Option<Platform>,
@@ -26,29 +32,51 @@ pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
         .name
         .parse()
         .map_err(|err: ParseReferenceError| Failure::new(1, err.to_string()))?;
-    let tag = reference
-        .tag()
-        .map_or_else(|| reference.familiar(), str::to_owned);
-    if !args.quiet {
-        if reference.digest().is_none() && !args.name.ends_with(&format!(":{tag}")) {
-            output.line(format!("Using default tag: {tag}"))?;
-        }
-        output.line(format!("{tag}: Pulling from {}", reference.path()))?;
+    let tagged = args
+        .name
+        .rsplit('/')
+        .next()
+        .is_some_and(|last| last.contains(':'));
+    if args.all_tags {
+        return all_tags(args, &reference, tagged, engine, output);
+    }
+    if !args.quiet && !tagged && reference.digest().is_none() {
+        output.line("Using default tag: latest")?;
         output.flush()?;
     }
-    let layers = Layers::new(args.quiet);
-    let pulled = engine.pull(&reference, args.platform.as_ref(), &layers);
-    layers.end();
-    let pulled = pulled?;
-    if !args.quiet {
-        let name = reference.familiar();
-        output.line(format!("Digest: {}", pulled.digest))?;
-        output.line(if pulled.was_current {
-            format!("Status: Image is up to date for {name}")
-        } else {
-            format!("Status: Downloaded newer image for {name}")
-        })?;
-    }
+    transfer::pull(
+        engine,
+        &reference,
+        args.platform.as_ref(),
+        args.quiet,
+        Target::Stdout,
+    )?;
     output.line(&reference)?;
+    Ok(0)
+}
+
+/// Gets every tag of the repository.
+fn all_tags(
+    args: &Args,
+    reference: &Reference,
+    tagged: bool,
+    engine: &Engine,
+    output: &mut Output,
+) -> Result<u8, Failure> {
+    if tagged || reference.digest().is_some() {
+        return Err(Failure::new(1, "tag can't be used with --all-tags/-a"));
+    }
+    let tags = engine.registries()?.tags(reference).map_err(Error::from)?;
+    for tag in tags {
+        let one = reference.with_tag(&tag);
+        transfer::pull(
+            engine,
+            &one,
+            args.platform.as_ref(),
+            args.quiet,
+            Target::Stdout,
+        )?;
+    }
+    output.line(reference.repository())?;
     Ok(0)
 }

@@ -32,8 +32,18 @@ pub struct Patterns {
     has_exclusions: bool,
 }
 
+/// A line of an ignore file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IgnoreLine {
+    /// Its number, counted from 1.
+    pub number: usize,
+    /// Its text, as written.
+    pub text: String,
+}
+
 #[derive(Debug, Clone)]
 struct Line {
+    origin: IgnoreLine,
     /// The pattern without its `!`.
     text: String,
     glob: Glob,
@@ -47,22 +57,23 @@ pub struct Verdict {
     /// Whether the path is ignored.
     pub is_ignored: bool,
     matched: Vec<bool>,
+    /// The line that decided, by its index; `None` where no line matches.
+    decided: Option<usize>,
 }
 
 impl Patterns {
     /// Reads an ignore file: comments and blank lines dropped, paths cleaned.
     /// Returns the cleaned patterns as text.
     pub fn read(text: &str) -> Vec<String> {
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        text.lines()
-            .filter(|line| !line.starts_with('#'))
-            .map(str::trim)
-            .filter(|line| !line.is_empty())
-            .map(|line| match line.strip_prefix('!') {
-                Some(pattern) => format!("!{}", rooted(pattern.trim())),
-                None => rooted(line),
-            })
-            .collect()
+        numbered(text).map(|(pattern, _)| pattern).collect()
+    }
+
+    /// Reads and compiles an ignore file, whose lines [`Patterns::decided`] then names.
+    ///
+    /// # Errors
+    /// [`IgnoreError::LoneExclusion`], [`IgnoreError::Syntax`].
+    pub fn of_text(text: &str) -> Result<Self, IgnoreError> {
+        Self::compile(numbered(text))
     }
 
     /// Compiles cleaned patterns.
@@ -70,12 +81,22 @@ impl Patterns {
     /// # Errors
     /// [`IgnoreError::LoneExclusion`], [`IgnoreError::Syntax`].
     pub fn new(lines: &[String]) -> Result<Self, IgnoreError> {
+        Self::compile(lines.iter().enumerate().map(|(index, line)| {
+            let origin = IgnoreLine {
+                number: index + 1,
+                text: line.clone(),
+            };
+            (line.clone(), origin)
+        }))
+    }
+
+    fn compile(lines: impl Iterator<Item = (String, IgnoreLine)>) -> Result<Self, IgnoreError> {
         let mut patterns = Self::default();
-        for line in lines.iter().map(|line| line.trim()) {
-            let (is_exclusion, pattern) = match line.strip_prefix('!') {
+        for (line, origin) in lines {
+            let (is_exclusion, pattern) = match line.trim().strip_prefix('!') {
                 Some("") => return Err(IgnoreError::LoneExclusion),
                 Some(pattern) => (true, pattern),
-                None => (false, line),
+                None => (false, line.trim()),
             };
             if pattern.is_empty() {
                 continue;
@@ -84,6 +105,7 @@ impl Patterns {
             let glob = Glob::new(&text).ok_or_else(|| IgnoreError::Syntax(pattern.to_owned()))?;
             patterns.has_exclusions |= is_exclusion;
             patterns.lines.push(Line {
+                origin,
                 text,
                 glob,
                 is_exclusion,
@@ -141,6 +163,7 @@ impl Patterns {
 
     fn judge_bytes(&self, path: &[u8], parent: Option<&Verdict>) -> Verdict {
         let mut is_ignored = false;
+        let mut decided = None;
         let mut matched = Vec::with_capacity(self.lines.len());
         for (index, line) in self.lines.iter().enumerate() {
             let from_parent = parent.is_some_and(|parent| parent.matched[index]);
@@ -150,13 +173,20 @@ impl Patterns {
                 || (line.is_exclusion == is_ignored && line.glob.matches(path, Goal::Path));
             if is_match {
                 is_ignored = !line.is_exclusion;
+                decided = Some(index);
             }
             matched.push(is_match);
         }
         Verdict {
             is_ignored,
             matched,
+            decided,
         }
+    }
+
+    /// The line that a verdict is owed to; `None` where no line matches.
+    pub fn decided(&self, verdict: &Verdict) -> Option<&IgnoreLine> {
+        Some(&self.lines.get(verdict.decided?)?.origin)
     }
 
     /// Whether a pattern without `!` matches `dir`, or may match something beneath it.
@@ -182,6 +212,27 @@ impl Patterns {
         let mut exclusions = self.lines.iter().filter(|line| line.is_exclusion);
         exclusions.any(|line| line.glob.matches(&beneath, Goal::Beneath))
     }
+}
+
+/// The cleaned patterns of an ignore file, with the lines that they are.
+fn numbered(text: &str) -> impl Iterator<Item = (String, IgnoreLine)> + '_ {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let lines = text.lines().enumerate();
+    lines
+        .filter(|(_, line)| !line.starts_with('#'))
+        .map(|(index, line)| (index, line.trim()))
+        .filter(|(_, line)| !line.is_empty())
+        .map(|(index, line)| {
+            let pattern = match line.strip_prefix('!') {
+                Some(pattern) => format!("!{}", rooted(pattern.trim())),
+                None => rooted(line),
+            };
+            let origin = IgnoreLine {
+                number: index + 1,
+                text: line.to_owned(),
+            };
+            (pattern, origin)
+        })
 }
 
 /// A cleaned pattern without the one leading `/` that is tolerated.

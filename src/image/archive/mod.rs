@@ -24,4 +24,4 @@ pub use import::{ImportOptions, import};
 pub use index::choose_platform;
 pub use layout::load_layout;
 pub use load::{Loaded, load};
-pub use save::{Layout, save, save_bundles, save_directory};
+pub use save::{Layout, pin_layers, save, save_bundles, save_directory};

@@ -196,7 +196,7 @@ fn blobs(bundles: &[Bundle]) -> BTreeMap<Digest, Blob<'_>> {
 }
 
 /// Keeps the layers of an image where they are while it is being read.
-fn pin_layers(store: &Store, image: &Image) -> Result<(), Error> {
+pub fn pin_layers(store: &Store, image: &Image) -> Result<(), Error> {
     for layer in &image.manifest.layers {
         store.pin_layer_blob(layer.digest)?;
     }

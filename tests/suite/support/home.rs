@@ -199,7 +199,7 @@ fn outcome(output: std::process::Output) -> Outcome {
     }
 }
 
-fn code(status: std::process::ExitStatus) -> i32 {
+pub(super) fn code(status: std::process::ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt;
     status
         .code()

@@ -3,16 +3,20 @@
 
 mod browser;
 mod busybox;
+mod debian;
 mod home;
 mod schema;
 mod terminal;
+mod typing;
 mod web;
 
 pub(crate) use browser::Browser;
 pub(crate) use busybox::archive as busybox_archive;
+pub(crate) use debian::{Registry, debian_base, reachable};
 pub(crate) use home::{Home, Outcome};
 pub(crate) use schema::assert_fits;
 pub(crate) use terminal::Terminal;
+pub(crate) use typing::SIZE as TERMINAL_SIZE;
 pub(crate) use web::{Page, Repository, Web};
 
 /// Something of the machine that a test cannot do without.
@@ -30,6 +34,8 @@ pub(crate) enum Need {
     Git,
     /// Chromium, which shows pages, is installed.
     Chromium,
+    /// debootstrap is installed, or an archive of `debian:bookworm` is named.
+    Debian,
 }
 
 /// Whether the machine has all of `needs`. When it lacks one, the test says
@@ -76,6 +82,7 @@ fn lacking(need: Need) -> Option<String> {
                 .any(|path| std::path::Path::new(path).exists());
             (!found).then(|| "needs skopeo".to_owned())
         }
+        Need::Debian => debian::lacking(),
         Need::Overlay => {
             let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
             if !known

@@ -2,15 +2,15 @@
 
 /// A malformed pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct BadPattern;
+pub(in crate::build) struct BadPattern;
 
 /// Whether a component has anything special in it.
-pub(super) fn is_pattern(component: &str) -> bool {
+pub(in crate::build) fn is_pattern(component: &str) -> bool {
     component.contains(['*', '?', '[', '\\'])
 }
 
 /// Whether `name` matches the pattern. Bytes that are no UTF-8 match `*` and `?`.
-pub(super) fn matches(pattern: &str, name: &str) -> Result<bool, BadPattern> {
+pub(in crate::build) fn matches(pattern: &str, name: &str) -> Result<bool, BadPattern> {
     let pattern: Vec<char> = pattern.chars().collect();
     let name: Vec<char> = name.chars().collect();
     check(&pattern)?;

@@ -4,7 +4,7 @@ mod archives;
 mod disk;
 mod files;
 mod filter;
-mod glob;
+pub(in crate::build) mod glob;
 mod owner;
 mod place;
 mod same;

@@ -53,6 +53,10 @@ fn fill(dir: &Path) {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one build after another on one store"
+)]
 fn recorded_digests_are_those_of_the_layer() {
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: needs root");
@@ -62,11 +66,8 @@ fn recorded_digests_are_those_of_the_layer() {
     let dir = home.path().join("context");
     fs::create_dir(&dir).unwrap();
     fill(&dir);
-    let store = Store::open(Paths::new(
-        home.path().join("data"),
-        home.path().join("run"),
-    ))
-    .unwrap();
+    let (data, run) = (home.path().join("data"), home.path().join("run"));
+    let store = Store::open(Paths::new(data, run)).unwrap();
     let contexts = [Context::open(&dir, Patterns::default(), home.path().join("memory")).unwrap()];
     let request = BuildRequest::new(ContextSource::Directory(dir.clone()));
     let cancel = Cancel::new();
@@ -84,11 +85,11 @@ fn recorded_digests_are_those_of_the_layer() {
         scratch: home.path(),
         network: std::sync::Arc::default(),
         epoch: None,
-        platform: &crate::oci::Platform::host(),
         redactor: &redactor,
         imports: &imports,
         arguments: std::collections::BTreeSet::new(),
         renewed: &std::sync::Mutex::default(),
+        failed: crate::build::ops::run::Failed::default(),
     };
     let op = op(&["tree", "large"], "/to/");
     let check = |earlier| {

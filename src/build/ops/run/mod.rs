@@ -4,6 +4,7 @@ mod agent;
 mod attempt;
 mod caches;
 mod error;
+mod failed;
 mod leak;
 mod mounts;
 mod points;
@@ -21,12 +22,14 @@ use std::time::Duration;
 
 use attempt::Ended;
 pub(in crate::build) use error::RunError;
+pub(in crate::build) use failed::{Failed, Held};
 use mounts::Mounts;
 
 use super::{Tools, account};
 use crate::build::emulation;
 use crate::build::graph::{RunOp, Vertex};
-use crate::build::{Entitlement, RunNetwork};
+use crate::build::mount::RunMountKind;
+use crate::build::{Entitlement, RunNetwork, Secret};
 use crate::fs::{At, PathError};
 use crate::network;
 use crate::oci::passwd::Account;
@@ -96,51 +99,108 @@ struct Command<'a, 't> {
 impl Command<'_, '_> {
     /// One try.
     fn once(&self, usage: &mut Option<Usage>) -> Result<SnapshotId, RunError> {
-        let Self { tools, op, .. } = self;
+        let Self { tools, step, .. } = *self;
         let parent = self.inputs.parent;
-        emulation::check(tools.platform)?;
-        let account = account(tools.store, parent, &op.user)?;
+        emulation::check(&self.op.platform)?;
+        tools.failed.forget(tools.store, step);
         let active = Active::begin(tools.store, parent)?;
-        let below = View::open(tools.store, parent)?;
-        let mounts = Mounts::prepare(tools, op, &self.inputs.mounts, &below, self.step)?;
-        let mut spec = specification(tools, op, &account, &active, parent, &mounts)?;
-        let attachment = match op.network {
-            RunNetwork::Default => Some(attach(tools)?),
-            RunNetwork::None | RunNetwork::Host => None,
-        };
-        mount_files(tools, op, &mut spec, self.step)?;
-        spec.mounts.extend(mounts.list.iter().cloned());
+        if let Err(err) = self.fill(&active, usage) {
+            tools.failed.hold(step, active, parent, &err);
+            return Err(err);
+        }
+        let bytes = snapshot::tree_bytes(&active.fs())?;
+        Ok(active.commit(bytes, None, None)?.id)
+    }
+
+    /// Runs the command; what it changes is in `active`.
+    fn fill(&self, active: &Active<'_>, usage: &mut Option<Usage>) -> Result<(), RunError> {
+        let Self { tools, op, .. } = *self;
+        let ready = prepare(tools, op, self.inputs, active, self.step)?;
         let command = tools.redactor.text(&op.argv.join(" ")).into_owned();
         let began = jiff::Timestamp::now().as_second();
-        let ended = self.execute(&spec, attachment, &command)?;
+        let ended = self.execute(&ready, &command)?;
         attempt::add(usage, ended.usage);
         if tools.cancel.is_canceled() {
             return Err(RunError::Canceled);
         }
-        ended.check(&command, self.timeout, &spec.resources)?;
         let fs = active.fs();
-        mounts.clean(&fs)?;
-        self.refuse_leak(&mounts, &fs)?;
-        drop(mounts);
+        ready.mounts.clean(&fs)?;
+        ended.check(&command, self.timeout, &ready.spec.resources)?;
+        refuse_leak(tools, &ready.mounts.secrets, &fs)?;
+        drop(ready);
         if let Some(latest) = tools.epoch {
             // Files get their times from a clock that lags a little behind.
-            snapshot::clamp_times(&fs, latest, began - 1)?.save(&active)?;
+            snapshot::clamp_times(&fs, latest, began - 1)?.save(active)?;
         }
-        let bytes = snapshot::tree_bytes(&fs)?;
-        Ok(active.commit(bytes, None, None)?.id)
+        Ok(())
     }
+}
 
-    /// A layer that holds one of the step's secrets is an error.
-    fn refuse_leak(&self, mounts: &Mounts<'_>, layer: &Path) -> Result<(), RunError> {
-        let allow = &self.tools.request.steps.allow;
-        if mounts.secrets.is_empty() || allow.contains(&Entitlement::SecretsInLayers) {
-            return Ok(());
-        }
-        match leak::find(layer, &mounts.secrets)? {
-            Some(leak::Leak { id, path }) => Err(RunError::Leak { id, path }),
-            None => Ok(()),
-        }
+/// Whether a layer has one of the secrets that a step was given.
+pub(in crate::build) fn refuse_own_leak(
+    tools: &Tools<'_>,
+    op: &RunOp,
+    layer: &Path,
+) -> Result<(), RunError> {
+    let given = &tools.request.steps.secrets;
+    let ids = op.mounts.iter().filter_map(|mount| match &mount.kind {
+        RunMountKind::Secret { id, .. } => given.get_key_value(id),
+        _ => None,
+    });
+    let secrets: Vec<(&str, &Secret)> = ids.map(|(id, secret)| (id.as_str(), secret)).collect();
+    refuse_leak(tools, &secrets, layer)
+}
+
+/// A layer that holds one of a step's secrets is an error.
+fn refuse_leak(
+    tools: &Tools<'_>,
+    secrets: &[(&str, &Secret)],
+    layer: &Path,
+) -> Result<(), RunError> {
+    let allow = &tools.request.steps.allow;
+    if secrets.is_empty() || allow.contains(&Entitlement::SecretsInLayers) {
+        return Ok(());
     }
+    match leak::find(layer, secrets)? {
+        Some(leak::Leak { id, path }) => Err(RunError::Leak { id, path }),
+        None => Ok(()),
+    }
+}
+
+/// A sandbox that can be started.
+pub(in crate::build) struct Ready<'t> {
+    /// All that is decided.
+    pub(in crate::build) spec: Spec,
+    /// The network, where it is one of ours.
+    pub(in crate::build) attachment: Option<&'t network::Attachment>,
+    /// What is mounted, for as long as the sandbox runs.
+    mounts: Mounts<'t>,
+}
+
+/// Decides on the sandbox of a command that works on `active` on top of its input.
+pub(in crate::build) fn prepare<'t>(
+    tools: &'t Tools<'_>,
+    op: &RunOp,
+    inputs: &Inputs,
+    active: &Active<'_>,
+    step: StepId,
+) -> Result<Ready<'t>, RunError> {
+    let parent = inputs.parent;
+    let account = account(tools.store, parent, &op.user)?;
+    let below = View::open(tools.store, parent)?;
+    let mounts = Mounts::prepare(tools, op, &inputs.mounts, &below, step)?;
+    let mut spec = specification(tools, op, &account, active, parent, &mounts)?;
+    let attachment = match op.network {
+        RunNetwork::Default => Some(attach(tools)?),
+        RunNetwork::None | RunNetwork::Host => None,
+    };
+    mount_files(tools, op, &mut spec, step)?;
+    spec.mounts.extend(mounts.list.iter().cloned());
+    Ok(Ready {
+        spec,
+        attachment,
+        mounts,
+    })
 }
 
 /// The attachment that the build's steps share.
@@ -154,7 +214,7 @@ fn attach<'t>(tools: &'t Tools<'_>) -> Result<&'t network::Attachment, RunError>
 }
 
 /// An error and its causes on one line.
-fn chain(err: &dyn std::error::Error) -> String {
+pub(in crate::build) fn chain(err: &dyn std::error::Error) -> String {
     let mut text = err.to_string();
     let mut cause = err.source();
     while let Some(next) = cause {
@@ -359,12 +419,7 @@ fn write_once(path: &Path, text: &str, mode: u32) -> Result<(), PathError> {
 
 impl Command<'_, '_> {
     /// Starts the command, passes its output on, and waits for its end.
-    fn execute(
-        &self,
-        spec: &Spec,
-        attachment: Option<&network::Attachment>,
-        command: &str,
-    ) -> Result<Ended, RunError> {
+    fn execute(&self, ready: &Ready<'_>, command: &str) -> Result<Ended, RunError> {
         let (tools, step) = (self.tools, self.step);
         let null = File::open("/dev/null").at("open", "/dev/null")?;
         let (out_reader, out_writer) = pipe().at("open", "a pipe")?;
@@ -374,7 +429,8 @@ impl Command<'_, '_> {
             stdout: out_writer.as_fd(),
             stderr: err_writer.as_fd(),
         };
-        let started = sandbox::spawn(spec, stdio, attachment.map(AsFd::as_fd));
+        let network = ready.attachment.map(AsFd::as_fd);
+        let started = sandbox::spawn(&ready.spec, stdio, network);
         drop((out_writer, err_writer));
         let mut running = started.map_err(|err| start_error(err, command))?;
         for warning in running.warnings() {

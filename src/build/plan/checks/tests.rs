@@ -48,6 +48,7 @@ fn found(text: &str, target: Option<&str>, args: &[(&str, &str)], ignored: &str)
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let request = Request {
+        cut: None,
         dockerfile: &parsed.dockerfile,
         build_args: &args.collect::<BTreeMap<_, _>>(),
         target,
@@ -148,6 +149,18 @@ fn heredocs_use_variables_too() {
     rules("FROM plain\nCOPY <<E /x\n$a\nE\n", &["UndefinedVar 2"]);
     see("FROM plain\nCOPY <<'E' /x\n$a\nE\n", &[]);
     see("FROM plain\nRUN <<E\n$a\nE\n", &[]);
+}
+
+#[test]
+fn mounts_use_variables_and_nothing_has_to_be_allowed() {
+    rules(
+        "FROM plain\nRUN --mount=type=cache,target=/x$a true\n",
+        &["UndefinedVar 2"],
+    );
+    see(
+        "FROM plain\nRUN --security=insecure --network=host --device=a/b=c true\n",
+        &[],
+    );
 }
 
 #[test]

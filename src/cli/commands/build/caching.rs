@@ -182,7 +182,7 @@ fn target(text: &str, config: &Config) -> Result<CacheTarget, Failure> {
     target.ignore_error = options
         .switch("ignore-error")?
         .unwrap_or(target.ignore_error);
-    target.mounts = mounts(options.all("mounts"));
+    target.mounts = mounts(&options.all("mounts"));
     target.mounts_max = match options.last("mounts-max") {
         Some(size) => Some(human::parse_size(&size).map_err(|why| options.wrong(&why))?),
         None => None,
@@ -224,7 +224,7 @@ fn compression(options: &mut Options) -> Result<Option<CacheCompression>, Failur
 }
 
 /// `mounts=all`, or ids, which may have commas between them in a quoted field.
-fn mounts(texts: Vec<String>) -> CacheMounts {
+fn mounts(texts: &[String]) -> CacheMounts {
     let ids: Vec<String> = texts
         .iter()
         .flat_map(|text| text.split(','))

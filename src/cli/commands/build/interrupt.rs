@@ -17,7 +17,7 @@ const STOPPING: [i32; 2] = [2, 15];
 /// Watches for signals that stop a build. Made before any other thread, so that
 /// none of them takes the signals.
 #[derive(Debug)]
-pub(super) struct Interrupt {
+pub(in crate::cli::commands) struct Interrupt {
     // Dropped first: it ends the watching thread.
     end: Option<OwnedFd>,
     watching: Option<JoinHandle<()>>,
@@ -42,7 +42,7 @@ impl Interrupt {
     }
 
     /// Whether a signal asked for the end.
-    pub(super) fn happened(&self) -> bool {
+    pub(in crate::cli::commands) fn happened(&self) -> bool {
         self.happened.load(Ordering::SeqCst)
     }
 }

@@ -13,9 +13,7 @@ pub(crate) struct Later {
 impl Later {
     /// Refuses the first flag that is set.
     pub(crate) fn refuse(&self) -> Result<(), Failure> {
-        let set = [
-            ("policy", !self.policy.is_empty()),
-        ];
+        let set = [("policy", !self.policy.is_empty())];
         match set.iter().find(|(_, set)| *set) {
             Some((flag, _)) => Err(unavailable(&format!("--{flag}"))),
             None => Ok(()),

@@ -3,24 +3,29 @@
 mod caching;
 mod call;
 mod contexts;
+mod converse;
 mod failing;
 mod interrupt;
 mod later;
 mod outputs;
 mod reporting;
 mod request;
+mod shell;
 mod steps;
 mod warnings;
 
 use call::Call;
 use interrupt::Interrupt;
-use rbuild::build::{self, BuildResult, Cancel};
+use rbuild::build::{self, BuildRequest, BuildResult, Cancel};
 use rbuild::engine::{Config, Engine, Error};
 use rbuild::sandbox::Rlimit;
+use rbuild::sys::signals::Signals;
+pub(super) use request::read;
+pub(super) use shell::{Host, catch_resizing};
 
 use super::Open;
 use crate::cli::output::Output;
-use crate::cli::progress::{Ending, Mode, Progress, Settings};
+use crate::cli::progress::{Ending, Mode, Progress, Settings, Summary};
 use crate::cli::report::Failure;
 use crate::cli::{excerpt, human, values};
 
@@ -29,7 +34,7 @@ use crate::cli::{excerpt, human, values};
 pub(crate) struct Args {
     /// The context: a directory, a tar file, a git repository, the URL of a tar or a Dockerfile, or `-` for one on standard input
     #[arg(value_name = "CONTEXT")]
-    context: Option<String>,
+    pub(super) context: Option<String>,
     /// Give the image this name; may be repeated
     #[arg(short, long, value_name = "NAME[:TAG]")]
     tag: Vec<String>,
@@ -145,25 +150,22 @@ pub(crate) fn run(
     open: Open<'_>,
     output: &mut Output,
 ) -> Result<u8, Failure> {
-    args.later.refuse()?;
+    let mode = prepare(args, config)?;
     let question = match (&args.call, args.check) {
         (_, true) => Call::read("check")?,
         (Some(call), _) => Call::read(call)?,
         (None, _) => None,
     };
-    let mode = request::progress(args, config)?;
+    if args.failing.wants_shell() {
+        refuse_used_input(args)?;
+    }
     let engine = open()?;
     let mut request = request::read(args, config, &engine)?;
     request.build.explain_cache |= mode == Mode::RawJson;
     if let Some(question) = question {
         return call::run(&question, &request.build, &engine, output);
     }
-    let mut settings = Settings::read(&config.environment, output.colors());
-    // Reports and programs are told anyway; people are when they ask.
-    settings.reasons = args.explain_cache || mode == Mode::RawJson;
-    for complaint in &settings.complaints {
-        output.warn(complaint);
-    }
+    let settings = settings(args, config, mode, output);
     run_build(args, &request, (mode, settings), &engine, output)
 }
 
@@ -174,12 +176,22 @@ fn run_build(
     engine: &Engine,
     output: &mut Output,
 ) -> Result<u8, Failure> {
+    let resized = args
+        .failing
+        .wants_shell()
+        .then(catch_resizing)
+        .transpose()?;
     let cancel = Cancel::new();
-    let interrupt = Interrupt::watch(&cancel)
-        .map_err(|err| Failure::new(1, format!("cannot watch for signals: {err}")))?;
+    let style = settings.warning();
+    let interrupt = watch(&cancel)?;
     let progress = Progress::start(mode, settings);
-    let result = engine.build(&request.build, progress.sink(), &cancel);
-    let summary = progress.finish(ending(&result));
+    let (result, summary, visited) = if let Some(resized) = &resized {
+        with_shell(progress, resized, &request.build, &cancel, engine, output)?
+    } else {
+        let result = engine.build(&request.build, progress.sink(), &cancel);
+        let summary = progress.finish(ending(&result));
+        (result, summary, false)
+    };
     let quiet = mode == Mode::Quiet;
     if !matches!(mode, Mode::Quiet | Mode::None | Mode::RawJson) {
         let is_expanded = args.accepted.debug || output.is_detailed();
@@ -188,15 +200,20 @@ fn run_build(
             is_expanded,
             &request.build,
             engine,
+            style,
             output,
         );
     }
     let result = result.map_err(|error| {
         if interrupt.happened() {
-            interrupted()
-        } else {
-            failure(&error, summary.failed_log(), output)
+            return interrupted();
         }
+        let failure = failure(&error, summary.failed_log(), output.colors());
+        if visited {
+            // The log and the place stand above the shell.
+            return failure.without_excerpt();
+        }
+        failure
     });
     let told = args.reporting.write(engine, &summary, result.as_ref());
     let (result, told) = match (result, told) {
@@ -218,6 +235,69 @@ fn run_build(
     told.map(|()| code)
 }
 
+/// A build with a shell in the step that fails; whether there was one.
+fn with_shell(
+    progress: Progress,
+    resized: &Signals,
+    build: &BuildRequest,
+    cancel: &Cancel,
+    engine: &Engine,
+    output: &mut Output,
+) -> Result<(Result<BuildResult, Error>, Summary, bool), Failure> {
+    output.flush()?;
+    let explain = explain(output);
+    let kind = engine.config().environment.get("TERM");
+    let host = Host::new(progress, resized, kind, &explain);
+    let result = engine.build_visited(build, &host, cancel, &host);
+    let (summary, visit) = host.finish(ending(&result));
+    let visited = visit.is_some();
+    if let Some(Err(why)) = visit {
+        output.warn(format!("there is no shell in the failed step: {why}"));
+    }
+    Ok((result, summary, visited))
+}
+
+/// Says why a step failed, as it is said at the end of a build.
+pub(super) fn explain(
+    output: &Output,
+) -> impl Fn(&build::Error, &Summary) -> String + Sync + use<> {
+    let colors = output.colors();
+    move |error, summary| build_failure(error, summary.failed_log(), colors).text()
+}
+
+/// Refuses what this version does not have; how progress is shown.
+pub(super) fn prepare(args: &Args, config: &Config) -> Result<Mode, Failure> {
+    args.later.refuse()?;
+    request::progress(args, config)
+}
+
+/// How progress looks, with complaints about what the environment says of it.
+pub(super) fn settings(args: &Args, config: &Config, mode: Mode, output: &mut Output) -> Settings {
+    let mut settings = Settings::read(&config.environment, output.colors());
+    // Reports and programs are told anyway; people are when they ask.
+    settings.reasons = args.explain_cache || mode == Mode::RawJson;
+    for complaint in &settings.complaints {
+        output.warn(complaint);
+    }
+    settings
+}
+
+/// A shell needs the standard input for itself.
+pub(super) fn refuse_used_input(args: &Args) -> Result<(), Failure> {
+    let used = args.context.as_deref() == Some("-") || args.file.as_deref() == Some("-");
+    if !used {
+        return Ok(());
+    }
+    let message = "the standard input cannot be both a shell's and the context or the Dockerfile";
+    Err(Failure::new(1, message).with_hint("name a directory or a file, or use `--on-error=keep`"))
+}
+
+/// Lets a signal stop a build.
+pub(super) fn watch(cancel: &Cancel) -> Result<Interrupt, Failure> {
+    Interrupt::watch(cancel)
+        .map_err(|err| Failure::new(1, format!("cannot watch for signals: {err}")))
+}
+
 fn ending(result: &Result<BuildResult, Error>) -> Ending {
     match result {
         Ok(result) => Ending {
@@ -233,7 +313,7 @@ fn ending(result: &Result<BuildResult, Error>) -> Ending {
 }
 
 /// A build that the user has stopped.
-fn interrupted() -> Failure {
+pub(super) fn interrupted() -> Failure {
     /// 128 and SIGINT, as a shell reports it.
     const INTERRUPTED: u8 = 130;
     Failure::build("Canceled: context canceled").with_code(INTERRUPTED)
@@ -241,15 +321,15 @@ fn interrupted() -> Failure {
 
 /// A failed build in BuildKit's words: the log of the step that failed, its
 /// place in the Dockerfile, and why.
-fn failure(error: &Error, log: String, output: &Output) -> Failure {
+pub(super) fn failure(error: &Error, log: String, colors: bool) -> Failure {
     match error {
         Error::Build(build::Error::Canceled) => interrupted(),
-        Error::Build(error) => build_failure(error, log, output),
+        Error::Build(error) => build_failure(error, log, colors),
         error => Failure::build(error),
     }
 }
 
-fn build_failure(error: &build::Error, log: String, output: &Output) -> Failure {
+fn build_failure(error: &build::Error, log: String, colors: bool) -> Failure {
     let mut excerpt = log;
     let mut hint = None;
     let text = error.to_string();
@@ -264,7 +344,7 @@ fn build_failure(error: &build::Error, log: String, output: &Output) -> Failure 
             excerpt.push_str(&excerpt::marked(name, text, step.span));
             hint.clone_from(&step.hint);
         } else {
-            let shown = excerpt::diagnostics(name, text, &diagnostics, output.colors());
+            let shown = excerpt::diagnostics(name, text, &diagnostics, colors);
             excerpt.push_str(&shown);
             // BuildKit's clients have the likely word in the message.
             let first = diagnostics.first().and_then(|first| first.hint.as_deref());
@@ -276,6 +356,9 @@ fn build_failure(error: &build::Error, log: String, output: &Output) -> Failure 
     let mut failure = Failure::build(why).with_excerpt(excerpt);
     if let Some(hint) = hint {
         failure = failure.with_hint(hint);
+    }
+    if let build::Error::Step { left, .. } = error {
+        failure = failure.with_notes(failing::notes(left));
     }
     match std::error::Error::source(error) {
         Some(source) => failure.because(source),

@@ -25,9 +25,9 @@ const HEAD: u64 = 64 << 10;
 
 /// A build request and what it needs on disk meanwhile.
 #[derive(Debug)]
-pub(super) struct Request {
+pub(in crate::cli::commands) struct Request {
     /// The request.
-    pub(super) build: BuildRequest,
+    pub(in crate::cli::commands) build: BuildRequest,
     /// The archive from standard input; removed when dropped.
     _spool: Option<tempfile::NamedTempFile>,
 }
@@ -48,7 +48,11 @@ pub(super) fn progress(args: &Args, config: &Config) -> Result<Mode, Failure> {
 }
 
 /// Makes the request.
-pub(super) fn read(args: &Args, config: &Config, engine: &Engine) -> Result<Request, Failure> {
+pub(in crate::cli::commands) fn read(
+    args: &Args,
+    config: &Config,
+    engine: &Engine,
+) -> Result<Request, Failure> {
     let Some(context) = args.context.as_deref() else {
         let message = "\"rbuild build\" requires 1 argument: the build context";
         return Err(Failure::new(1, message).with_hint("`.` is the current directory"));

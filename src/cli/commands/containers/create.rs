@@ -1,10 +1,12 @@
 //! `create`
 
 use rbuild::engine::{ContainerRequest, Created, Engine, Error, ErrorKind, Streams};
+use rbuild::oci::{ParseReferenceError, Reference};
 
 use super::flags::{self, Flags};
 use crate::cli::output::Output;
 use crate::cli::report::Failure;
+use crate::cli::transfer::{self, Target};
 
 /// Make a container without starting it
 #[derive(Debug, clap::Args)]
@@ -41,8 +43,14 @@ pub(super) fn create(
         return Err(wrong(format!("{message} or delete {}", path.display())));
     }
     let request: ContainerRequest = flags.request(engine, streams).map_err(wrong)?;
-    let created = engine.container_create(request);
-    let created = created.map_err(|err| explain(flags, err, output))?;
+    if flags.pull == "always" {
+        pull(flags, engine)?;
+    } else if flags.pull != "never" && !engine.has_image(flags.image()).map_err(refused)? {
+        let shown = reference(flags)?.familiar();
+        output.message(format!("Unable to find image '{shown}' locally"));
+        pull(flags, engine)?;
+    }
+    let created = engine.container_create(request).map_err(refused)?;
     for warning in &created.warnings {
         output.warn(warning);
     }
@@ -52,19 +60,23 @@ pub(super) fn create(
     Ok(created)
 }
 
-fn explain(flags: &Flags, error: Error, output: &mut Output) -> Failure {
-    let image = flags.image();
-    if error.kind() != ErrorKind::NotFound {
-        return Failure::from(error).with_code(125);
+fn reference(flags: &Flags) -> Result<Reference, Failure> {
+    let parsed = flags.image().parse();
+    parsed.map_err(|err: ParseReferenceError| Failure::new(125, err.to_string()))
+}
+
+fn pull(flags: &Flags, engine: &Engine) -> Result<(), Failure> {
+    let reference = reference(flags)?;
+    transfer::pull(engine, &reference, None, flags.quiet, Target::Stderr)
+        .map(drop)
+        .map_err(|failure| failure.with_code(125))
+}
+
+fn refused(error: Error) -> Failure {
+    let is_missing = error.kind() == ErrorKind::NotFound;
+    let failure = Failure::from(error).with_code(125);
+    if is_missing {
+        return failure.with_hint("`rbuild pull` it, or leave `--pull never` out");
     }
-    if flags.pull != "never" {
-        let tagged = match image.parse() {
-            Ok(reference) => rbuild::oci::Reference::familiar(&reference),
-            Err(_) => image.to_owned(),
-        };
-        output.message(format!("Unable to find image '{tagged}' locally"));
-    }
-    Failure::new(125, format!("No such image: {image}")).with_hint(
-        "pulling from registries is not available in this version; load or build the image first",
-    )
+    failure
 }

@@ -35,7 +35,7 @@ pub(super) struct Flags {
     pub(super) pull: String,
     /// Say nothing while pulling
     #[arg(short, long)]
-    quiet: bool,
+    pub(super) quiet: bool,
     #[command(flatten)]
     program: Program,
     #[command(flatten)]

@@ -14,7 +14,7 @@ mod ps;
 mod run;
 mod start;
 mod stream;
-mod terminal;
+pub(super) mod terminal;
 
 use rbuild::engine::{self, Engine};
 use serde_json::Value;

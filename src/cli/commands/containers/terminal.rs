@@ -7,14 +7,14 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetat
 
 /// A terminal in raw mode; dropping it restores the former mode.
 #[derive(Debug)]
-pub(super) struct Raw {
+pub(in crate::cli::commands) struct Raw {
     terminal: OwnedFd,
     former: Termios,
 }
 
 impl Raw {
     /// Puts standard input's terminal into raw mode: every key goes to the container.
-    pub(super) fn of_stdin() -> io::Result<Self> {
+    pub(in crate::cli::commands) fn of_stdin() -> io::Result<Self> {
         let terminal = io::stdin().as_fd().try_clone_to_owned()?;
         let former = tcgetattr(&terminal)?;
         let mut raw = former.clone();
@@ -32,12 +32,12 @@ impl Drop for Raw {
 }
 
 /// Whether standard input is a terminal.
-pub(super) fn stdin_is_one() -> bool {
+pub(in crate::cli::commands) fn stdin_is_one() -> bool {
     io::stdin().is_terminal()
 }
 
 /// Rows and columns of the command's terminal; 0 when it has none.
-pub(super) fn size() -> (u16, u16) {
+pub(in crate::cli::commands) fn size() -> (u16, u16) {
     let size = tcgetwinsize(io::stdout()).or_else(|_| tcgetwinsize(io::stdin()));
     size.map_or((0, 0), |size| (size.ws_row, size.ws_col))
 }

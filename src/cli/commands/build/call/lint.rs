@@ -24,7 +24,11 @@ pub(super) fn answer(checked: &Checked, is_json: bool, output: &mut Output) -> R
             let message = format!("lint violation found for rules: {rules}");
             Err(Failure::plain_build(message))
         }
-        error => Err(super::super::build_failure(error, String::new(), output)),
+        error => Err(super::super::build_failure(
+            error,
+            String::new(),
+            output.colors(),
+        )),
     }
 }
 

@@ -73,11 +73,11 @@ pub(super) fn run(
     }
     let checked = engine
         .check(request)
-        .map_err(|error| super::failure(&error, String::new(), output))?;
+        .map_err(|error| super::failure(&error, String::new(), output.colors()))?;
     match (call.name.as_str(), &checked.error) {
         // A list of the stages needs nothing but the text.
         ("targets", Some(error @ build::Error::Parse { .. })) | ("outline", Some(error)) => {
-            return Err(super::build_failure(error, String::new(), output));
+            return Err(super::build_failure(error, String::new(), output.colors()));
         }
         ("targets", _) => targets::answer(&checked, call.is_json, output)?,
         ("outline", None) => outline::answer(&checked, call.is_json, output)?,
