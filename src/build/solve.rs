@@ -80,7 +80,7 @@ pub(super) struct Solver<'a> {
     fetched: Mutex<BTreeMap<usize, Definition>>,
     unpacked: Mutex<Vec<(StepId, Layer)>>,
     /// What was found elsewhere.
-    pub(super) imports: &'a Imports<'a>,
+    pub(super) imports: Imports<'a>,
     /// Whether the user was told that this build alone passes the cache's limit.
     pub(super) cap_passed: AtomicBool,
 }
@@ -105,7 +105,7 @@ impl<'a> Solver<'a> {
             stale: stale(graph),
             fetched: Mutex::default(),
             unpacked: Mutex::default(),
-            imports: tools.imports,
+            imports: tools.imports.anew(),
             cap_passed: AtomicBool::new(false),
         }
     }

@@ -71,6 +71,10 @@ impl Engine {
             let (kind, number) = match id {
                 CacheItemId::Layer(id) => (Kept::Layer, id.0),
                 CacheItemId::Mount(id) => (Kept::Mount, i64::try_from(*id).unwrap_or(i64::MAX)),
+                CacheItemId::Git(_) | CacheItemId::Context(_) => {
+                    let message = format!("{id} cannot be pinned: it is fetched or made again");
+                    return Err(Error::Unsupported(message));
+                }
             };
             self.store.keep(kind, number, keep)?;
         }
@@ -82,6 +86,7 @@ impl Engine {
             let known = match id {
                 CacheItemId::Layer(id) => self.store.snapshot_get(id)?.is_some(),
                 CacheItemId::Mount(id) => self.store.cache_mounts()?.iter().any(|m| m.id == id),
+                CacheItemId::Git(_) | CacheItemId::Context(_) => true,
             };
             return if known {
                 Ok(id)

@@ -66,12 +66,12 @@ struct Source {
 pub(in crate::build) struct Imports<'a> {
     store: &'a Store,
     sink: &'a dyn Sink,
-    sources: Vec<Source>,
+    sources: Arc<[Source]>,
     hits: Mutex<BTreeMap<usize, Arc<Hit>>>,
     /// Whether a hit turned out to be none.
     lost: AtomicBool,
     /// Blobs that were not what they should be.
-    damaged: Mutex<BTreeSet<Digest>>,
+    damaged: Arc<Mutex<BTreeSet<Digest>>>,
 }
 
 /// Why a result cannot be fetched.
@@ -109,10 +109,22 @@ impl<'a> Imports<'a> {
         Self {
             store,
             sink,
-            sources,
+            sources: sources.into(),
             hits: Mutex::default(),
             lost: AtomicBool::new(false),
-            damaged: Mutex::default(),
+            damaged: Arc::default(),
+        }
+    }
+
+    /// The same sources, with nothing found yet: for another graph.
+    pub(in crate::build) fn anew(&self) -> Self {
+        Self {
+            store: self.store,
+            sink: self.sink,
+            sources: Arc::clone(&self.sources),
+            hits: Mutex::default(),
+            lost: AtomicBool::new(false),
+            damaged: Arc::clone(&self.damaged),
         }
     }
 

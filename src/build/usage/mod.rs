@@ -8,6 +8,7 @@
 mod cap;
 mod choose;
 mod filter;
+mod sources;
 
 pub use cap::{hold as hold_cap, settle as settle_cap};
 pub use choose::{PruneOptions, Space};
@@ -26,6 +27,10 @@ pub enum CacheKind {
     Regular,
     /// A directory of `RUN --mount=type=cache`.
     CacheMount,
+    /// A bare repository that `ADD` or a context was fetched into.
+    GitCheckout,
+    /// What is remembered of a build context.
+    LocalSource,
 }
 
 impl fmt::Display for CacheKind {
@@ -33,6 +38,8 @@ impl fmt::Display for CacheKind {
         f.write_str(match self {
             Self::Regular => "regular",
             Self::CacheMount => "exec.cachemount",
+            Self::GitCheckout => "source.git.checkout",
+            Self::LocalSource => "source.local",
         })
     }
 }
@@ -44,6 +51,10 @@ pub enum CacheItemId {
     Layer(SnapshotId),
     /// A cache mount.
     Mount(u64),
+    /// A repository, by the first 12 digits of its name.
+    Git(u64),
+    /// What is remembered of a context, by the first 12 digits of its name.
+    Context(u64),
 }
 
 impl fmt::Display for CacheItemId {
@@ -51,6 +62,8 @@ impl fmt::Display for CacheItemId {
         match self {
             Self::Layer(id) => write!(f, "layer-{id}"),
             Self::Mount(id) => write!(f, "mount-{id}"),
+            Self::Git(number) => write!(f, "git-{number:012x}"),
+            Self::Context(number) => write!(f, "context-{number:012x}"),
         }
     }
 }
@@ -59,14 +72,18 @@ impl std::str::FromStr for CacheItemId {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        if let Some(number) = text.strip_prefix("layer-") {
-            return number
+        let (kind, number) = text.split_once('-').ok_or(())?;
+        let digits = |number| u64::from_str_radix(number, 16).map_err(drop);
+        match kind {
+            "layer" => number
                 .parse()
                 .map(|id| Self::Layer(SnapshotId(id)))
-                .map_err(drop);
+                .map_err(drop),
+            "mount" => number.parse().map(Self::Mount).map_err(drop),
+            "git" if number.len() == 12 => digits(number).map(Self::Git),
+            "context" if number.len() == 12 => digits(number).map(Self::Context),
+            _ => Err(()),
         }
-        let number = text.strip_prefix("mount-").ok_or(())?;
-        number.parse().map(Self::Mount).map_err(drop)
     }
 }
 
@@ -157,6 +174,7 @@ fn items(store: &Store, sizes: Sizes) -> Result<Vec<CacheItem>, Error> {
     for row in store.cache_mounts()? {
         items.push(mount(store, &row, &kept, sizes)?);
     }
+    items.extend(sources::list(store)?);
     Ok(items)
 }
 
@@ -270,6 +288,9 @@ fn remove(store: &Store, items: Vec<CacheItem>) -> Result<Vec<CacheItem>, Error>
             CacheItemId::Layer(id) => layers.push(id),
             CacheItemId::Mount(id) => {
                 gone.insert(item.id, store.cache_mount_remove(id)?);
+            }
+            CacheItemId::Git(_) | CacheItemId::Context(_) => {
+                gone.insert(item.id, sources::remove(store, item.id)?);
             }
         }
     }
