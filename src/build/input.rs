@@ -233,6 +233,14 @@ fn named(
     Ok(named)
 }
 
+/// What the main context is fetched with; `None` for a local one.
+pub(super) fn remote_op(request: &BuildRequest) -> Result<Option<Op>, Error> {
+    let ContextSource::Remote(address) = &request.context else {
+        return Ok(None);
+    };
+    Ok(super::epoch::op_of_context(&remote_named(address)?))
+}
+
 fn remote_named(address: &str) -> Result<Named, Error> {
     let refuse = |why: String| Error::Context {
         path: crate::remote::redact(address),

@@ -33,15 +33,14 @@ impl Definition {
             Op::Image(image) => parts.push(part("layers", &list(&image.diff_ids))),
             Op::Run(op) => run_parts(op, extra_hosts, &mut parts),
             Op::Copy(op) => copy_parts(op, &mut parts),
-            // Parent and layer are all that it is.
-            Op::Link(_) => {}
             Op::Workdir(WorkdirOp { path, user }) => {
                 parts.push(part("path", path));
                 parts.push(part("user", user));
             }
-            // What a server says is added once it was asked.
             Op::Http(op) => http_parts(op, &mut parts),
-            Op::Git(_) => {}
+            // Parent and layer are all that a link is; what a server says is added
+            // once it was asked.
+            Op::Link(_) | Op::Git(_) => {}
         }
         let mut hasher = Hasher::new();
         hasher.part(VERSION);

@@ -30,6 +30,7 @@ mod step_options;
 mod syntax;
 pub mod usage;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
@@ -56,7 +57,7 @@ use crate::oci::Platform;
 use crate::progress::{Event, Layer, Outcome, Sink, StepId};
 use crate::remote::Remote;
 use crate::snapshot;
-use crate::store::{SnapshotId, Store};
+use crate::store::{CacheMountKey, SnapshotId, Store};
 use epoch::Epoch;
 use export::Built;
 use fetch::Fetcher;
@@ -155,7 +156,7 @@ fn sweep(store: &Store, ended: &AtomicBool) {
 /// Makes the cache fit once this build needs nothing of it any more.
 fn fit(store: &Store, cap: u64, sink: &dyn Sink) {
     let held = store.unpin_all().map_err(usage::Error::from);
-    if let Err(err) = held.and_then(|()| usage::hold_cap(store, cap)) {
+    if let Err(err) = held.and_then(|()| usage::settle_cap(store, cap)) {
         let why = remote_cache::causes(&err);
         sink.event(Event::Warning(format!(
             "cannot limit the build cache: {why}"
@@ -189,6 +190,7 @@ fn run(
     let mut work = Work {
         imports: &imports,
         results: Vec::new(),
+        caches: BTreeSet::new(),
         store,
         fetcher,
         request,
@@ -207,6 +209,7 @@ fn run(
     };
     let outcome = work.all();
     let results = std::mem::take(&mut work.results);
+    let caches: Vec<CacheMountKey> = std::mem::take(&mut work.caches).into_iter().collect();
     let next = work.next;
     if let Some(Ok(attachment)) = Arc::into_inner(work.network).and_then(OnceLock::into_inner) {
         // A lease that cannot be given back ends with this process.
@@ -220,7 +223,7 @@ fn run(
         sink: steps.sink,
         first_step: next.saturating_add(outputs),
     };
-    let exported = export.run(&request.cache_to, &results);
+    let exported = export.run(&request.cache_to, &results, &caches);
     let result = outcome?;
     exported.map_err(Error::CacheExport)?;
     Ok(result)
@@ -231,6 +234,8 @@ struct Work<'a> {
     imports: &'a Imports<'a>,
     /// What goes to other places that keep results.
     results: Vec<remote_cache::ExportStep>,
+    /// The cache mounts that go with them.
+    caches: BTreeSet<CacheMountKey>,
     store: &'a Store,
     fetcher: &'a Fetcher<'a>,
     request: &'a BuildRequest,
@@ -308,7 +313,7 @@ impl<'a> Work<'a> {
             network: request.network,
             allow: &request.steps.allow,
         };
-        let epoch = find_epoch(&plan_request).map_err(|err| Error::plan(source, err))?;
+        let epoch = self.epoch(&plan_request)?;
         let build_args = match epoch {
             Found::Nothing => request.build_args.clone(),
             Found::Resolved(moment) => epoch::resolved(&request.build_args, moment),
@@ -336,19 +341,20 @@ impl<'a> Work<'a> {
             request,
             sink: self.sink,
             epoch: epoch.filter(|_| !request.keep_times),
-            platform,
             cancel: self.cancel,
             scratch: self.scratch,
             network: Arc::clone(&self.network),
             redactor: self.redactor,
+            imports: self.imports,
             arguments: explain::declared_arguments(&self.parsed.dockerfile),
             renewed: &self.renewed,
         };
         let first = self.next;
-        let solver = Solver::new(&graph, &tools, self.imports, first, &source.text);
+        let solver = Solver::new(&graph, &tools, first, &source.text);
         let solved = solver.solve();
         if !request.cache_to.is_empty() && !request.forget && !self.cancel.is_canceled() {
             self.results.extend(solver.exports());
+            self.caches.extend(ops::run::portable_caches(&graph));
         }
         self.next += u32::try_from(graph.vertices.len()).unwrap_or(u32::MAX - self.next);
         let solved = solved.map_err(|err| Error::step(source, &err, self.redactor))?;
@@ -360,6 +366,30 @@ impl<'a> Work<'a> {
             solved,
             epoch,
         })
+    }
+
+    /// What `SOURCE_DATE_EPOCH` leads to.
+    fn epoch(&self, request: &plan::Request<'_>) -> Result<Found, Error> {
+        let plan_error = |err| Error::plan(&self.input.source, err);
+        let contexts = &self.input.named;
+        let wanted = epoch::wanted(request, &|name| contexts.contains_key(name));
+        let op = match wanted.map_err(plan_error)? {
+            Epoch::None => return Ok(Found::Nothing),
+            Epoch::At(seconds) => return Ok(Found::Resolved(Some(seconds))),
+            Epoch::OfContext(name) => match contexts.get(&name) {
+                Some(named) => epoch::op_of_context(named),
+                None => input::remote_op(self.request)?,
+            },
+            Epoch::OfStage(index) => {
+                let mut images = |reference: &str, platform: &Platform| {
+                    find_image(self.store, reference, platform)
+                };
+                let found = epoch::op_of_stage(request, index, &mut images);
+                Some(found.map_err(plan_error)?)
+            }
+        };
+        let moment = op.map(|op| epoch::time_of(self.fetcher, op));
+        Ok(Found::Resolved(moment.transpose()?.flatten()))
     }
 
     fn checks(&self) -> plan::Checks<'a> {
@@ -397,16 +427,6 @@ fn tell_packed(store: &Store, sink: &dyn Sink, unpacked: &[(StepId, Layer)]) {
             sink.event(Event::Layer { step: *step, layer });
         }
     }
-}
-
-/// What `SOURCE_DATE_EPOCH` leads to.
-fn find_epoch(request: &plan::Request<'_>) -> Result<Found, plan::PlanError> {
-    Ok(match epoch::wanted(request, &|_| false)? {
-        Epoch::None => Found::Nothing,
-        Epoch::At(seconds) => Found::Resolved(Some(seconds)),
-        // A directory has no time of its own.
-        Epoch::OfContext(_) | Epoch::OfStage(_) => Found::Resolved(None),
-    })
 }
 
 /// Whether `SOURCE_DATE_EPOCH` was given, and the moment that it led to.

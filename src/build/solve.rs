@@ -82,7 +82,6 @@ impl<'a> Solver<'a> {
     pub(super) fn new(
         graph: &'a Graph,
         tools: &'a Tools<'a>,
-        imports: &'a Imports<'a>,
         first_step: u32,
         source: &'a str,
     ) -> Self {
@@ -97,7 +96,7 @@ impl<'a> Solver<'a> {
             stale: stale(graph),
             fetched: Mutex::default(),
             unpacked: Mutex::default(),
-            imports,
+            imports: tools.imports,
             cap_passed: AtomicBool::new(false),
         }
     }

@@ -565,3 +565,49 @@ fn the_first_look_after_a_boot_is_told_apart() {
     assert!(!store.again().begin_boot_check().unwrap());
     store.sync_data().unwrap();
 }
+
+#[test]
+fn eviction_takes_what_only_the_cache_needs() {
+    let store = Temp::new();
+    let base = store.snapshot(None, None);
+    let step = store.snapshot(Some(base), None);
+    let above = store.snapshot(Some(step), None);
+    let pinned = store.snapshot(Some(base), None);
+    let fresh = store.snapshot(Some(base), None);
+    let record = |name: &str, result| CacheRecord {
+        key: key(name),
+        line: Digest::of(name.as_bytes()),
+        result: Some(result),
+        parts: Vec::new(),
+        parent: None,
+        description: name.to_owned(),
+    };
+    for (name, result) in [("b", base), ("s", step), ("a", above), ("p", pinned)] {
+        store.cache_put(&record(name, result)).unwrap();
+    }
+    assert_eq!(
+        store.pin_all(&[pinned, SnapshotId(999)]).unwrap(),
+        [SnapshotId(999)]
+    );
+    // Something stands on it, it is pinned, or nobody has named it yet.
+    assert_eq!(store.snapshot_evict(&[step, pinned, fresh]).unwrap(), []);
+    assert_eq!(
+        store.snapshot_evict(&[step, base, above]).unwrap(),
+        [above, step]
+    );
+    assert_eq!(store.cache_get(key("s")).unwrap().unwrap().result, None);
+    assert_eq!(
+        store.cache_get(key("b")).unwrap().unwrap().result,
+        Some(base)
+    );
+    // What is kept stays, with what it stands on.
+    store.unpin_all().unwrap();
+    store.keep(Kept::Layer, pinned.0, true).unwrap();
+    assert_eq!(store.snapshot_evict(&[pinned, base]).unwrap(), []);
+    let uses = store.layer_uses().unwrap();
+    let kept: Vec<SnapshotId> = uses.iter().filter(|u| u.is_kept).map(|u| u.id).collect();
+    assert_eq!(kept, [base, pinned]);
+    store.keep(Kept::Layer, pinned.0, false).unwrap();
+    assert_eq!(store.snapshot_evict(&[pinned]).unwrap(), [pinned]);
+    assert_eq!(store.cache_forget_absent().unwrap(), 3);
+}

@@ -12,11 +12,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use super::fetch::Fetcher;
 use super::graph::ContextId;
 use super::redact::Redactor;
+use super::remote_cache::Imports;
 use super::{BuildRequest, Cancel};
 use crate::context::Context;
 use crate::fs::PathError;
 use crate::network;
-use crate::oci::Platform;
 use crate::oci::passwd::{Account, Users};
 use crate::progress::{Event, Sink, StepId};
 use crate::snapshot::{self, View};
@@ -56,10 +56,10 @@ pub(super) struct Tools<'a> {
     pub(super) scratch: &'a Path,
     /// The network namespace that RUN steps share, made when one needs it.
     pub(super) network: SharedNetwork,
-    /// The platform that is built for.
-    pub(super) platform: &'a Platform,
     /// Keeps secrets out of what is shown.
     pub(super) redactor: &'a Redactor,
+    /// What other data roots have exported.
+    pub(super) imports: &'a Imports<'a>,
     /// The variables that are arguments of the build, for explanations.
     pub(super) arguments: BTreeSet<String>,
     /// Cache mounts that this build has begun anew, because it may not use the cache.

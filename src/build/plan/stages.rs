@@ -111,14 +111,15 @@ impl Planner<'_, '_> {
     fn copy_source(&self, index: usize, from: &Word) -> Result<Option<Source>, PlanError> {
         let count = self.request.dockerfile.stages.len();
         let stage = match from.text.parse::<i64>() {
-            Ok(number) => match usize::try_from(number).ok().filter(|at| *at < count) {
-                Some(stage) => Some(stage),
-                None => {
+            Ok(number) => {
+                let stage = usize::try_from(number).ok().filter(|at| *at < count);
+                if stage.is_none() {
                     let message = format!("invalid stage index {number}");
                     let hint = format!("the stages are numbered from 0 to {}", count - 1);
                     return Err(PlanError::new(from.span, message).with_hint(Some(hint)));
                 }
-            },
+                stage
+            }
             Err(_) => self.source_named(index, &from.text),
         };
         Ok(stage.map(|stage| (stage, from.span)))

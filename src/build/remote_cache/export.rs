@@ -10,12 +10,12 @@ use super::backend::{Backend, BackendError, BlobSink, Checked, RecordKey};
 use super::compress::{Compressor, media_type};
 use super::import::{Hit, Imports};
 use super::record::{self, ContentRecord, LayerRecord, Record, StepRecord, VERSION};
-use super::{CacheMode, CacheTarget, open_target};
+use super::{CacheMode, CacheTarget, mounts, open_target};
 use crate::build::key;
 use crate::layer::{PackOptions, pack_tree};
 use crate::oci::{CacheKey, DiffId, Digest, Hasher};
 use crate::snapshot::layer_dir;
-use crate::store::{CacheRecord, SnapshotId, SnapshotRow, Store};
+use crate::store::{CacheMountKey, CacheRecord, SnapshotId, SnapshotRow, Store};
 
 /// Bytes copied at once.
 const BUFFER: usize = 256 << 10;
@@ -47,7 +47,7 @@ pub(in crate::build) enum ExportResult {
 }
 
 /// What an export wrote.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in crate::build) struct Exported {
     /// Steps.
     pub(in crate::build) steps: usize,
@@ -57,6 +57,10 @@ pub(in crate::build) struct Exported {
     pub(in crate::build) bytes: u64,
     /// Layers that were there already.
     pub(in crate::build) known: usize,
+    /// Cache mounts.
+    pub(in crate::build) mounts: usize,
+    /// Cache mounts that stayed behind, and why.
+    pub(in crate::build) left: Vec<String>,
 }
 
 impl fmt::Display for Exported {
@@ -66,11 +70,17 @@ impl fmt::Display for Exported {
             layers,
             bytes,
             known,
+            mounts,
+            ..
         } = self;
         write!(
             f,
             "{steps} steps, {layers} layers written ({bytes} bytes), {known} there already"
-        )
+        )?;
+        match mounts {
+            0 => Ok(()),
+            mounts => write!(f, ", {mounts} cache mounts"),
+        }
     }
 }
 
@@ -104,7 +114,11 @@ impl<'a> Exporter<'a> {
     }
 
     /// Writes what the target's mode asks for: layers first, then what names them.
-    pub(in crate::build) fn export(&self, steps: &[ExportStep]) -> Result<Exported, BackendError> {
+    pub(in crate::build) fn export(
+        &self,
+        steps: &[ExportStep],
+        mounts: &[CacheMountKey],
+    ) -> Result<Exported, BackendError> {
         let mode = self.target.mode;
         let wanted: Vec<&ExportStep> = steps
             .iter()
@@ -147,6 +161,13 @@ impl<'a> Exporter<'a> {
                 exported.steps += 1;
             }
         }
+        let carried = mounts::export(self.store, &*self.backend, self.target, mounts)?;
+        for (key, blob) in carried.records {
+            exported.mounts += 1;
+            named.insert(key);
+            blobs.insert(blob);
+        }
+        exported.left = carried.left;
         if self.target.reset {
             self.backend.retain(&named, &blobs)?;
         }
@@ -406,14 +427,15 @@ struct Layer {
 }
 
 /// A blob that is hashed while it is written.
-struct HashingSink<'a> {
+pub(super) struct HashingSink<'a> {
     sink: Box<dyn BlobSink + 'a>,
     hasher: Hasher,
     size: u64,
 }
 
 impl<'a> HashingSink<'a> {
-    fn new(sink: Box<dyn BlobSink + 'a>) -> Self {
+    /// Hashes what goes into `sink`.
+    pub(super) fn new(sink: Box<dyn BlobSink + 'a>) -> Self {
         Self {
             sink,
             hasher: Hasher::new(),
@@ -421,7 +443,8 @@ impl<'a> HashingSink<'a> {
         }
     }
 
-    fn commit(self) -> Result<(Digest, u64), BackendError> {
+    /// Ends the blob; returns its digest and size.
+    pub(super) fn commit(self) -> Result<(Digest, u64), BackendError> {
         let digest = self.hasher.finish();
         self.sink.commit(digest)?;
         Ok((digest, self.size))

@@ -2,18 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::backend::{Backend, BackendError, Checked};
 use super::record::{self, ContentRecord, LayerRecord, StepRecord};
-use super::{CacheSource, open_source};
+use super::{CacheSource, mounts, open_source};
 use crate::build::key;
 use crate::image::{self, Image};
 use crate::oci::{CacheKey, ChainId, DiffId, Digest};
 use crate::progress::{Event, Sink};
 use crate::snapshot::{ChainError, ensure_chain};
-use crate::store::{self, CacheRecord, KeyPart, SnapshotId, Store};
+use crate::store::{self, CacheMountKey, CacheRecord, KeyPart, SnapshotId, Store};
 
 /// A step whose result was found elsewhere.
 #[derive(Debug)]
@@ -215,6 +216,28 @@ impl<'a> Imports<'a> {
                 None
             }
         }
+    }
+
+    /// Fills a cache mount that is empty with what was exported of it, if anything
+    /// was; whether it did. What fails is warned of, and the mount stays empty.
+    pub(in crate::build) fn restore_mount(&self, key: &CacheMountKey, target: &Path) -> bool {
+        if self.sources.is_empty() || !mounts::is_empty(target) {
+            return false;
+        }
+        let Some((source, record)) = self.find(|backend| mounts::find(backend, key)) else {
+            return false;
+        };
+        let restored = mounts::turn(self.store, target).and_then(|_turn| {
+            let backend = &*self.sources[source].backend;
+            if mounts::is_empty(target) {
+                mounts::restore(self.store, backend, &record, target)?;
+            }
+            Ok(())
+        });
+        if let Err(err) = &restored {
+            self.warn(source, err);
+        }
+        restored.is_ok()
     }
 
     fn materialize(

@@ -17,6 +17,7 @@ mod content;
 mod export;
 mod import;
 mod local;
+mod mounts;
 mod record;
 mod request;
 
@@ -28,7 +29,7 @@ pub use request::{CacheCompression, CacheMode, CacheMounts, CachePlace, CacheSou
 use std::time::Instant;
 
 use crate::progress::{Event, Outcome, Sink, StepId};
-use crate::store::Store;
+use crate::store::{CacheMountKey, Store};
 use backend::{Backend, BackendError};
 use export::{Exported, Exporter};
 use local::LocalCache;
@@ -50,7 +51,12 @@ impl Export<'_> {
     ///
     /// # Errors
     /// Why a target failed whose failure is to fail the build; the others were tried.
-    pub(super) fn run(&self, targets: &[CacheTarget], steps: &[ExportStep]) -> Result<(), String> {
+    pub(super) fn run(
+        &self,
+        targets: &[CacheTarget],
+        steps: &[ExportStep],
+        mounts: &[CacheMountKey],
+    ) -> Result<(), String> {
         let mut result = Ok(());
         for (step, target) in (self.first_step..).zip(targets) {
             let step = StepId(step);
@@ -61,11 +67,15 @@ impl Export<'_> {
                 inputs: Vec::new(),
                 line: None,
             });
-            let exported = self.one(target, steps);
+            let exported = self.one(target, steps, mounts);
             let outcome = match exported {
                 Ok(exported) => {
                     let text = exported.to_string();
                     self.sink.event(Event::Note { step, text });
+                    for left in exported.left {
+                        let text = format!("not exported: cache mount {left}");
+                        self.sink.event(Event::Note { step, text });
+                    }
                     Outcome::Done
                 }
                 Err(err) => {
@@ -90,8 +100,13 @@ impl Export<'_> {
         result
     }
 
-    fn one(&self, target: &CacheTarget, steps: &[ExportStep]) -> Result<Exported, BackendError> {
-        Exporter::open(self.store, self.imports, target)?.export(steps)
+    fn one(
+        &self,
+        target: &CacheTarget,
+        steps: &[ExportStep],
+        mounts: &[CacheMountKey],
+    ) -> Result<Exported, BackendError> {
+        Exporter::open(self.store, self.imports, target)?.export(steps, mounts)
     }
 }
 

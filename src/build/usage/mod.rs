@@ -9,7 +9,7 @@ mod cap;
 mod choose;
 mod filter;
 
-pub use cap::hold as hold_cap;
+pub use cap::{hold as hold_cap, settle as settle_cap};
 pub use choose::{PruneOptions, Space};
 pub use filter::{CacheFilter, FilterError};
 

@@ -406,3 +406,105 @@ fn places_that_are_not_there_yet_are_named() {
         assert!(outcome.stderr.contains(part), "{flag}: {}", outcome.stderr);
     }
 }
+
+#[test]
+fn cache_mounts_are_carried_by_id() {
+    if !needs(&RUNS) {
+        return;
+    }
+    let text = |word: &str| {
+        format!(
+            "FROM busybox\n\
+             RUN --mount=type=cache,id=small,target=/s --mount=type=cache,target=/big,mode=0700,uid=7 \
+             ls /s /big; echo {word} >> /s/{word}; ln -sf {word} /s/link; \
+             mkdir -p /s/deep; chown 5:6 /s/deep; head -c 100000 /dev/urandom > /big/{word}; \
+             cat /s/* > /seen\n"
+        )
+    };
+    let project = Project::on_busybox(&text("one"));
+    let scratch = project.home().scratch();
+    let dir = scratch.join("cache");
+    project.build(&[&to(&dir, ",mounts=all,mode=max")]);
+    // On an empty data root the step is found; a changed one finds the mounts.
+    let other = Project::on_busybox(&text("two"));
+    let outcome = other.build(&[&from(&dir)]);
+    assert!(
+        outcome.stderr.contains("cache mount small imported"),
+        "{}",
+        outcome.stderr
+    );
+    assert!(
+        outcome.stderr.contains("cache mount /big imported"),
+        "{}",
+        outcome.stderr
+    );
+    assert!(warnings(&outcome).is_empty(), "{}", outcome.stderr);
+    assert_eq!(other.tree().text("seen"), "one\ntwo\n");
+    for row in other.store().cache_mounts().unwrap() {
+        let names: Vec<_> = files(&row.path);
+        assert_eq!(
+            names.len(),
+            if row.key == "small" { 3 } else { 2 },
+            "{names:?}"
+        );
+    }
+    // One that is in use already is left as it is.
+    let outcome = other.build(&["--no-cache", &from(&dir)]);
+    assert!(
+        !outcome.stderr.contains("small imported"),
+        "{}",
+        outcome.stderr
+    );
+    // By name and up to a limit.
+    let (named, limited) = (scratch.join("named"), scratch.join("limited"));
+    project.build(&[
+        &to(&named, ",mounts=small"),
+        &to(&limited, ",mounts=all,mounts-max=1k"),
+    ]);
+    for dir in [&named, &limited] {
+        assert_eq!(files(&dir.join("records/mount")).len(), 1, "{dir:?}");
+    }
+    // A damaged one is none.
+    for blob in files(&named.join("blobs")) {
+        std::fs::write(blob, "no tar").unwrap();
+    }
+    let third = Project::on_busybox(&text("three"));
+    let outcome = third.build(&[&from(&named)]);
+    assert_eq!(warnings(&outcome).len(), 1, "{}", outcome.stderr);
+    assert_eq!(third.tree().text("seen"), "three\n");
+    third.assert_tidy();
+}
+
+#[test]
+fn cache_mounts_are_listed_and_pruned() {
+    if !needs(&RUNS) {
+        return;
+    }
+    let project = Project::on_busybox(
+        "FROM busybox\nRUN --mount=type=cache,id=m,target=/m head -c 50000 /dev/zero > /m/f\n",
+    );
+    project.build(&[]);
+    let list = |project: &Project| -> String {
+        let arguments = [
+            "du",
+            "--filter=type=exec.cachemount",
+            "--format={{.ID}} {{.Size}} {{.Description}}",
+        ];
+        project.home().run(&arguments).ok().to_owned()
+    };
+    assert_eq!(list(&project), "mount-1* 50kB cache mount m");
+    project
+        .home()
+        .run(&["prune", "-f", "--filter=type=regular"])
+        .ok();
+    assert_eq!(list(&project), "mount-1* 50kB cache mount m");
+    project.home().run(&["builder", "pin", "mount-1"]).ok();
+    project.home().run(&["prune", "-af"]).ok();
+    assert_eq!(list(&project), "mount-1* 50kB cache mount m");
+    project.home().run(&["builder", "unpin", "mount-1"]).ok();
+    let pruned = project
+        .home()
+        .run(&["prune", "-f", "--filter=type=exec.cachemount"]);
+    assert!(pruned.ok().ends_with("Total:\t50kB"), "{pruned:?}");
+    assert_eq!(list(&project), "");
+}

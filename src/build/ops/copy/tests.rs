@@ -62,17 +62,15 @@ fn recorded_digests_are_those_of_the_layer() {
     let dir = home.path().join("context");
     fs::create_dir(&dir).unwrap();
     fill(&dir);
-    let store = Store::open(Paths::new(
-        home.path().join("data"),
-        home.path().join("run"),
-    ))
-    .unwrap();
+    let (data, run) = (home.path().join("data"), home.path().join("run"));
+    let store = Store::open(Paths::new(data, run)).unwrap();
     let contexts = [Context::open(&dir, Patterns::default(), home.path().join("memory")).unwrap()];
     let request = BuildRequest::new(ContextSource::Directory(dir.clone()));
     let cancel = Cancel::new();
     let remote = crate::remote::Remote::new(&request.remote);
     let fetcher = crate::build::fetch::Fetcher::new(&store, &remote);
     let redactor = crate::build::redact::Redactor::new(&request.steps.secrets);
+    let imports = crate::build::remote_cache::Imports::open(&store, &Silent, &[]);
     let tools = Tools {
         store: &store,
         fetcher: &fetcher,
@@ -83,8 +81,8 @@ fn recorded_digests_are_those_of_the_layer() {
         scratch: home.path(),
         network: std::sync::Arc::default(),
         epoch: None,
-        platform: &crate::oci::Platform::host(),
         redactor: &redactor,
+        imports: &imports,
         arguments: std::collections::BTreeSet::new(),
         renewed: &std::sync::Mutex::default(),
     };

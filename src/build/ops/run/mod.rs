@@ -8,6 +8,8 @@ mod leak;
 mod mounts;
 mod points;
 
+pub(in crate::build) use caches::portable as portable_caches;
+
 use std::fs::File;
 use std::io::{PipeReader, Read, pipe};
 use std::net::IpAddr;
@@ -96,7 +98,7 @@ impl Command<'_, '_> {
     fn once(&self, usage: &mut Option<Usage>) -> Result<SnapshotId, RunError> {
         let Self { tools, op, .. } = self;
         let parent = self.inputs.parent;
-        emulation::check(tools.platform)?;
+        emulation::check(&op.platform)?;
         let account = account(tools.store, parent, &op.user)?;
         let active = Active::begin(tools.store, parent)?;
         let below = View::open(tools.store, parent)?;

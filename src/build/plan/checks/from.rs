@@ -177,7 +177,7 @@ impl Planner<'_, '_> {
 
 /// `did you mean x?` for the first variable that is not set and has a likely one.
 fn meant(expanded: &Expanded, known: &[&str]) -> Option<String> {
-    let names = expanded.unmatched.iter();
-    let meant = names.filter_map(|name| closest_exact(name, known)).next();
+    let mut names = expanded.unmatched.iter();
+    let meant = names.find_map(|name| closest_exact(name, known));
     meant.map(|name| format!("did you mean {name}?"))
 }
