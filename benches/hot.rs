@@ -85,6 +85,8 @@ fn store(temp: &tempfile::TempDir) -> Paths {
             value: digest.to_string(),
         };
         let record = CacheRecord {
+            parent: None,
+            description: String::new(),
             key: CacheKey(digest),
             line: digest,
             result: None,

@@ -39,8 +39,8 @@ dictionary=()
 # The smallest set with the same coverage, small files only.
 merged=$(mktemp -d)
 trap 'rm -rf "$merged"' EXIT
-"$binary" -merge=1 -max_len="$longest" -rss_limit_mb=1024 "$merged" "corpus/$target" "$work" 2> /dev/null
+"$binary" -set_cover_merge=1 -max_len="$longest" -rss_limit_mb=1024 "$merged" "corpus/$target" "$work" 2> /dev/null
 # shellcheck disable=SC2012 # the names are digests
-ls -S -r "$merged" | head -n "${FUZZ_KEEP:-400}" | while read -r name; do
+ls -S -r "$merged" | head -n "${FUZZ_KEEP:-160}" | while read -r name; do
   cp -n "$merged/$name" "corpus/$target/$name"
 done

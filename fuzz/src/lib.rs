@@ -13,8 +13,11 @@ use rbuild::layer::{self, EntryKind, Limits, NoLower, PackOptions, TarReader, Un
 use rbuild::oci::{self, Digest, ImageConfig, Index, Manifest, Platform, Reference};
 use rbuild::store::{Paths, Store};
 
+/// What is done with an input.
+pub type Target = fn(&[u8]);
+
 /// The targets by name, as the suite replays them.
-pub const TARGETS: [(&str, fn(&[u8])); 7] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("parse", parse),
     ("expand", expand),
     ("words", words),
@@ -181,12 +184,16 @@ pub fn ignore(data: &[u8]) {
             walked.push(part);
             let next = patterns.judge(&walked, verdict.as_ref());
             if above_is_ignored && !next.is_ignored {
-                assert!(reincludes, "a walk would not have come to {walked:?}");
+                assert!(
+                    reincludes,
+                    "a walk would not come to `{}`",
+                    walked.display()
+                );
             }
             verdict = Some(next);
         }
         let walked_to = verdict.is_some_and(|verdict| verdict.is_ignored);
-        assert_eq!(patterns.matches(&walked), walked_to, "{walked:?}");
+        assert_eq!(patterns.matches(&walked), walked_to, "{}", walked.display());
     }
 }
 
@@ -237,7 +244,11 @@ pub fn tar(data: &[u8]) {
         let depth = entry.path.components().count();
         assert!(depth <= limits().depth, "{depth} components");
         let odd = |part| !matches!(part, std::path::Component::Normal(_));
-        assert!(!entry.path.components().any(odd), "{:?}", entry.path);
+        assert!(
+            !entry.path.components().any(odd),
+            "{}",
+            entry.path.display()
+        );
         if matches!(entry.kind, EntryKind::File { .. }) {
             let Ok(count) = io::copy(&mut reader, &mut io::sink()) else {
                 return;

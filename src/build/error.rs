@@ -105,6 +105,9 @@ pub enum Error {
     /// Something that a later version brings.
     #[error("{0}")]
     Unsupported(String),
+    /// The cache could not be exported, and the request says that this matters.
+    #[error("cannot export the cache: {0}")]
+    CacheExport(String),
     /// An image refused.
     #[error(transparent)]
     Image(#[from] image::Error),

@@ -144,6 +144,8 @@ impl<'a> Fetcher<'a> {
             key,
             line,
             result: Some(result),
+            parent: None,
+            description: vertex.text.clone(),
             parts: definition.parts,
         })?;
         Ok(snapshot::layer_dir(self.store, result))
@@ -283,6 +285,8 @@ impl<'a> Fetcher<'a> {
             key,
             line: key.0,
             result: Some(result),
+            parent: None,
+            description: format!("download {}", op.url),
             parts: pairs.into_iter().filter_map(part).collect(),
         })?;
         Ok(())

@@ -20,6 +20,8 @@ use crate::store::Store;
 
 /// Largest Dockerfile or ignore file that is read, in bytes.
 const TEXT_LIMIT: u64 = 16 << 20;
+/// What a Dockerfile that has no file is called, as BuildKit has it.
+const UNNAMED: &str = "Dockerfile";
 /// How much of standard input is looked at to tell an archive from a Dockerfile.
 const HEAD: usize = 1 << 20;
 /// The name of a file that is a context.
@@ -103,7 +105,7 @@ fn root(fetcher: &Fetcher<'_>, request: &BuildRequest, scratch: &Path) -> Result
             let empty = scratch.join("context");
             std::fs::create_dir(&empty).at("create", &empty)?;
             Ok(Root {
-                text: Some(to_text(bytes.to_vec(), "-")?),
+                text: Some(to_text(bytes.to_vec(), UNNAMED)?),
                 ..local(empty)
             })
         }
@@ -233,6 +235,14 @@ fn named(
     Ok(named)
 }
 
+/// What the main context is fetched with; `None` for a local one.
+pub(super) fn remote_op(request: &BuildRequest) -> Result<Option<Op>, Error> {
+    let ContextSource::Remote(address) = &request.context else {
+        return Ok(None);
+    };
+    Ok(super::epoch::op_of_context(&remote_named(address)?))
+}
+
 fn remote_named(address: &str) -> Result<Named, Error> {
     let refuse = |why: String| Error::Context {
         path: crate::remote::redact(address),
@@ -271,11 +281,11 @@ fn dockerfile_of(
         text: text.into(),
     };
     match &request.dockerfile {
-        DockerfileSource::Text(text) => Ok((named("-", text.clone()), None)),
+        DockerfileSource::Text(text) => Ok((named(UNNAMED, text.clone()), None)),
         DockerfileSource::Url(address) => {
             let path = download(fetcher, address, request.no_cache)?.join(CONTEXT_FILE);
-            let text = to_text(read_limited(&path)?, "Dockerfile")?;
-            Ok((named("Dockerfile", text), None))
+            let text = to_text(read_limited(&path)?, UNNAMED)?;
+            Ok((named(UNNAMED, text), None))
         }
         DockerfileSource::Path(path) => {
             let inside = || match context.read(path, TEXT_LIMIT)? {
@@ -302,7 +312,10 @@ fn dockerfile_of(
         }
         DockerfileSource::Default => {
             if let Some(text) = text {
-                return Ok((named(if is_local { "-" } else { CONTEXT_FILE }, text), None));
+                return Ok((
+                    named(if is_local { UNNAMED } else { CONTEXT_FILE }, text),
+                    None,
+                ));
             }
             for name in ["Dockerfile", "dockerfile"] {
                 if let Some(bytes) = context.read(Path::new(name), TEXT_LIMIT)? {

@@ -11,6 +11,7 @@ mod compare;
 mod emulation;
 mod epoch;
 mod error;
+mod explain;
 mod export;
 mod fetch;
 mod graph;
@@ -21,11 +22,16 @@ mod ops;
 mod output;
 mod plan;
 mod redact;
+mod remote_cache;
 mod request;
+mod reuse;
 mod solve;
 mod step_options;
 mod syntax;
+pub mod usage;
 
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
@@ -36,6 +42,9 @@ pub use output::{
     Target,
 };
 pub use plan::{Outline, OutlineArg, OutlineMount};
+pub use remote_cache::{
+    CacheCompression, CacheMode, CacheMounts, CachePlace, CacheSource, CacheTarget,
+};
 pub use request::{
     BuildRequest, BuildResult, Cancel, ContextSource, DockerfileSource, NamedContext, RunNetwork,
     context_name,
@@ -47,7 +56,8 @@ use crate::image;
 use crate::oci::Platform;
 use crate::progress::{Event, Layer, Outcome, Sink, StepId};
 use crate::remote::Remote;
-use crate::store::{SnapshotId, Store};
+use crate::snapshot;
+use crate::store::{CacheMountKey, SnapshotId, Store};
 use epoch::Epoch;
 use export::Built;
 use fetch::Fetcher;
@@ -55,6 +65,7 @@ use graph::{BaseImage, Graph};
 use ops::Tools;
 use plan::Choices;
 use redact::{RedactedSink, Redactor};
+use remote_cache::Imports;
 use solve::Solver;
 
 /// Builds. `cancel` stops it from another thread.
@@ -106,19 +117,51 @@ fn build_with(
         steps.timed(first, &format!("[internal] load {name}"), || Ok(()))?;
         first += 1;
     }
-    let result = run(
-        fetcher,
-        request,
-        &input,
-        scratch.path(),
-        &steps,
-        first,
-        cancel,
-    );
+    let ended = AtomicBool::new(false);
+    let result = std::thread::scope(|scope| {
+        scope.spawn(|| sweep(store, &ended));
+        let result = run(
+            fetcher,
+            request,
+            &input,
+            scratch.path(),
+            &steps,
+            first,
+            cancel,
+        );
+        ended.store(true, Ordering::Relaxed);
+        result
+    });
+    if let Some(cap) = request.cache_max {
+        fit(store, cap, sink);
+    }
     for context in &mut input.contexts {
         context.save();
     }
     result
+}
+
+/// Removes what killed builds have left half done, beside this build and only as
+/// long as that runs.
+fn sweep(store: &Store, ended: &AtomicBool) {
+    /// One build removes no more than this: the next one goes on.
+    const MOST: usize = 64;
+    // What cannot be removed now is the next build's, or a prune's.
+    drop(store.temp_sweep());
+    drop(snapshot::collect_dead(store, MOST, &|| {
+        ended.load(Ordering::Relaxed)
+    }));
+}
+
+/// Makes the cache fit once this build needs nothing of it any more.
+fn fit(store: &Store, cap: u64, sink: &dyn Sink) {
+    let held = store.unpin_all().map_err(usage::Error::from);
+    if let Err(err) = held.and_then(|()| usage::settle_cap(store, cap)) {
+        let why = remote_cache::causes(&err);
+        sink.event(Event::Warning(format!(
+            "cannot limit the build cache: {why}"
+        )));
+    }
 }
 
 fn run(
@@ -143,7 +186,11 @@ fn run(
         redactor: &redactor,
         sink: steps.sink,
     };
+    let imports = Imports::open(store, &sink, &request.cache_from);
     let mut work = Work {
+        imports: &imports,
+        results: Vec::new(),
+        caches: BTreeSet::new(),
         store,
         fetcher,
         request,
@@ -161,15 +208,34 @@ fn run(
         next: first,
     };
     let outcome = work.all();
+    let results = std::mem::take(&mut work.results);
+    let caches: Vec<CacheMountKey> = std::mem::take(&mut work.caches).into_iter().collect();
+    let next = work.next;
     if let Some(Ok(attachment)) = Arc::into_inner(work.network).and_then(OnceLock::into_inner) {
         // A lease that cannot be given back ends with this process.
         drop(attachment.detach(store));
     }
-    outcome
+    let outputs = u32::try_from(request.outputs.len().max(1)).unwrap_or(1);
+    // What succeeded serves the next build, whatever became of this one.
+    let export = remote_cache::Export {
+        store,
+        imports: &imports,
+        sink: steps.sink,
+        first_step: next.saturating_add(outputs),
+    };
+    let exported = export.run(&request.cache_to, &results, &caches);
+    let result = outcome?;
+    exported.map_err(Error::CacheExport)?;
+    Ok(result)
 }
 
 /// A build under way: one graph a platform, each solved in turn.
 struct Work<'a> {
+    imports: &'a Imports<'a>,
+    /// What goes to other places that keep results.
+    results: Vec<remote_cache::ExportStep>,
+    /// The cache mounts that go with them.
+    caches: BTreeSet<CacheMountKey>,
     store: &'a Store,
     fetcher: &'a Fetcher<'a>,
     request: &'a BuildRequest,
@@ -247,7 +313,7 @@ impl<'a> Work<'a> {
             network: request.network,
             allow: &request.steps.allow,
         };
-        let epoch = find_epoch(&plan_request).map_err(|err| Error::plan(source, err))?;
+        let epoch = self.epoch(&plan_request)?;
         let build_args = match epoch {
             Found::Nothing => request.build_args.clone(),
             Found::Resolved(moment) => epoch::resolved(&request.build_args, moment),
@@ -279,10 +345,17 @@ impl<'a> Work<'a> {
             scratch: self.scratch,
             network: Arc::clone(&self.network),
             redactor: self.redactor,
+            imports: self.imports,
+            arguments: explain::declared_arguments(&self.parsed.dockerfile),
             renewed: &self.renewed,
         };
         let first = self.next;
-        let solved = Solver::new(&graph, &tools, first, &source.text).solve();
+        let solver = Solver::new(&graph, &tools, first, &source.text);
+        let solved = solver.solve();
+        if !request.cache_to.is_empty() && !request.forget && !self.cancel.is_canceled() {
+            self.results.extend(solver.exports());
+            self.caches.extend(ops::run::portable_caches(&graph));
+        }
         self.next += u32::try_from(graph.vertices.len()).unwrap_or(u32::MAX - self.next);
         let solved = solved.map_err(|err| Error::step(source, &err, self.redactor))?;
         let target = graph.target.and_then(|id| u32::try_from(id.0).ok());
@@ -293,6 +366,30 @@ impl<'a> Work<'a> {
             solved,
             epoch,
         })
+    }
+
+    /// What `SOURCE_DATE_EPOCH` leads to.
+    fn epoch(&self, request: &plan::Request<'_>) -> Result<Found, Error> {
+        let plan_error = |err| Error::plan(&self.input.source, err);
+        let contexts = &self.input.named;
+        let wanted = epoch::wanted(request, &|name| contexts.contains_key(name));
+        let op = match wanted.map_err(plan_error)? {
+            Epoch::None => return Ok(Found::Nothing),
+            Epoch::At(seconds) => return Ok(Found::Resolved(Some(seconds))),
+            Epoch::OfContext(name) => match contexts.get(&name) {
+                Some(named) => epoch::op_of_context(named),
+                None => input::remote_op(self.request)?,
+            },
+            Epoch::OfStage(index) => {
+                let mut images = |reference: &str, platform: &Platform| {
+                    find_image(self.store, reference, platform)
+                };
+                let found = epoch::op_of_stage(request, index, &mut images);
+                Some(found.map_err(plan_error)?)
+            }
+        };
+        let moment = op.map(|op| epoch::time_of(self.fetcher, op));
+        Ok(Found::Resolved(moment.transpose()?.flatten()))
     }
 
     fn checks(&self) -> plan::Checks<'a> {
@@ -330,16 +427,6 @@ fn tell_packed(store: &Store, sink: &dyn Sink, unpacked: &[(StepId, Layer)]) {
             sink.event(Event::Layer { step: *step, layer });
         }
     }
-}
-
-/// What `SOURCE_DATE_EPOCH` leads to.
-fn find_epoch(request: &plan::Request<'_>) -> Result<Found, plan::PlanError> {
-    Ok(match epoch::wanted(request, &|_| false)? {
-        Epoch::None => Found::Nothing,
-        Epoch::At(seconds) => Found::Resolved(Some(seconds)),
-        // A directory has no time of its own.
-        Epoch::OfContext(_) | Epoch::OfStage(_) => Found::Resolved(None),
-    })
 }
 
 /// Whether `SOURCE_DATE_EPOCH` was given, and the moment that it led to.

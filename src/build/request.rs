@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::{Output, StepOptions};
+use super::{CacheSource, CacheTarget, Output, StepOptions};
 use crate::oci::{Descriptor, ImageId, Platform, Reference};
 use crate::sandbox::{Killer, ResourceLimits, Rlimit};
 
@@ -96,6 +96,12 @@ pub struct BuildRequest {
     pub contexts: BTreeMap<String, NamedContext>,
     /// What may be downloaded, and how.
     pub remote: crate::remote::Settings,
+    /// Where results are looked for that are not here.
+    pub cache_from: Vec<CacheSource>,
+    /// Where results go.
+    pub cache_to: Vec<CacheTarget>,
+    /// Most bytes that the build cache may have, also while the build runs.
+    pub cache_max: Option<u64>,
     /// The network of RUN steps.
     pub network: RunNetwork,
     /// `--add-host`: names with their addresses.
@@ -139,6 +145,9 @@ impl BuildRequest {
             also_targets: Vec::new(),
             contexts: BTreeMap::new(),
             remote: crate::remote::Settings::default(),
+            cache_from: Vec::new(),
+            cache_to: Vec::new(),
+            cache_max: None,
             network: RunNetwork::Default,
             extra_hosts: Vec::new(),
             platforms: Vec::new(),

@@ -7,6 +7,7 @@
 //! 3. Needed steps run as soon as their inputs are there, each on a thread.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -16,6 +17,7 @@ use super::error::StepError;
 use super::graph::{BaseImage, CopyOp, Graph, LinkOp, Op, RunOp, Vertex, VertexId};
 use super::key::{self, Definition};
 use super::ops::{Tools, copy, link, run, workdir};
+use super::remote_cache::Imports;
 use crate::fs::Lock;
 use crate::image;
 use crate::oci::{CacheKey, ChainId, Digest};
@@ -25,11 +27,14 @@ use crate::store::{CacheRecord, SnapshotId};
 
 /// What is known of a step.
 #[derive(Debug, Clone, Copy, Default)]
-struct State {
+pub(super) struct State {
     /// Its key, once it can be known.
-    key: Option<CacheKey>,
+    pub(super) key: Option<CacheKey>,
     /// Its result.
-    result: Option<SnapshotId>,
+    pub(super) result: Option<SnapshotId>,
+    /// Whether it ran although the cache may have an older result, so that this
+    /// older result says nothing about the steps after it.
+    pub(super) renewed: bool,
     /// What its program used.
     usage: Option<Usage>,
 }
@@ -55,8 +60,8 @@ impl Solved {
 
 /// Solves one graph.
 pub(super) struct Solver<'a> {
-    graph: &'a Graph,
-    tools: &'a Tools<'a>,
+    pub(super) graph: &'a Graph,
+    pub(super) tools: &'a Tools<'a>,
     extra_hosts: Vec<String>,
     first_step: u32,
     source: &'a str,
@@ -66,6 +71,10 @@ pub(super) struct Solver<'a> {
     /// Definitions of steps from servers, once they are known.
     fetched: Mutex<BTreeMap<usize, Definition>>,
     unpacked: Mutex<Vec<(StepId, Layer)>>,
+    /// What was found elsewhere.
+    pub(super) imports: &'a Imports<'a>,
+    /// Whether the user was told that this build alone passes the cache's limit.
+    pub(super) cap_passed: AtomicBool,
 }
 
 impl<'a> Solver<'a> {
@@ -87,6 +96,8 @@ impl<'a> Solver<'a> {
             stale: stale(graph),
             fetched: Mutex::default(),
             unpacked: Mutex::default(),
+            imports: tools.imports,
+            cap_passed: AtomicBool::new(false),
         }
     }
 
@@ -97,20 +108,30 @@ impl<'a> Solver<'a> {
             let id = VertexId(index);
             self.look_up(id).map_err(|err| err.at(self.vertex(id)))?;
         }
-        let needed = self.needed();
+        self.secure()?;
+        let mut needed = self.needed();
         let cached = (0..self.graph.vertices.len())
-            .filter(|index| self.state(VertexId(*index)).result.is_some())
+            .filter(|index| {
+                self.state(VertexId(*index)).result.is_some() || self.imports.has(*index)
+            })
             .filter(|index| !needed.contains(index))
             .collect::<Vec<_>>();
-        // The step that makes the image follows.
-        let steps = cached.len() + needed.len() + 1;
+        // The steps that make the image and carry the cache elsewhere follow.
+        let steps = cached.len() + needed.len() + 1 + self.tools.request.cache_to.len();
         self.tools.sink.event(Event::Planned { steps });
         for id in cached.into_iter().map(VertexId) {
             let began = Instant::now();
             self.announce(id);
+            self.tell_cached(id);
             self.report(id, Outcome::Cached, began, self.layer(id));
         }
         self.run_needed(&needed)?;
+        while self.imports.take_lost() {
+            // What was found elsewhere could not be fetched, so it is made here.
+            needed = self.needed();
+            self.run_needed(&needed)?;
+        }
+        self.settle()?;
         let results = self.states().iter().map(|state| state.result).collect();
         let mut unpacked = self.unpacked.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(Solved {
@@ -119,19 +140,19 @@ impl<'a> Solver<'a> {
         })
     }
 
-    fn vertex(&self, id: VertexId) -> &'a Vertex {
+    pub(super) fn vertex(&self, id: VertexId) -> &'a Vertex {
         &self.graph.vertices[id.0]
     }
 
-    fn states(&self) -> MutexGuard<'_, Vec<State>> {
+    pub(super) fn states(&self) -> MutexGuard<'_, Vec<State>> {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn state(&self, id: VertexId) -> State {
+    pub(super) fn state(&self, id: VertexId) -> State {
         self.states()[id.0]
     }
 
-    fn step(&self, id: VertexId) -> StepId {
+    pub(super) fn step(&self, id: VertexId) -> StepId {
         StepId(self.first_step + u32::try_from(id.0).unwrap_or(u32::MAX - self.first_step))
     }
 
@@ -144,7 +165,7 @@ impl<'a> Solver<'a> {
     }
 
     /// The result of an input; an absent input is an empty tree.
-    fn input(&self, id: Option<VertexId>) -> Option<SnapshotId> {
+    pub(super) fn input(&self, id: Option<VertexId>) -> Option<SnapshotId> {
         id.and_then(|id| self.state(id).result)
     }
 
@@ -185,14 +206,14 @@ impl<'a> Solver<'a> {
     }
 
     /// Whether a step must run whatever the cache holds.
-    fn ignores_cache(&self, id: VertexId) -> bool {
+    pub(super) fn ignores_cache(&self, id: VertexId) -> bool {
         self.tools.request.no_cache || self.graph.uncached.contains(&id.0)
     }
 
     /// Whether the result under a step's key may be another than it would be now:
     /// the step must run, or it stands on one that must. In the second case a result on
     /// the same content still counts.
-    fn ignores_key(&self, id: VertexId) -> bool {
+    pub(super) fn ignores_key(&self, id: VertexId) -> bool {
         self.ignores_cache(id) || self.stale.contains(&id.0)
     }
 
@@ -207,7 +228,7 @@ impl<'a> Solver<'a> {
             self.states()[id.0] = State {
                 key: Some(key),
                 result: row.map(|row| row.id),
-                usage: None,
+                ..State::default()
             };
             return Ok(());
         }
@@ -216,10 +237,13 @@ impl<'a> Solver<'a> {
         };
         let key = definition.key(&vertex.op);
         self.states()[id.0].key = Some(key);
-        if !self.ignores_key(id)
-            && let Some(record) = self.tools.store.cache_get(key)?
-        {
-            self.states()[id.0].result = record.result;
+        if self.ignores_key(id) {
+            return Ok(());
+        }
+        let record = self.tools.store.cache_get(key)?;
+        match record.and_then(|record| record.result) {
+            Some(result) => self.states()[id.0].result = Some(result),
+            None => drop(self.imports.look_up(id.0, key)),
         }
         Ok(())
     }
@@ -235,7 +259,7 @@ impl<'a> Solver<'a> {
 
     /// The whole definition of a step; `None` while an input's key is not known
     /// or reading the context for it would be work done twice.
-    fn definition(&self, id: VertexId) -> Result<Option<Definition>, StepError> {
+    pub(super) fn definition(&self, id: VertexId) -> Result<Option<Definition>, StepError> {
         let vertex = self.vertex(id);
         if vertex.op.is_remote() {
             return Ok(self.definitions().get(&id.0).cloned());
@@ -264,8 +288,10 @@ impl<'a> Solver<'a> {
         if !op.reads_context() {
             return Ok(Some(definition));
         }
-        let known =
-            !self.ignores_cache(id) && self.tools.store.cache_nearest(definition.line)?.is_some();
+        // Elsewhere it is found by nothing but its key.
+        let known = !self.ignores_cache(id)
+            && (!self.imports.is_empty()
+                || self.tools.store.cache_nearest(definition.line)?.is_some());
         if !known {
             return Ok(None);
         }
@@ -303,17 +329,20 @@ impl<'a> Solver<'a> {
         Some(definition)
     }
 
-    /// The steps that have to run, from the target down.
+    /// The steps that have to run or be fetched, from the target down. What was
+    /// found elsewhere is fetched where its tree itself is needed, and then without
+    /// its inputs.
     fn needed(&self) -> BTreeSet<usize> {
         let states = self.states();
         let mut needed = BTreeSet::new();
-        let mut todo: Vec<VertexId> = self
-            .own_layers()
+        let found = |id: &VertexId| self.imports.has(id.0);
+        let layers = self.own_layers().filter(|id| !found(id));
+        let mut todo: Vec<VertexId> = layers
             .chain(self.graph.target)
             .chain(self.graph.required.iter().copied())
             .collect();
         while let Some(id) = todo.pop() {
-            if states[id.0].result.is_none() && needed.insert(id.0) {
+            if states[id.0].result.is_none() && needed.insert(id.0) && !found(&id) {
                 todo.extend(self.graph.vertices[id.0].inputs());
             }
         }
@@ -321,7 +350,7 @@ impl<'a> Solver<'a> {
     }
 
     /// The steps whose layers the image gets on top of its base.
-    fn own_layers(&self) -> impl Iterator<Item = VertexId> {
+    pub(super) fn own_layers(&self) -> impl Iterator<Item = VertexId> {
         self.graph.history.iter().filter_map(|item| item.vertex)
     }
 
@@ -379,11 +408,15 @@ impl<'a> Solver<'a> {
                     failure.get_or_insert(err);
                     continue;
                 }
+                let layer = self.state(VertexId(index)).result;
+                if layer.is_none() {
+                    // Lost: those that wait for it come with the next round.
+                    continue;
+                }
                 for (user, inputs) in &mut waiting {
                     let uses = self.graph.waits_for(*user);
                     *inputs -= uses.filter(|input| input.0 == index).count();
                 }
-                let layer = self.state(VertexId(index)).result;
                 if let Some(layer) = layer.filter(|_| layers_of_image.contains(&index)) {
                     // Without a second step nobody listens.
                     let _unheard = layers.send(layer);
@@ -403,7 +436,8 @@ impl<'a> Solver<'a> {
         let vertex = self.vertex(id);
         self.announce(id);
         match self.obtain(id) {
-            Ok((result, cached)) => {
+            Ok(None) => Ok(()),
+            Ok(Some((result, cached))) => {
                 self.states()[id.0].result = Some(result);
                 let outcome = if cached {
                     Outcome::Cached
@@ -475,13 +509,24 @@ impl<'a> Solver<'a> {
         })
     }
 
-    /// The result of a step, and whether it was there already.
-    fn obtain(&self, id: VertexId) -> Result<(SnapshotId, bool), StepError> {
+    /// The result of a step, and whether it was there already; nothing when it was
+    /// found elsewhere and cannot be had.
+    fn obtain(&self, id: VertexId) -> Result<Option<(SnapshotId, bool)>, StepError> {
+        let vertex = self.vertex(id);
+        if let Op::Image(base) = &vertex.op {
+            return Ok(Some((self.base(base)?, false)));
+        }
+        if self.imports.has(id.0) {
+            let fetched = self.fetch(id)?;
+            return Ok(fetched.map(|result| (result, true)));
+        }
+        self.find_or_run(id).map(Some)
+    }
+
+    /// The result of a step whose inputs are there.
+    fn find_or_run(&self, id: VertexId) -> Result<(SnapshotId, bool), StepError> {
         let vertex = self.vertex(id);
         let store = self.tools.store;
-        if let Op::Image(base) = &vertex.op {
-            return Ok((self.base(base)?, false));
-        }
         let parent = self.input(vertex.parent);
         let mut definition = self.definition(id)?;
         let line = Definition::of(vertex, &self.extra_hosts).line;
@@ -498,28 +543,12 @@ impl<'a> Solver<'a> {
         if let Some(definition) = &definition {
             let key = definition.key(&vertex.op);
             self.states()[id.0].key = Some(key);
-            if !self.ignores_cache(id) {
-                let found = store.cache_get(key)?.and_then(|record| record.result);
-                if let Some(result) = found.filter(|_| !self.ignores_key(id)) {
-                    return Ok((result, true));
-                }
-                if let Some(result) =
-                    self.same_by_content(vertex, definition, earlier.as_ref(), parent)?
-                {
-                    // What was noted of the sources is as it was: that was just found out.
-                    let mut definition = definition.clone();
-                    let noted = |name| key::value(&earlier.as_ref()?.parts, name);
-                    for name in ["@files", "@owner"] {
-                        if let Some(value) = noted(name) {
-                            definition = definition.with(name, &value);
-                        }
-                    }
-                    self.remember(id, definition, result, parent)?;
-                    return Ok((result, true));
-                }
+            if let Some(result) = self.find(id, definition, earlier.as_ref(), parent)? {
+                return Ok((result, true));
             }
         }
         let (result, files) = self.execute(id, parent, earlier.as_ref())?;
+        self.states()[id.0].renewed = self.ignores_key(id);
         let mut definition = match definition {
             Some(definition) => definition,
             None => self.complete(id, files.as_ref().and_then(|files| files.of_contexts)),
@@ -528,9 +557,9 @@ impl<'a> Solver<'a> {
             definition = definition.with(name, &value);
         }
         if self.tools.request.explain_cache {
-            self.explain(id, &definition, earlier.as_ref(), result);
+            self.explain(id, &definition, result);
         }
-        self.remember(id, definition, result, parent)?;
+        self.remember(id, definition, Some(result))?;
         Ok((result, false))
     }
 
@@ -568,7 +597,7 @@ impl<'a> Solver<'a> {
     }
 
     /// Early cutoff: the same step ran before on a tree with the same content.
-    fn same_by_content(
+    pub(super) fn same_by_content(
         &self,
         vertex: &Vertex,
         definition: &Definition,
@@ -684,7 +713,7 @@ impl<'a> Solver<'a> {
     }
 
     /// What tells whether a link puts the same content as before.
-    fn link_notes(&self, op: &LinkOp) -> Result<Vec<(&'static str, String)>, StepError> {
+    pub(super) fn link_notes(&self, op: &LinkOp) -> Result<Vec<(&'static str, String)>, StepError> {
         let Some(layer) = self.input(Some(op.layer)) else {
             return Ok(Vec::new());
         };
@@ -693,46 +722,55 @@ impl<'a> Solver<'a> {
     }
 
     /// A copy with its sources found, in trees that are all there.
-    fn prepared(&self, op: &'a CopyOp) -> Result<copy::Prepared<'a>, copy::CopyError> {
+    pub(super) fn prepared(&self, op: &'a CopyOp) -> Result<copy::Prepared<'a>, copy::CopyError> {
         copy::Prepared::new(op, self.tools, |from| self.input(from))
     }
 
     /// Keeps a result for the next build.
-    fn remember(
+    pub(super) fn remember(
         &self,
         id: VertexId,
-        definition: Definition,
-        result: SnapshotId,
-        parent: Option<SnapshotId>,
+        mut definition: Definition,
+        result: Option<SnapshotId>,
     ) -> Result<(), StepError> {
         let vertex = self.vertex(id);
-        let parent = parent.map_or_else(|| "nothing".to_owned(), |parent| parent.to_string());
-        let mut definition = definition.with("@parent", &parent);
+        // A tree that was never fetched has no name here, and cannot be compared with.
+        if let Some(parent) = self.known_input(vertex.parent) {
+            definition = definition.with("@parent", &parent);
+        }
         if let Op::Run(op) = &vertex.op {
-            for (number, mount) in op
-                .mounts
-                .iter()
-                .enumerate()
-                .filter(|(_, one)| one.takes_tree())
-            {
-                let tree = self.input(mount.from());
-                let tree = tree.map_or_else(|| "nothing".to_owned(), |tree| tree.to_string());
-                definition = definition.with(&key::mounted(number), &tree);
+            for (number, mount) in op.mounts.iter().enumerate() {
+                if let Some(tree) = self
+                    .known_input(mount.from())
+                    .filter(|_| mount.takes_tree())
+                {
+                    definition = definition.with(&key::mounted(number), &tree);
+                }
             }
         }
         let key = definition.key(&vertex.op);
         self.states()[id.0].key = Some(key);
         if self.tools.request.forget {
             // Nothing names it then; it is needed until the build ends.
-            self.tools.store.pin(result)?;
+            if let Some(result) = result {
+                self.tools.store.pin(result)?;
+            }
             return Ok(());
         }
+        let parent = vertex.parent.and_then(|parent| self.state(parent).key);
         let record = CacheRecord {
             key,
             line: definition.line,
-            result: Some(result),
+            result,
             parts: definition.parts,
+            parent,
+            description: vertex.text.clone(),
         };
+        if let Some(result) = result {
+            // From here on a prune beside this build must leave it alone.
+            self.tools.store.pin(result)?;
+            self.make_room();
+        }
         if self.ignores_key(id) {
             self.tools.store.cache_replace(&record)?;
         } else {
@@ -741,29 +779,11 @@ impl<'a> Solver<'a> {
         Ok(())
     }
 
-    /// Says why the cache was missed.
-    fn explain(
-        &self,
-        id: VertexId,
-        definition: &Definition,
-        earlier: Option<&CacheRecord>,
-        result: SnapshotId,
-    ) {
-        let step = self.step(id);
-        let Some(earlier) = earlier else {
-            self.tools.note(
-                step,
-                "not cached: this step has not been built before".to_owned(),
-            );
-            return;
-        };
-        for line in key::explain(&earlier.parts, &definition.parts) {
-            self.tools.note(step, format!("not cached: {line}"));
-        }
-        if let Some(old) = earlier.result {
-            for line in copy::differences(self.tools.store, old, result) {
-                self.tools.note(step, format!("not cached: {line}"));
-            }
+    /// The name of the tree of an input; nothing while it is not there.
+    fn known_input(&self, id: Option<VertexId>) -> Option<String> {
+        match id {
+            None => Some("nothing".to_owned()),
+            Some(id) => self.state(id).result.map(|tree| tree.to_string()),
         }
     }
 }

@@ -33,6 +33,12 @@ pub enum Error {
     /// Something that cannot be done here, with the message.
     #[error("{0}")]
     Unsupported(String),
+    /// No item of the build cache.
+    #[error("no such item in the build cache: {0}")]
+    NoCacheItem(String),
+    /// The build cache cannot be listed or pruned.
+    #[error(transparent)]
+    BuildCache(#[from] build::usage::Error),
     /// The build failed.
     #[error(transparent)]
     Build(#[from] build::Error),
@@ -68,7 +74,7 @@ impl Error {
         match self {
             Self::Invalid(_) => ErrorKind::InvalidInput,
             Self::Unsupported(_) => ErrorKind::Unsupported,
-            Self::Image(image::Error::NotFound(_)) => ErrorKind::NotFound,
+            Self::NoCacheItem(_) | Self::Image(image::Error::NotFound(_)) => ErrorKind::NotFound,
             Self::Image(image::Error::Ambiguous(_) | image::Error::Reference(_)) => {
                 ErrorKind::InvalidInput
             }

@@ -14,6 +14,9 @@ mod registries;
 mod system;
 
 pub use changes::apply_changes;
+pub use crate::build::usage::{
+    CacheFilter, CacheItem, CacheItemId, FilterError, PruneOptions, PrunedCache,
+};
 pub use config::Config;
 pub use containers::{
     Attached, ContainerFilter, ContainerRequest, ContainerSummary, Created, Event, ExecRequest,

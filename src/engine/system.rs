@@ -1,15 +1,16 @@
 //! Verbs on the data root as a whole.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use super::images::StoredLayer;
 use super::{Engine, Error};
+use crate::build::usage::{self, CacheItem, CacheItemId, PruneOptions, PrunedCache};
 use crate::container;
 use crate::network;
 use crate::oci::ChainId;
 use crate::snapshot;
-use crate::store::SnapshotId;
+use crate::store::Kept;
 
 /// How much of one kind of thing there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,16 +32,72 @@ pub struct DiskUsage {
     pub images: Usage,
     /// Containers, by what they have written.
     pub containers: Usage,
-    /// Results of build steps that no image shares.
+    /// Results of build steps that no image shares, and cache mounts.
     pub build_cache: Usage,
 }
 
 impl Engine {
-    /// Forgets every result of a build step and removes the trees that only the
-    /// cache reached. Layers of images stay. Returns the bytes freed.
-    pub fn prune_build_cache(&self) -> Result<u64, Error> {
-        self.store.cache_clear()?;
-        self.collect()
+    /// What the build cache holds, in no particular order.
+    pub fn build_cache(&self) -> Result<Vec<CacheItem>, Error> {
+        Ok(usage::list(&self.store)?)
+    }
+
+    /// Removes from the build cache, or says what would be removed. Layers that
+    /// images have stay.
+    pub fn prune_build_cache(&self, options: &PruneOptions) -> Result<PrunedCache, Error> {
+        let mut pruned = usage::prune(&self.store, options)?;
+        if !options.dry_run && options.filters.is_empty() {
+            if options.all {
+                self.store.cache_forget_absent()?;
+            }
+            // What killed builds and prunes have left behind.
+            pruned.bytes += self.collect()?;
+        }
+        Ok(pruned)
+    }
+
+    /// Makes items of the build cache stay, or no longer: each text is the ID of an
+    /// item, or an image, whose layers stay then. Returns the items.
+    pub fn keep_in_build_cache(
+        &self,
+        texts: &[String],
+        keep: bool,
+    ) -> Result<Vec<CacheItemId>, Error> {
+        let mut ids = Vec::new();
+        for text in texts {
+            ids.push(self.cache_item(text)?);
+        }
+        for id in &ids {
+            let (kind, number) = match id {
+                CacheItemId::Layer(id) => (Kept::Layer, id.0),
+                CacheItemId::Mount(id) => (Kept::Mount, i64::try_from(*id).unwrap_or(i64::MAX)),
+            };
+            self.store.keep(kind, number, keep)?;
+        }
+        Ok(ids)
+    }
+
+    fn cache_item(&self, text: &str) -> Result<CacheItemId, Error> {
+        if let Ok(id) = text.parse::<CacheItemId>() {
+            let known = match id {
+                CacheItemId::Layer(id) => self.store.snapshot_get(id)?.is_some(),
+                CacheItemId::Mount(id) => self.store.cache_mounts()?.iter().any(|m| m.id == id),
+            };
+            return if known {
+                Ok(id)
+            } else {
+                Err(Error::NoCacheItem(text.to_owned()))
+            };
+        }
+        let image = self.image(text)?;
+        let top = ChainId::of(&image.config.rootfs.diff_ids)
+            .map(|chain| self.store.snapshot_by_chain(chain))
+            .transpose()?
+            .flatten();
+        match top {
+            Some(row) => Ok(CacheItemId::Layer(row.id)),
+            None => Err(Error::NoCacheItem(text.to_owned())),
+        }
     }
 
     /// Removes what nothing reaches; returns the bytes freed.
@@ -83,14 +140,6 @@ impl Engine {
             usage.images.bytes += layer.bytes;
             usage.images.reclaimable += if *used { 0 } else { layer.bytes };
         }
-        let mut of_images: BTreeSet<SnapshotId> = layers
-            .values()
-            .filter_map(|(layer, _)| layer.snapshot)
-            .collect();
-        for id in of_images.clone() {
-            let row = self.store.snapshot_get(id)?;
-            of_images.extend(row.and_then(|row| row.layer));
-        }
         for one in &uses {
             // One that is removed meanwhile takes no room.
             let bytes = container::own_size(&self.store, &one.container).unwrap_or(0);
@@ -101,28 +150,14 @@ impl Engine {
                 usage.containers.reclaimable += bytes;
             }
         }
-        for id in self.snapshot_directories() {
-            let Some(row) = self.store.snapshot_get(id)? else {
-                continue;
-            };
-            if !of_images.contains(&id) {
-                usage.build_cache.total += 1;
-                let own = if row.layer.is_none() { row.bytes } else { 0 };
-                usage.build_cache.bytes += own;
-                usage.build_cache.reclaimable += own;
+        for item in self.build_cache()?.iter().filter(|item| !item.is_shared) {
+            usage.build_cache.total += 1;
+            usage.build_cache.active += u64::from(item.in_use);
+            usage.build_cache.bytes += item.bytes;
+            if item.is_reclaimable() {
+                usage.build_cache.reclaimable += item.bytes;
             }
         }
         Ok(usage)
-    }
-
-    /// The snapshots that have a directory. One that vanishes meanwhile is no loss.
-    fn snapshot_directories(&self) -> Vec<SnapshotId> {
-        let Ok(entries) = std::fs::read_dir(self.store.paths().snapshots()) else {
-            return Vec::new();
-        };
-        entries
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-            .map(SnapshotId)
-            .collect()
     }
 }

@@ -31,6 +31,34 @@ pub fn collect(store: &Store) -> Result<u64, Error> {
     freed.finish()
 }
 
+/// Removes those of `ids` that nothing but cache records and each other need, and
+/// the records with them; returns which.
+///
+/// # Errors
+/// The first failure, after everything else was tried.
+pub fn evict(store: &Store, ids: &[SnapshotId]) -> Result<Vec<SnapshotId>, Error> {
+    let gone = store.snapshot_evict(ids)?;
+    let mut freed = Freed::default();
+    for id in &gone {
+        freed.add(remove_snapshot(store, *id));
+    }
+    freed.finish().map(|_| gone)
+}
+
+/// Removes at most `most` snapshots that dead processes were writing or removing,
+/// unless `stop` says that there is no time. A build calls it: one that finds
+/// nothing costs one look into the index.
+pub fn collect_dead(store: &Store, most: usize, stop: &dyn Fn() -> bool) -> Result<u64, Error> {
+    let mut freed = Freed::default();
+    for id in store.snapshot_orphans()?.into_iter().take(most) {
+        if stop() {
+            break;
+        }
+        freed.add(remove_snapshot(store, id));
+    }
+    freed.finish()
+}
+
 /// A sum that outlives failures, and the first of them.
 #[derive(Default)]
 struct Freed {

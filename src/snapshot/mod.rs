@@ -25,7 +25,7 @@ use std::path::PathBuf;
 
 pub use active::Active;
 pub use chain::{ChainError, ensure_chain};
-pub use collect::collect;
+pub use collect::{collect, collect_dead, evict};
 pub use contents::{Contents, ContentsEntry, ContentsKind, ContentsLimits, contents};
 pub use copy::copy_directory;
 pub(crate) use pipe::pipe;

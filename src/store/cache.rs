@@ -28,11 +28,21 @@ pub struct CacheRecord {
     /// two records that differ only in inputs. Used to explain and to reuse.
     pub line: Digest,
     /// The snapshot on which the result lies, or the same as its parent's when
-    /// the step changed nothing; `None` for an empty tree.
+    /// the step changed nothing; `None` when the step is known, but its tree is
+    /// not here: it was found elsewhere and never needed, or was removed.
     pub result: Option<SnapshotId>,
     /// The parts of the key.
     pub parts: Vec<KeyPart>,
+    /// The key of the step that it ran on, if it ran on one.
+    pub parent: Option<CacheKey>,
+    /// The instruction, for people.
+    pub description: String,
 }
+
+const COLUMNS: &str = "key, line, result, parts, parent, description";
+/// Whether the result of a record is still there; `?2` is the committed state.
+const THERE: &str = "(result IS NULL OR EXISTS
+    (SELECT 1 FROM snapshots WHERE id = result AND state = ?2))";
 
 impl Store {
     /// The result under `key`, if its snapshot is still there; counts as a use.
@@ -40,20 +50,18 @@ impl Store {
         let now = now();
         let db = self.db();
         let found = db
-            .prepare_cached(
-                "SELECT key, line, result, parts, used_at FROM cache WHERE key = ?1
-                 AND (result IS NULL OR EXISTS
-                     (SELECT 1 FROM snapshots WHERE id = result AND state = ?2))",
-            )?
+            .prepare_cached(&format!(
+                "SELECT {COLUMNS}, used_at FROM cache WHERE key = ?1 AND {THERE}"
+            ))?
             .query_row((key, COMMITTED), |row| {
-                Ok((record(row)?, row.get::<_, i64>(4)?))
+                Ok((record(row)?, row.get::<_, i64>("used_at")?))
             })
             .optional()?;
         let Some((record, used_at)) = found else {
             return Ok(None);
         };
         if now.saturating_sub(used_at) > USE_GRAIN {
-            db.prepare_cached("UPDATE cache SET used_at = ?2 WHERE key = ?1")?
+            db.prepare_cached("UPDATE cache SET used_at = ?2, uses = uses + 1 WHERE key = ?1")?
                 .execute((key, now))?;
         }
         Ok(Some(record))
@@ -65,12 +73,14 @@ impl Store {
         let now = now();
         self.db()
             .prepare_cached(
-                "INSERT INTO cache (key, line, result, created_at, used_at, parts)
-                 VALUES (?1, ?2, ?3, ?4, ?4, ?5)
+                "INSERT INTO cache
+                     (key, line, result, created_at, used_at, parts, parent, description)
+                 VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?7, ?8)
                  ON CONFLICT (key) DO UPDATE
                  SET line = excluded.line, result = excluded.result, parts = excluded.parts,
-                     created_at = excluded.created_at, used_at = excluded.used_at
-                 WHERE cache.result IS NOT NULL AND NOT EXISTS
+                     created_at = excluded.created_at, used_at = excluded.used_at,
+                     parent = excluded.parent, description = excluded.description
+                 WHERE NOT EXISTS
                      (SELECT 1 FROM snapshots WHERE id = cache.result AND state = ?6)",
             )?
             .execute((
@@ -80,6 +90,8 @@ impl Store {
                 now,
                 pack_parts(&record.parts),
                 COMMITTED,
+                record.parent,
+                &record.description,
             ))?;
         Ok(())
     }
@@ -92,18 +104,42 @@ impl Store {
         self.cache_put(record)
     }
 
-    /// The newest record of the same step with other inputs.
-    pub fn cache_nearest(&self, line: Digest) -> Result<Option<CacheRecord>, Error> {
+    /// The record under `key`, whatever became of its result; not counted as a use.
+    pub fn cache_peek(&self, key: CacheKey) -> Result<Option<CacheRecord>, Error> {
+        let sql = format!("SELECT {COLUMNS} FROM cache WHERE key = ?1");
         Ok(self
             .db()
-            .prepare_cached(
-                "SELECT key, line, result, parts FROM cache WHERE line = ?1
-                 AND (result IS NULL OR EXISTS
-                     (SELECT 1 FROM snapshots WHERE id = result AND state = ?2))
-                 ORDER BY created_at DESC LIMIT 1",
-            )?
-            .query_row((line, COMMITTED), record)
+            .prepare_cached(&sql)?
+            .query_row([key], record)
             .optional()?)
+    }
+
+    /// The newest record of the same step with other inputs.
+    pub fn cache_nearest(&self, line: Digest) -> Result<Option<CacheRecord>, Error> {
+        Ok(self.cache_of_line(line, 1)?.pop())
+    }
+
+    /// At most `limit` records of the same step with other inputs: those whose tree
+    /// is here before the others, the newest first.
+    pub fn cache_of_line(&self, line: Digest, limit: u32) -> Result<Vec<CacheRecord>, Error> {
+        let db = self.db();
+        let mut statement = db.prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM cache WHERE line = ?1 AND {THERE}
+             ORDER BY result IS NULL, created_at DESC LIMIT ?3"
+        ))?;
+        let rows = statement.query_map((line, COMMITTED, limit), record)?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// At most `limit` records of steps that ran on the step with this key, the
+    /// newest first.
+    pub fn cache_on(&self, parent: CacheKey, limit: u32) -> Result<Vec<CacheRecord>, Error> {
+        let db = self.db();
+        let mut statement = db.prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM cache WHERE parent = ?1 ORDER BY created_at DESC LIMIT ?2"
+        ))?;
+        let rows = statement.query_map((parent, limit), record)?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// Forgets every record (`builder prune -a`); returns how many.
@@ -111,12 +147,11 @@ impl Store {
         Ok(self.db().execute("DELETE FROM cache", [])? as u64)
     }
 
-    /// Forgets the records that were not used since `time` (nanoseconds since
-    /// 1970, exact to an hour); returns how many.
-    pub fn cache_prune(&self, time: i64) -> Result<u64, Error> {
+    /// Forgets the records whose tree is not here; returns how many.
+    pub fn cache_forget_absent(&self) -> Result<u64, Error> {
         Ok(self
             .db()
-            .execute("DELETE FROM cache WHERE used_at < ?1", [time])? as u64)
+            .execute("DELETE FROM cache WHERE result IS NULL", [])? as u64)
     }
 }
 
@@ -126,6 +161,8 @@ fn record(row: &Row<'_>) -> rusqlite::Result<CacheRecord> {
         line: row.get(1)?,
         result: row.get(2)?,
         parts: unpack_parts(row.get_ref(3)?.as_blob()?),
+        parent: row.get(4)?,
+        description: row.get(5)?,
     })
 }
 

@@ -25,6 +25,7 @@ mod reach;
 mod schema;
 mod snapshots;
 mod temporary;
+mod usage;
 
 #[cfg(test)]
 mod tests;
@@ -46,6 +47,7 @@ pub use leases::{LeaseRow, NetworkRow};
 pub use paths::Paths;
 pub use process::Process;
 pub use snapshots::{SnapshotId, SnapshotRow, SnapshotState};
+pub use usage::{Kept, LayerUse};
 
 use crate::fs::At;
 

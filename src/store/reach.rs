@@ -1,16 +1,17 @@
 //! Which snapshots something still needs.
 //!
 //! Roots are: the layers of every image (each prefix of its diff IDs as a chain
-//! ID), the results of cache records, what containers lie on, what living
-//! processes have pinned or are writing, and whatever was made within the last
-//! minute. A root needs everything beneath it, and those in whose directories the
-//! content lies.
+//! ID), the results of cache records, what containers lie on, what the user wants
+//! to keep, what living processes have pinned or are writing, and whatever was
+//! made within the last minute. A root needs everything beneath it, and those in
+//! whose directories the content lies.
 
 use std::collections::{HashMap, HashSet};
 
 use rusqlite::{Connection, Transaction};
 
 use super::columns::{ACTIVE, COMMITTED, CONDEMNED, unsigned};
+use super::usage::kept_layers;
 use super::{Error, GRACE, Process, SnapshotId, Store, now};
 use crate::oci::{ChainId, DiffId};
 
@@ -63,72 +64,157 @@ impl Store {
 }
 
 fn reached(tx: &Transaction<'_>) -> Result<HashSet<SnapshotId>, Error> {
-    let mut needs: HashMap<SnapshotId, [Option<SnapshotId>; 2]> = HashMap::new();
-    let mut chains: HashMap<ChainId, Vec<SnapshotId>> = HashMap::new();
-    let mut roots = Vec::new();
+    let stacks = Stacks::read(tx)?;
     let newest = now().saturating_sub(GRACE);
-    let mut statement =
-        tx.prepare_cached("SELECT id, parent, state, chain_id, created_at, layer FROM snapshots")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let id: SnapshotId = row.get(0)?;
-        let state: i64 = row.get(2)?;
-        needs.insert(id, [row.get(1)?, row.get(5)?]);
-        if let Some(chain) = row.get(3)? {
-            chains.entry(chain).or_default().push(id);
-        }
-        // An active one of a dead process goes first; until then it needs its parents.
-        if state == ACTIVE || (state == COMMITTED && row.get::<_, i64>(4)? > newest) {
-            roots.push(id);
-        }
-    }
-    roots.extend(named(tx)?);
-    for chain in image_chains(tx)? {
-        roots.extend(chains.get(&chain).into_iter().flatten());
-    }
-    let mut reached = HashSet::new();
-    while let Some(id) = roots.pop() {
-        if let Some(needed) = needs.get(&id)
-            && reached.insert(id)
-        {
-            roots.extend(needed.iter().flatten());
-        }
-    }
-    Ok(reached)
+    // An active one of a dead process goes first; until then it needs its parents.
+    let mut roots = stacks.recent(newest);
+    roots.extend(cache_tops(tx)?);
+    roots.extend(container_tops(tx)?);
+    roots.extend(kept_layers(tx)?);
+    roots.extend(living_pins(tx)?);
+    roots.extend(image_tops(tx, &stacks)?);
+    Ok(stacks.down(roots))
 }
 
-/// Snapshots that a cache record, a container or the pin of a living process names.
-fn named(db: &Connection) -> Result<Vec<SnapshotId>, Error> {
-    let mut named = Vec::new();
-    for sql in [
-        "SELECT DISTINCT result FROM cache WHERE result IS NOT NULL",
-        "SELECT DISTINCT snapshot FROM containers WHERE snapshot IS NOT NULL",
-    ] {
-        let mut statement = db.prepare_cached(sql)?;
-        for id in statement.query_map([], |row| row.get(0))? {
-            named.push(id?);
+/// What lies on what.
+pub(super) struct Stacks {
+    rows: HashMap<SnapshotId, Place>,
+    chains: HashMap<ChainId, Vec<SnapshotId>>,
+}
+
+struct Place {
+    /// The snapshot beneath, and the one in whose directory the content lies.
+    needs: [Option<SnapshotId>; 2],
+    state: i64,
+    created_at: i64,
+}
+
+impl Stacks {
+    /// Reads the place of every snapshot.
+    pub(super) fn read(db: &Connection) -> Result<Self, Error> {
+        let mut stacks = Self {
+            rows: HashMap::new(),
+            chains: HashMap::new(),
+        };
+        let mut statement = db.prepare_cached(
+            "SELECT id, parent, state, chain_id, created_at, layer FROM snapshots",
+        )?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let id: SnapshotId = row.get(0)?;
+            if let Some(chain) = row.get(3)? {
+                stacks.chains.entry(chain).or_default().push(id);
+            }
+            let place = Place {
+                needs: [row.get(1)?, row.get(5)?],
+                state: row.get(2)?,
+                created_at: row.get(4)?,
+            };
+            stacks.rows.insert(id, place);
         }
+        Ok(stacks)
     }
+
+    /// `tops` and everything that they need.
+    pub(super) fn down(&self, mut tops: Vec<SnapshotId>) -> HashSet<SnapshotId> {
+        let mut found = HashSet::new();
+        while let Some(id) = tops.pop() {
+            if let Some(place) = self.rows.get(&id)
+                && found.insert(id)
+            {
+                tops.extend(place.needs.iter().flatten());
+            }
+        }
+        found
+    }
+
+    /// Whether there is such a snapshot, finished and not on its way out.
+    pub(super) fn has_committed(&self, id: SnapshotId) -> bool {
+        self.rows
+            .get(&id)
+            .is_some_and(|place| place.state == COMMITTED)
+    }
+
+    /// Every snapshot that is not among `ids`.
+    pub(super) fn others(&self, ids: &HashSet<SnapshotId>) -> Vec<SnapshotId> {
+        let all = self.rows.keys();
+        all.filter(|id| !ids.contains(id)).copied().collect()
+    }
+
+    /// Active snapshots and those that were committed after `newest`.
+    fn recent(&self, newest: i64) -> Vec<SnapshotId> {
+        let is_recent = |place: &Place| {
+            place.state == ACTIVE || (place.state == COMMITTED && place.created_at > newest)
+        };
+        let recent = self.rows.iter().filter(|(_, place)| is_recent(place));
+        recent.map(|(id, _)| *id).collect()
+    }
+}
+
+/// The results of cache records.
+fn cache_tops(db: &Connection) -> Result<Vec<SnapshotId>, Error> {
+    ids(
+        db,
+        "SELECT DISTINCT result FROM cache WHERE result IS NOT NULL",
+    )
+}
+
+/// What containers lie on.
+pub(super) fn container_tops(db: &Connection) -> Result<Vec<SnapshotId>, Error> {
+    ids(
+        db,
+        "SELECT DISTINCT snapshot FROM containers WHERE snapshot IS NOT NULL",
+    )
+}
+
+fn ids(db: &Connection, sql: &str) -> Result<Vec<SnapshotId>, Error> {
+    let mut statement = db.prepare_cached(sql)?;
+    let rows = statement.query_map([], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The snapshots of images' layers.
+pub(super) fn image_tops(db: &Connection, stacks: &Stacks) -> Result<Vec<SnapshotId>, Error> {
+    let chains = image_chains(db)?.into_iter();
+    let found = chains.filter_map(|chain| stacks.chains.get(&chain));
+    Ok(found.flatten().copied().collect())
+}
+
+/// What living processes have pinned.
+pub(super) fn pinned(db: &Connection) -> Result<Vec<SnapshotId>, Error> {
+    Ok(pins(db)?.0)
+}
+
+/// The same; pins of dead processes are dropped on the way.
+fn living_pins(db: &Connection) -> Result<Vec<SnapshotId>, Error> {
+    let (living, gone) = pins(db)?;
+    for pid in gone {
+        db.prepare_cached("DELETE FROM pins WHERE pid = ?1")?
+            .execute([pid])?;
+    }
+    Ok(living)
+}
+
+/// What living processes have pinned, and the numbers of dead ones with pins.
+fn pins(db: &Connection) -> Result<(Vec<SnapshotId>, HashSet<i32>), Error> {
     let mut statement =
         db.prepare_cached("SELECT snapshot, pid, started FROM pins WHERE snapshot IS NOT NULL")?;
     let mut rows = statement.query([])?;
-    let mut gone = HashSet::new();
+    let (mut living, mut gone) = (Vec::new(), HashSet::new());
+    // One look at each process, however much it has pinned.
+    let mut known: HashMap<Process, bool> = HashMap::new();
     while let Some(row) = rows.next()? {
         let process = Process {
             pid: row.get(1)?,
             started: unsigned(row, 2)?,
         };
-        if process.is_alive() {
-            named.push(row.get(0)?);
+        if *known.entry(process).or_insert_with(|| process.is_alive()) {
+            living.push(row.get(0)?);
         } else {
             gone.insert(process.pid);
         }
     }
-    for pid in gone {
-        db.prepare_cached("DELETE FROM pins WHERE pid = ?1")?
-            .execute([pid])?;
-    }
-    Ok(named)
+    Ok((living, gone))
 }
 
 /// The chain IDs of every prefix of every image's layers.

@@ -139,6 +139,7 @@ impl Store {
         self.write(|tx| {
             for sql in [
                 "DELETE FROM cache WHERE result = ?1",
+                "DELETE FROM kept WHERE id = ?1 AND kind = 'layer'",
                 "DELETE FROM pins WHERE snapshot = ?1",
                 "DELETE FROM snapshots WHERE id = ?1",
             ] {
@@ -226,9 +227,11 @@ impl Store {
     pub fn snapshot_orphans(&self) -> Result<Vec<SnapshotId>, Error> {
         let db = self.db();
         let mut statement = db.prepare_cached(
-            "SELECT id, pid, started FROM snapshots WHERE state = ?1 ORDER BY id DESC",
+            // The first condition is the one that the index is made for.
+            "SELECT id, pid, started FROM snapshots WHERE state <> 1 AND state = 0
+             ORDER BY id DESC",
         )?;
-        let rows = statement.query_map([ACTIVE], |row| {
+        let rows = statement.query_map([], |row| {
             let owner = Process {
                 pid: row.get(1)?,
                 started: unsigned(row, 2)?,

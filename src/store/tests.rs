@@ -377,6 +377,8 @@ fn only_unreached_snapshots_are_condemned() {
         line: Digest::of(b"l"),
         result: Some(cached),
         parts: Vec::new(),
+        parent: None,
+        description: String::new(),
     };
     store.cache_put(&record).unwrap();
     let contained = store.snapshot(None, None);
@@ -443,6 +445,8 @@ fn cache_records_last_as_long_as_their_snapshot() {
         line: Digest::of(b"l"),
         result: Some(result),
         parts: vec![part],
+        parent: None,
+        description: String::new(),
     };
     assert_eq!(store.cache_get(record.key).unwrap(), None);
     store.cache_put(&record).unwrap();
@@ -459,7 +463,7 @@ fn cache_records_last_as_long_as_their_snapshot() {
     // A use after a while is noted.
     store.sql("UPDATE cache SET used_at = 1");
     store.cache_get(record.key).unwrap();
-    assert_eq!(store.cache_prune(2).unwrap(), 0);
+    assert_eq!(store.layer_uses().unwrap()[0].uses, 2);
     // Without its snapshot the record counts for nothing, and another may come.
     store.sql(&format!(
         "UPDATE snapshots SET state = 2 WHERE id = {result}"
@@ -478,6 +482,8 @@ fn a_cache_hit_does_not_write() {
         line: Digest::of(b"l"),
         result: None,
         parts: Vec::new(),
+        parent: None,
+        description: String::new(),
     };
     store.cache_put(&record).unwrap();
     store.sql("PRAGMA query_only = 1");
@@ -558,4 +564,50 @@ fn the_first_look_after_a_boot_is_told_apart() {
     assert!(!store.begin_boot_check().unwrap());
     assert!(!store.again().begin_boot_check().unwrap());
     store.sync_data().unwrap();
+}
+
+#[test]
+fn eviction_takes_what_only_the_cache_needs() {
+    let store = Temp::new();
+    let base = store.snapshot(None, None);
+    let step = store.snapshot(Some(base), None);
+    let above = store.snapshot(Some(step), None);
+    let pinned = store.snapshot(Some(base), None);
+    let fresh = store.snapshot(Some(base), None);
+    let record = |name: &str, result| CacheRecord {
+        key: key(name),
+        line: Digest::of(name.as_bytes()),
+        result: Some(result),
+        parts: Vec::new(),
+        parent: None,
+        description: name.to_owned(),
+    };
+    for (name, result) in [("b", base), ("s", step), ("a", above), ("p", pinned)] {
+        store.cache_put(&record(name, result)).unwrap();
+    }
+    assert_eq!(
+        store.pin_all(&[pinned, SnapshotId(999)]).unwrap(),
+        [SnapshotId(999)]
+    );
+    // Something stands on it, it is pinned, or nobody has named it yet.
+    assert_eq!(store.snapshot_evict(&[step, pinned, fresh]).unwrap(), []);
+    assert_eq!(
+        store.snapshot_evict(&[step, base, above]).unwrap(),
+        [above, step]
+    );
+    assert_eq!(store.cache_get(key("s")).unwrap().unwrap().result, None);
+    assert_eq!(
+        store.cache_get(key("b")).unwrap().unwrap().result,
+        Some(base)
+    );
+    // What is kept stays, with what it stands on.
+    store.unpin_all().unwrap();
+    store.keep(Kept::Layer, pinned.0, true).unwrap();
+    assert_eq!(store.snapshot_evict(&[pinned, base]).unwrap(), []);
+    let uses = store.layer_uses().unwrap();
+    let kept: Vec<SnapshotId> = uses.iter().filter(|u| u.is_kept).map(|u| u.id).collect();
+    assert_eq!(kept, [base, pinned]);
+    store.keep(Kept::Layer, pinned.0, false).unwrap();
+    assert_eq!(store.snapshot_evict(&[pinned]).unwrap(), [pinned]);
+    assert_eq!(store.cache_forget_absent().unwrap(), 3);
 }

@@ -186,6 +186,118 @@ fn questions_are_answered_without_a_build() {
 }
 
 #[test]
+fn the_outline_has_what_the_target_uses() {
+    if !needs(&[Need::Root]) {
+        return;
+    }
+    let home = Home::new();
+    let text = "# BASE the image to begin with\nARG BASE=\"nothing:${TAG}\"\nARG TAG=1\nARG BASE=nothing:${TAG}\n\
+                ARG UNUSED\n\
+                FROM $BASE AS tools\n# LEVEL how much\nARG LEVEL=2\nARG TARGETARCH\n\
+                RUN --mount=type=secret,id=key,required x\n\
+                # app the program\nFROM scratch AS app\nARG LEVEL=3\nARG TAG\n\
+                COPY --from=tools /x /\nRUN --mount=type=ssh --mount=type=cache,target=/c/$LEVEL x\n\
+                FROM scratch AS other\nARG ELSE=1\n";
+    let path = home.file("context/Dockerfile", text);
+    let context = path.parent().unwrap().to_str().unwrap();
+    let ask = [
+        "build",
+        "--call=outline",
+        "--target=app",
+        "--build-arg=TAG=9",
+        context,
+    ];
+    let want = "TARGET:      app\nDESCRIPTION: the program\n\n\
+                BUILD ARG   VALUE       DESCRIPTION\n\
+                BASE        nothing:9\n\
+                LEVEL       3\n\
+                TAG         9\n\n\
+                SECRET    REQUIRED\n\
+                key       true\n\n\
+                SSH       REQUIRED\n\
+                default\n\n\
+                CACHE MOUNT\n\
+                /c/3";
+    assert_eq!(home.run(&ask).ok(), want);
+    let ask = [
+        "build",
+        "--call=outline,format=json",
+        "--target=app",
+        context,
+    ];
+    let outline: Value = serde_json::from_str(home.run(&ask).ok()).unwrap();
+    assert_eq!(outline["name"], "app");
+    assert_eq!(outline["args"][2]["name"], "LEVEL");
+    assert_eq!(outline["secrets"][0]["required"], true);
+    assert_eq!(
+        outline["secrets"][0]["location"]["ranges"][0]["start"]["line"],
+        10
+    );
+    assert_eq!(
+        outline["ssh"][0],
+        serde_json::json!({
+            "name": "default",
+            "location": {"ranges": [{"start": {"line": 16}, "end": {"line": 16}}]},
+        })
+    );
+    assert_eq!(outline["cache"][0]["ID"], "/c/3");
+    let ask = ["build", "--call=outline", "--target=ap", context];
+    home.run(&ask).fails(
+        1,
+        "target stage \"ap\" could not be found (did you mean app?)",
+    );
+}
+
+#[test]
+fn questions_are_asked_of_archives_and_standard_input() {
+    if !needs(&[Need::Root]) {
+        return;
+    }
+    let home = Home::new();
+    let text = b"FROM scratch as base\nCOPY file /\nFROM base AS app\n";
+    let ask = |question: &str, input: &[u8]| {
+        home.run_with(&["build", &format!("--call={question}"), "-"], input)
+    };
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, content) in [("Dockerfile", &text[..]), (".dockerignore", b"file\n")] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, name, content).unwrap();
+    }
+    let archive = archive.into_inner().unwrap();
+    let rules = |outcome: &crate::support::Outcome| outcome.text().matches("\nWARNING: ").count();
+    let alone = ask("check", text);
+    assert_eq!((alone.code, rules(&alone)), (1, 1), "{alone:?}");
+    assert!(alone.text().contains("\nDockerfile:1\n"), "{alone:?}");
+    // The archive brings an ignore file, too.
+    let packed = ask("check", &archive);
+    assert_eq!((packed.code, rules(&packed)), (1, 2), "{packed:?}");
+    assert_eq!(ask("check,ignorestatus=true", &archive).code, 0);
+    for input in [&text[..], &archive] {
+        let targets = ask("targets", input);
+        assert_eq!(
+            targets.ok(),
+            "TARGET          DESCRIPTION\nbase\napp (default)"
+        );
+    }
+    let broken = ask("check,format=json", b"FROM a\nCOPPY b c\n");
+    assert_eq!(broken.code, 1);
+    let answer: Value = serde_json::from_slice(&broken.stdout).unwrap();
+    assert_eq!(answer["warnings"], Value::Null);
+    let message = "dockerfile parse error on line 2: unknown instruction: COPPY";
+    assert_eq!(answer["buildError"]["message"], message);
+    assert_eq!(
+        answer["buildError"]["location"]["ranges"][0]["start"]["line"],
+        2
+    );
+    ask("targets", b"FROM a\nCOPPY b c\n").fails(1, "did you mean COPY?");
+    let described = ask("subrequests.describe", b"");
+    assert!(described.ok().starts_with("NAME "), "{described:?}");
+    ask("nothing", b"").fails(1, "--call=nothing");
+}
+
+#[test]
 fn an_interrupt_ends_a_build_with_130() {
     if !needs(&ALL) {
         return;

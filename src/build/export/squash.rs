@@ -100,6 +100,8 @@ fn merged(
         key: CacheKey(key),
         line: key,
         result: Some(id),
+        parent: None,
+        description: "squashed layers".to_owned(),
         parts: vec![KeyPart {
             name: "squash".to_owned(),
             value: format!("{} layers", above.len()),

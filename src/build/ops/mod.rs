@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use super::fetch::Fetcher;
 use super::graph::ContextId;
 use super::redact::Redactor;
+use super::remote_cache::Imports;
 use super::{BuildRequest, Cancel};
 use crate::context::Context;
 use crate::fs::PathError;
@@ -57,6 +58,10 @@ pub(super) struct Tools<'a> {
     pub(super) network: SharedNetwork,
     /// Keeps secrets out of what is shown.
     pub(super) redactor: &'a Redactor,
+    /// What other data roots have exported.
+    pub(super) imports: &'a Imports<'a>,
+    /// The variables that are arguments of the build, for explanations.
+    pub(super) arguments: BTreeSet<String>,
     /// Cache mounts that this build has begun anew, because it may not use the cache.
     pub(super) renewed: &'a Renewed,
 }

@@ -174,7 +174,7 @@ impl Planner<'_, '_> {
             None => None,
         };
         let platform = own.unwrap_or_else(|| self.request.platform.clone());
-        let label = self.stage_label(index);
+        let label = self.stage_label(index, &platform);
         if base == "scratch" {
             return Ok(Self::scratch(label, &platform));
         }
@@ -185,7 +185,7 @@ impl Planner<'_, '_> {
         let span = definition.from.span;
         if let Some(named) = self.context(&base, &platform) {
             return match self.context_state(&base, &named, &platform, label, span)? {
-                Found::Stage(other) => Ok(self.based_on(other, self.stage_label(index))),
+                Found::Stage(other) => Ok(self.based_on(other, self.stage_label(index, &platform))),
                 Found::State(state) => Ok(*state),
             };
         }
@@ -214,18 +214,29 @@ impl Planner<'_, '_> {
     }
 
     /// What progress calls a stage.
-    fn stage_label(&self, index: usize) -> String {
+    fn stage_label(&self, index: usize, platform: &Platform) -> String {
         let stages = &self.request.dockerfile.stages;
         let label = match &stages[index].from.value.name {
             Some(name) => format!("{} ", name.text.to_lowercase()),
             None if stages.len() > 1 => format!("stage-{index} "),
             None => String::new(),
         };
-        if self.request.several {
-            // `linux/arm64 build `, as BuildKit has it.
-            return format!("{} {label}", self.request.platform);
+        format!("{}{label}", self.platform_label(platform))
+    }
+
+    /// `linux/amd64->arm64 ` where several platforms are built for: the stage's own
+    /// one, and what it serves, as BuildKit has it.
+    fn platform_label(&self, platform: &Platform) -> String {
+        let target = self.request.platform;
+        if !self.request.several {
+            return String::new();
         }
-        label
+        let served = match target.to_string() {
+            _ if platform == target => return format!("{platform} "),
+            whole if platform.os == target.os => whole[target.os.len() + 1..].to_owned(),
+            whole => whole,
+        };
+        format!("{platform}->{served} ")
     }
 
     /// The state of a stage that begins with another one.
@@ -259,10 +270,10 @@ impl Planner<'_, '_> {
         let Some(named) = self.context(&name.text, &platform) else {
             return Ok(None);
         };
-        let label = self.stage_label(index);
+        let label = self.stage_label(index, &platform);
         let found = self.context_state(&name.text, &named, &platform, label, from.span)?;
         Ok(Some(match found {
-            Found::Stage(other) => self.based_on(other, self.stage_label(index)),
+            Found::Stage(other) => self.based_on(other, self.stage_label(index, &platform)),
             Found::State(state) => *state,
         }))
     }

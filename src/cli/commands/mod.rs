@@ -2,6 +2,7 @@
 //! and how the result is shown.
 
 mod build;
+mod cache;
 mod containers;
 mod filters;
 mod history;
@@ -40,6 +41,8 @@ pub(crate) enum Command {
     Import(import::Args),
     Version(version::Args),
     Info(system::InfoArgs),
+    Du(cache::DuArgs),
+    Prune(cache::PruneArgs),
     /// Work with images
     #[command(subcommand)]
     Image(Image),
@@ -89,8 +92,12 @@ pub(crate) enum Container {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Builder {
     Build(Box<build::Args>),
-    /// Forget results of build steps
-    Prune(system::PruneArgs),
+    Du(cache::DuArgs),
+    Prune(cache::PruneArgs),
+    /// Keep items of the build cache, or an image's layers, whatever their age
+    Pin(cache::PinArgs),
+    /// Let items of the build cache go again
+    Unpin(cache::PinArgs),
 }
 
 /// `system ...`
@@ -137,9 +144,14 @@ pub(crate) fn run(
             import::run(&args, &open()?, output)
         }
         Command::Image(Image::Prune(args)) => system::prune_images(&args, &open()?, output),
-        Command::Builder(Builder::Prune(args)) => {
-            system::prune_build_cache(&args, &open()?, output)
+        Command::Du(args) | Command::Builder(Builder::Du(args)) => {
+            cache::du(&args, &open()?, output)
         }
+        Command::Prune(args) | Command::Builder(Builder::Prune(args)) => {
+            cache::prune(&args, &open()?, output)
+        }
+        Command::Builder(Builder::Pin(args)) => cache::pin(&args, true, &open()?, output),
+        Command::Builder(Builder::Unpin(args)) => cache::pin(&args, false, &open()?, output),
         Command::System(System::Prune(args)) => system::prune_system(&args, &open()?, output),
         Command::System(System::Df(args)) => system::df(&args, &open()?, output),
         Command::Info(args) | Command::System(System::Info(args)) => {

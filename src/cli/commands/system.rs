@@ -1,6 +1,6 @@
-//! `system df`, `system prune`, `builder prune`, `image prune`, `info`
+//! `system df`, `system prune`, `image prune`, `info`
 
-use rbuild::engine::{Config, DiskUsage, Engine, ImageFilter, Usage};
+use rbuild::engine::{Config, DiskUsage, Engine, ImageFilter, PruneOptions, Usage};
 use rbuild::oci::Platform;
 use serde_json::{Value, json};
 
@@ -26,9 +26,6 @@ pub(crate) struct PruneArgs {
     /// Remove volumes too (accepted for compatibility)
     #[arg(long, hide = true)]
     volumes: bool,
-    /// Keep this much (accepted for compatibility)
-    #[arg(long, hide = true, value_name = "SIZE")]
-    keep_storage: Option<String>,
 }
 
 /// Show what the data root holds
@@ -86,24 +83,6 @@ pub(crate) fn prune_containers(
     )
 }
 
-/// `builder prune`
-pub(crate) fn prune_build_cache(
-    args: &PruneArgs,
-    engine: &Engine,
-    output: &mut Output,
-) -> Result<u8, Failure> {
-    let what = if args.all {
-        "all build cache"
-    } else {
-        "all dangling build cache"
-    };
-    let warning = format!("WARNING! This will remove {what}.\nAre you sure you want to continue?");
-    if !args.force && !output.confirm(&warning)? {
-        return Ok(0);
-    }
-    total(engine.prune_build_cache()?, output)
-}
-
 /// `system prune`
 pub(crate) fn prune_system(
     args: &PruneArgs,
@@ -126,7 +105,11 @@ pub(crate) fn prune_system(
     engine.prune_networks()?;
     // A filter names what may go; results of steps have no labels.
     if args.filter.is_empty() {
-        freed += engine.prune_build_cache()?;
+        let options = PruneOptions {
+            all: args.all,
+            ..PruneOptions::default()
+        };
+        freed += engine.prune_build_cache(&options)?.bytes;
     }
     total(freed, output)
 }

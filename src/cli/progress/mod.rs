@@ -161,7 +161,7 @@ fn draw(
     settings: &Settings,
     mut renderer: Option<Box<dyn Renderer>>,
 ) -> Summary {
-    let mut summary = Summary::new(Instant::now(), settings.palette.warning);
+    let mut summary = Summary::new(Instant::now());
     let mut clip = clip::Clip::new(settings.limits);
     let mut ending = Ending::default();
     let mut ticked = Instant::now();

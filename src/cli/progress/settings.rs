@@ -110,6 +110,11 @@ impl Settings {
             reasons: true,
         }
     }
+
+    /// How warnings look.
+    pub(crate) fn warning(&self) -> Style {
+        self.palette.warning
+    }
 }
 
 /// Applies `run=green:error=255,0,0` as BuildKit reads it; returns what it cannot mean.

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
-use anstyle::Style;
 use rbuild::progress::{Event, Outcome, Record, StepId};
 
 use super::lines::Lines;
@@ -21,8 +20,6 @@ pub(crate) struct Summary {
     began: Option<Instant>,
     running: BTreeMap<StepId, Step>,
     failed: Option<Step>,
-    /// How warnings look.
-    warning: Style,
 }
 
 #[derive(Debug)]
@@ -48,10 +45,9 @@ impl Step {
 
 impl Summary {
     /// The build begins now.
-    pub(super) fn new(now: Instant, warning: Style) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self {
             began: Some(now),
-            warning,
             ..Self::default()
         }
     }

@@ -115,7 +115,7 @@ fn variables_reach_the_steps_after_them() {
         outcome.ended("DONE"),
         ["RUN echo $V > /v", "COPY Dockerfile /", "RUN echo e"]
     );
-    let why = "variable V changed from \"1\" to \"2\"";
+    let why = "build argument V changed from \"1\" to \"2\"";
     assert!(outcome.stderr.contains(why), "{}", outcome.stderr);
     assert_eq!(project.tree().text("v"), "2\n");
     // An argument that nobody declares changes nothing.

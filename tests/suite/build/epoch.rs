@@ -4,6 +4,7 @@ use std::fs::{File, FileTimes};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{FILES, Outcome, Project, RUNS, needs};
+use crate::support::{Need, Page, Repository, Web, run_other};
 
 const EPOCH: &str = "SOURCE_DATE_EPOCH=1700000001";
 
@@ -289,4 +290,110 @@ fn differences_of_two_builds_are_named() {
     timed.fails(1, "hint: with SOURCE_DATE_EPOCH set");
     // The second build left the cache as it was.
     assert!(!ran(&project.build(&["--build-arg", EPOCH])));
+}
+
+/// A project that builds from nothing, and a server beside it.
+fn served(dockerfile: &str) -> (Project, Web) {
+    let web = Web::new();
+    let text = dockerfile.replace("${HTTP}", &web.url(""));
+    (Project::from_scratch(&text), web)
+}
+
+fn dated(body: Vec<u8>, modified: Option<&str>) -> Page {
+    let header = |date: &str| ("Last-Modified".to_owned(), date.to_owned());
+    Page {
+        body,
+        headers: modified.map(header).into_iter().collect(),
+        ..Page::default()
+    }
+}
+
+fn tar_of(mtime: u64) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    let dockerfile = &b"FROM scratch\nCOPY Dockerfile /\n"[..];
+    for (name, body, mtime) in [
+        ("Dockerfile", dockerfile, 1_000_000_000),
+        ("young", &b"x"[..], mtime),
+    ] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(body.len() as u64);
+        header.set_mode(0o644);
+        header.set_mtime(mtime);
+        archive.append_data(&mut header, name, body).unwrap();
+    }
+    archive.into_inner().unwrap()
+}
+
+#[test]
+fn a_stage_with_one_download_gives_its_moment() {
+    if !needs(&FILES) {
+        return;
+    }
+    let (project, web) = served(
+        "ARG SOURCE_DATE_EPOCH=src\nFROM scratch AS src\nARG NAME=src.tar\nADD ${HTTP}/$NAME /\n\
+         FROM scratch\nARG SOURCE_DATE_EPOCH\nLABEL e=$SOURCE_DATE_EPOCH\nCOPY file /\n",
+    );
+    project.file("file", "x");
+    let created = || project.config()["created"].clone();
+    // Of a file without a date, the youngest in it counts.
+    web.page("/src.tar", dated(tar_of(1_700_000_402), None));
+    project.build(&[]);
+    assert_eq!(created(), "2023-11-14T22:20:02Z");
+    assert_eq!(project.config()["config"]["Labels"]["e"], "1700000402");
+    assert_eq!(project.tree().mtime("file"), 1_700_000_402);
+    let date = "Sun, 13 Sep 2020 12:26:40 GMT";
+    web.page("/dated", dated(b"x".to_vec(), Some(date)));
+    project.build(&["--build-arg", "NAME=dated"]);
+    assert_eq!(created(), "2020-09-13T12:26:40Z");
+    // The command line wins.
+    project.build(&["--build-arg", EPOCH]);
+    assert_eq!(created(), "2023-11-14T22:13:21Z");
+    project.refuses(
+        "ARG SOURCE_DATE_EPOCH=src\nFROM scratch AS src\nADD file /\nFROM scratch\nCOPY file /\n",
+        "must be a single HTTP(S) or Git ADD",
+    );
+}
+
+#[test]
+fn contexts_from_elsewhere_give_their_moment() {
+    if !needs(&FILES) || !needs(&[Need::Git]) {
+        return;
+    }
+    let (project, web) = served("FROM scratch\nCOPY Dockerfile /\n");
+    let created = || project.config()["created"].clone();
+    let context = ["--build-arg", "SOURCE_DATE_EPOCH=context"];
+    let build = |context_argument: &str, more: &[&str]| {
+        let mut arguments = project.arguments(more);
+        arguments.pop();
+        arguments.push(context_argument.to_owned());
+        project.home().run(&arguments).ok();
+    };
+    web.page("/c.tar", dated(tar_of(1_700_000_402), None));
+    build(&web.url("/c.tar"), &context);
+    assert_eq!(created(), "2023-11-14T22:20:02Z");
+
+    let place = project.home().scratch().join("repository");
+    let repository = Repository::new(&place);
+    repository.file("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+    repository.commit();
+    let moment: i64 = repository
+        .git(&["log", "-1", "--format=%ct"])
+        .parse()
+        .unwrap();
+    let made: i64 = {
+        repository.git(&["update-server-info"]);
+        web.serve_files(project.home().scratch().as_path());
+        build(&web.url("/repository/.git"), &context);
+        let text = created().as_str().unwrap().to_owned();
+        let printed = run_other("date", &["-u", "-d", &text, "+%s"]);
+        String::from_utf8(printed).unwrap().trim().parse().unwrap()
+    };
+    assert_eq!(made, moment);
+
+    let named = format!("--build-context=other={}", web.url("/c.tar"));
+    build(
+        project.context().to_str().unwrap(),
+        &["--build-arg", "SOURCE_DATE_EPOCH=other", &named],
+    );
+    assert_eq!(created(), "2023-11-14T22:20:02Z");
 }

@@ -3,6 +3,7 @@
 mod add;
 mod archives;
 mod cache;
+mod cache_transfer;
 mod config;
 mod contexts;
 mod copy;
@@ -10,8 +11,10 @@ mod copy_flags;
 mod copy_link;
 mod crash;
 mod disk;
+mod du;
 mod epoch;
 mod errors;
+mod explain;
 mod flags;
 mod mount;
 mod outputs;

@@ -67,35 +67,10 @@ impl FileList {
         entry.xattrs.is_empty() && self.0.get(&entry.path) == Some(&wanted)
     }
 
-    /// How another list differs, one line a file, sorted, at most `limit`.
-    pub(super) fn differences(&self, newer: &Self, limit: usize) -> Vec<String> {
-        let mut lines = Vec::new();
-        for (path, known) in &newer.0 {
-            match self.0.get(path) {
-                None => lines.push(format!("/{} is new", path.display())),
-                Some(old) if old.digest != known.digest => {
-                    lines.push(format!("/{} changed", path.display()));
-                }
-                Some(old) if old.mode != known.mode => {
-                    lines.push(format!(
-                        "/{} changed mode from {:04o} to {:04o}",
-                        path.display(),
-                        old.mode,
-                        known.mode
-                    ));
-                }
-                Some(_) => {}
-            }
-        }
-        let gone = self.0.keys().filter(|path| !newer.0.contains_key(*path));
-        lines.extend(gone.map(|path| format!("/{} is gone", path.display())));
-        lines.sort();
-        let more = lines.len().saturating_sub(limit);
-        lines.truncate(limit);
-        if more > 0 {
-            lines.push(format!("and {more} more"));
-        }
-        lines
+    /// The digests alone.
+    pub(super) fn digests(self) -> HashMap<PathBuf, Digest> {
+        let files = self.0.into_iter();
+        files.map(|(path, known)| (path, known.digest)).collect()
     }
 
     /// Writes the list. It is an aid only, so it is not synced.

@@ -342,17 +342,12 @@ fn list_path(store: &Store, id: SnapshotId) -> PathBuf {
     store.paths().snapshots().join(id.to_string()).join("files")
 }
 
-/// How the files of two results of one instruction differ, for `--explain-cache`.
-pub(in crate::build) fn differences(
-    store: &Store,
-    old: SnapshotId,
-    new: SnapshotId,
-) -> Vec<String> {
-    let load = |id| files::FileList::load(&list_path(store, id));
-    match (load(old), load(new)) {
-        (Some(old), Some(new)) => old.differences(&new, 10),
-        _ => Vec::new(),
-    }
+/// Digests of the files of a layer, by their paths in it.
+pub(in crate::build) type FileDigests = HashMap<PathBuf, Digest>;
+
+/// The digests that were kept when COPY or ADD made a layer.
+pub(in crate::build) fn file_digests(store: &Store, id: SnapshotId) -> Option<FileDigests> {
+    files::FileList::load(&list_path(store, id)).map(files::FileList::digests)
 }
 
 /// A layer of directories alone, as WORKDIR makes it.

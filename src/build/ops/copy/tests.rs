@@ -70,6 +70,7 @@ fn recorded_digests_are_those_of_the_layer() {
     let remote = crate::remote::Remote::new(&request.remote);
     let fetcher = crate::build::fetch::Fetcher::new(&store, &remote);
     let redactor = crate::build::redact::Redactor::new(&request.steps.secrets);
+    let imports = crate::build::remote_cache::Imports::open(&store, &Silent, &[]);
     let tools = Tools {
         store: &store,
         fetcher: &fetcher,
@@ -81,6 +82,8 @@ fn recorded_digests_are_those_of_the_layer() {
         network: std::sync::Arc::default(),
         epoch: None,
         redactor: &redactor,
+        imports: &imports,
+        arguments: std::collections::BTreeSet::new(),
         renewed: &std::sync::Mutex::default(),
     };
     let op = op(&["tree", "large"], "/to/");

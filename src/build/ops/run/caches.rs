@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::error::{MountError, RunError};
+use crate::build::graph::{Graph, Op};
 use crate::build::mount::{CacheSpec, FileSpec, RunMount, RunMountKind};
 use crate::build::ops::Tools;
 use crate::dockerfile::Sharing;
@@ -48,7 +49,10 @@ impl Caches {
             let mut taken = wait_for(tools, &key, spec, step)?;
             if taken.is_new {
                 fill(tools, &taken, spec, tree).map_err(|error| error.at(mount.span))?;
+                restore(tools, &key, &taken, tree, step);
                 tools.store.cache_mount_ready(&mut taken)?;
+            } else {
+                restore(tools, &key, &taken, tree, step);
             }
             caches.0.insert(key, taken);
         }
@@ -60,6 +64,37 @@ impl Caches {
         let mount = self.0.get(&key(spec, tree))?;
         Some(&mount.row.path)
     }
+}
+
+/// Fills an empty cache with what another data root has exported of it.
+fn restore(
+    tools: &Tools<'_>,
+    key: &CacheMountKey,
+    mount: &CacheMount,
+    tree: Option<SnapshotId>,
+    step: StepId,
+) {
+    if tree.is_none() && tools.imports.restore_mount(key, &mount.row.path) {
+        tools.note(step, format!("cache mount {} imported", key.key));
+    }
+}
+
+/// The caches of a build whose names mean the same on every data root.
+pub(in crate::build) fn portable(graph: &Graph) -> Vec<CacheMountKey> {
+    let runs = graph.vertices.iter().filter_map(|vertex| match &vertex.op {
+        Op::Run(op) => Some(op),
+        _ => None,
+    });
+    let specs = runs.flat_map(|op| &op.mounts).filter_map(|mount| {
+        let RunMountKind::Cache(spec) = &mount.kind else {
+            return None;
+        };
+        spec.from.is_none().then(|| key(spec, None))
+    });
+    let mut keys: Vec<CacheMountKey> = specs.collect();
+    keys.sort();
+    keys.dedup();
+    keys
 }
 
 /// A cache that begins with other content is another cache, as with BuildKit.

@@ -8,6 +8,8 @@ mod leak;
 mod mounts;
 mod points;
 
+pub(in crate::build) use caches::portable as portable_caches;
+
 use std::fs::File;
 use std::io::{PipeReader, Read, pipe};
 use std::net::IpAddr;

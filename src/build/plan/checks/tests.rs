@@ -151,6 +151,18 @@ fn heredocs_use_variables_too() {
 }
 
 #[test]
+fn mounts_use_variables_and_nothing_has_to_be_allowed() {
+    rules(
+        "FROM plain\nRUN --mount=type=cache,target=/x$a true\n",
+        &["UndefinedVar 2"],
+    );
+    see(
+        "FROM plain\nRUN --security=insecure --network=host --device=a/b=c true\n",
+        &[],
+    );
+}
+
+#[test]
 fn arguments_in_from() {
     see(
         "FROM --platform=$BULIDPLATFORM scratch\n",

@@ -5,12 +5,6 @@ use crate::cli::report::Failure;
 /// Flags that are not available yet.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Later {
-    /// Where to take cache from
-    #[arg(long, hide = true, value_name = "SOURCE")]
-    cache_from: Vec<String>,
-    /// Where to put cache
-    #[arg(long, hide = true, value_name = "TARGET")]
-    cache_to: Vec<String>,
     /// Policies
     #[arg(long, hide = true, value_name = "POLICY")]
     policy: Vec<String>,
@@ -20,8 +14,6 @@ impl Later {
     /// Refuses the first flag that is set.
     pub(crate) fn refuse(&self) -> Result<(), Failure> {
         let set = [
-            ("cache-from", !self.cache_from.is_empty()),
-            ("cache-to", !self.cache_to.is_empty()),
             ("policy", !self.policy.is_empty()),
         ];
         match set.iter().find(|(_, set)| *set) {

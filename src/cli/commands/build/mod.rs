@@ -177,6 +177,7 @@ fn run_build(
     let cancel = Cancel::new();
     let interrupt = Interrupt::watch(&cancel)
         .map_err(|err| Failure::new(1, format!("cannot watch for signals: {err}")))?;
+    let style = settings.warning();
     let progress = Progress::start(mode, settings);
     let result = engine.build(&request.build, progress.sink(), &cancel);
     let summary = progress.finish(ending(&result));
@@ -188,6 +189,7 @@ fn run_build(
             is_expanded,
             &request.build,
             engine,
+            style,
             output,
         );
     }

@@ -1,5 +1,6 @@
 //! The warnings of a build, once it is over.
 
+use anstyle::Style;
 use rbuild::build::{BuildRequest, Checked};
 use rbuild::dockerfile::{Level, Rule};
 use rbuild::engine::Engine;
@@ -14,6 +15,7 @@ pub(super) fn show(
     is_expanded: bool,
     request: &BuildRequest,
     engine: &Engine,
+    style: Style,
     output: &mut Output,
 ) {
     if warnings.is_empty() {
@@ -28,7 +30,7 @@ pub(super) fn show(
     } else {
         " (use --debug to expand)"
     };
-    output.message(format!("\n {count} found{more}:"));
+    output.message(format!("\n {style}{count} found{more}:{style:#}"));
     // Places are not a part of the events; who wants them waits a little.
     let checked = is_expanded.then(|| engine.check(request).ok()).flatten();
     for warning in warnings {

@@ -6,9 +6,12 @@ use super::json::pretty;
 use crate::cli::output::Output;
 use crate::cli::report::Failure;
 
+/// A name and what it is.
+type Named = (&'static str, &'static str);
+
 /// What can be asked beside the checks, as BuildKit lists it: name, description,
 /// options.
-const REQUESTS: [(&str, &str, &[(&str, &str)]); 3] = [
+const REQUESTS: [(&str, &str, &[Named]); 3] = [
     (
         "outline",
         "List all parameters current build target supports",
@@ -38,8 +41,7 @@ pub(super) fn answer(is_json: bool, output: &mut Output) -> Result<(), Failure> 
         let rows: Vec<_> = REQUESTS.iter().map(row).collect();
         return output.table(&["NAME", "VERSION", "DESCRIPTION"], &rows);
     }
-    let named =
-        |(name, description): &(&str, &str)| json!({"name": name, "description": description});
+    let named = |(name, description): &Named| json!({"name": name, "description": description});
     let requests: Vec<Value> = REQUESTS
         .iter()
         .map(|(name, description, options)| {
