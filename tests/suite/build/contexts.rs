@@ -256,9 +256,16 @@ fn platforms_may_differ_in_one_file() {
     let host = rbuild::oci::Platform::host();
     assert_eq!(project.tree().text("p"), format!("{host} default\n"));
     assert_eq!(project.config()["architecture"], "s390x");
-    project.refuses(
-        "FROM --platform=linux/s390x busybox\n",
-        "no match for platform in manifest",
+    // An image that is there only for another machine is told.
+    project.file(
+        "Dockerfile",
+        "FROM --platform=linux/s390x busybox\nLABEL a=b\n",
+    );
+    let outcome = project.build(&[]);
+    assert!(
+        outcome.stderr.contains("InvalidBaseImagePlatform"),
+        "{}",
+        outcome.stderr
     );
     project.refuses("FROM --platform=$NONE busybox\n", "empty platform value");
 }

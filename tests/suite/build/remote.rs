@@ -381,3 +381,45 @@ fn an_archive_or_a_dockerfile_on_a_server_is_a_context() {
         .fails(1, "failed to build");
     project.assert_tidy();
 }
+
+#[test]
+fn secrets_open_servers_and_stay_out_of_sight() {
+    if !needs(&GIT) {
+        return;
+    }
+    let (project, web) = project("FROM scratch\nADD ${HTTP}/f /f\nADD ${HTTP}/r/.git /r/\n");
+    web.file("/f", "text");
+    let served = project.home().scratch().join("served");
+    let repository = Repository::new(&served.join("r"));
+    repository.file("g", "g");
+    repository.commit();
+    web.serve_files(&served);
+    let secret = |id: &str, value: &str| {
+        let path = project.home().file(id, value);
+        format!("--secret=id={id},src={}", path.display())
+    };
+    let token = secret("HTTP_AUTH_TOKEN_127.0.0.1", "very-secret-1");
+    let git = secret("GIT_AUTH_TOKEN.127.0.0.1", "very-secret-2");
+    let outcome = project.build(&[&token, &git]);
+    let requests = web.take_requests();
+    let has = |path: &str, header: &str| {
+        let mut found = requests.iter().filter(|head| head.contains(path));
+        found.all(|head| head.to_lowercase().contains(&header.to_lowercase()))
+    };
+    assert!(
+        has("GET /f ", "authorization: Bearer very-secret-1"),
+        "{requests:?}"
+    );
+    // x-access-token:very-secret-2
+    let basic = "authorization: basic eC1hY2Nlc3MtdG9rZW46dmVyeS1zZWNyZXQtMg==";
+    assert!(has("/r/.git/", basic), "{requests:?}");
+    assert!(
+        !outcome.stderr.contains("very-secret"),
+        "{}",
+        outcome.stderr
+    );
+    let index = std::fs::read(project.home().root().join("index.sqlite")).unwrap();
+    let text = String::from_utf8_lossy(&index).into_owned();
+    assert!(!text.contains("very-secret"));
+    assert!(!text.contains("eC1hY2Nlc3M"));
+}
