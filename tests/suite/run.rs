@@ -111,7 +111,7 @@ fn exit_codes_are_the_programs_or_dockers() {
     run(&["-u", "nosuch", "busybox", "true"]).fails(125, "no matching entries in passwd file");
     run(&["-w", "rel", "busybox", "true"]).fails(125, "absolute");
     run(&["--nosuchflag", "busybox"]).fails(125, "nosuchflag");
-    run(&["nosuchimage"]).fails(125, "No such image");
+    run(&["--pull=never", "nosuchimage"]).fails(125, "No such image");
     assert_eq!(
         home.run(&["ps", "-a", "-q"]).ok(),
         "",

@@ -95,7 +95,7 @@ fn a_changed_file_changes_the_layer_alone() {
         outcome.stderr
     );
     assert!(
-        outcome.stderr.contains("what it links changed"),
+        outcome.stderr.contains("what it links has changed"),
         "{}",
         outcome.stderr
     );

@@ -210,7 +210,7 @@ fn programs_get_events_that_fit_the_schema() {
     assert_eq!(run["layer"]["bytes"], 4);
     assert_eq!(
         run["reason"][0],
-        "not cached: this step has not been built before"
+        "not cached: this instruction has not been built before"
     );
     let input = step(&first, "WORKDIR");
     assert_eq!(run["inputs"], serde_json::json!([input["step"]]));
