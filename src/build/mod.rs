@@ -563,7 +563,7 @@ fn find_image(store: &Store, reference: &str, platform: &Platform) -> Result<Bas
         image::Error::NotFound(_) => match reference.parse::<crate::oci::Reference>() {
             Ok(full) => format!(
                 "{reference}: failed to resolve source metadata for {full}: not found in the local store \
-                 (this version does not pull; `rbuild load` or `rbuild import` it first)"
+                 (`rbuild pull`, `load` or `import` it first)"
             ),
             Err(err) => format!("failed to parse stage name {reference:?}: {err}"),
         },

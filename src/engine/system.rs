@@ -65,7 +65,7 @@ impl Engine {
     ) -> Result<Vec<CacheItemId>, Error> {
         let mut ids = Vec::new();
         for text in texts {
-            ids.push(self.cache_item(text)?);
+            ids.extend(self.cache_items(text)?);
         }
         for id in &ids {
             let (kind, number) = match id {
@@ -81,7 +81,9 @@ impl Engine {
         Ok(ids)
     }
 
-    fn cache_item(&self, text: &str) -> Result<CacheItemId, Error> {
+    /// The items that a text names. The same layers may have been made more than
+    /// once; a build finds any of them, so an image stands for all.
+    fn cache_items(&self, text: &str) -> Result<Vec<CacheItemId>, Error> {
         if let Ok(id) = text.parse::<CacheItemId>() {
             let known = match id {
                 CacheItemId::Layer(id) => self.store.snapshot_get(id)?.is_some(),
@@ -89,20 +91,22 @@ impl Engine {
                 CacheItemId::Git(_) | CacheItemId::Context(_) => true,
             };
             return if known {
-                Ok(id)
+                Ok(vec![id])
             } else {
                 Err(Error::NoCacheItem(text.to_owned()))
             };
         }
         let image = self.image(text)?;
-        let top = ChainId::of(&image.config.rootfs.diff_ids)
-            .map(|chain| self.store.snapshot_by_chain(chain))
-            .transpose()?
-            .flatten();
-        match top {
-            Some(row) => Ok(CacheItemId::Layer(row.id)),
-            None => Err(Error::NoCacheItem(text.to_owned())),
+        let chain = ChainId::of(&image.config.rootfs.diff_ids);
+        let rows = self.store.snapshot_list()?.into_iter();
+        let tops: Vec<CacheItemId> = rows
+            .filter(|row| chain.is_some() && row.chain_id == chain)
+            .map(|row| CacheItemId::Layer(row.id))
+            .collect();
+        if tops.is_empty() {
+            return Err(Error::NoCacheItem(text.to_owned()));
         }
+        Ok(tops)
     }
 
     /// Removes what nothing reaches; returns the bytes freed.
