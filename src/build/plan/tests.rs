@@ -376,6 +376,6 @@ fn vertices_know_their_instruction() {
         .collect();
     let names = names(&graph);
     // Triggers of the base image come before the stage's own instructions.
-    let expected = [None, None, Some((0, 0)), Some((0, 2)), Some((1, 0))];
+    let expected = [None, Some((0, 0)), Some((0, 2)), None, Some((1, 0))];
     assert_eq!(places, expected, "{names:?}");
 }
