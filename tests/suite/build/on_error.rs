@@ -69,8 +69,8 @@ fn a_shell_may_have_a_terminal() {
         &arguments,
         &[
             ("/src # ", "stty size; tty; ls\r"),
-            ("out", "echo begun; sleep 1000\r"),
-            // Not before the shell has let go of the terminal.
+            // The one who says so has the terminal already.
+            ("out", "sh -c 'echo begun; exec sleep 1000'\r"),
             ("\nbegun", "\u{3}"),
             ("/src # ", "exit 3\r"),
         ],

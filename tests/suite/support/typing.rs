@@ -5,11 +5,17 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
 
+use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
 use super::Home;
+
+/// How long nothing may appear.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The size of the terminal: rows and columns that nothing else has.
 pub(crate) const SIZE: (u16, u16) = (33, 101);
@@ -45,12 +51,22 @@ impl Home {
         let mut child = command.spawn().unwrap();
         // The command keeps its own copies of the terminal's ends.
         drop(command);
-        let mut master = File::from(master);
+        let mut screen = File::from(master.try_clone().unwrap());
+        let (sender, pieces) = channel();
+        // The terminal fails to be read once nobody has it open any more.
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(length @ 1..) = screen.read(&mut buffer) {
+                if sender.send(buffer[..length].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut keyboard = File::from(master);
         let mut shown = Vec::new();
         let mut seen = 0;
         let mut typed = typed.iter();
         let mut next = typed.next();
-        let mut buffer = [0; 4096];
         loop {
             while let Some((wait_for, line)) = next {
                 let rest = String::from_utf8_lossy(&shown[seen..]).into_owned();
@@ -58,13 +74,17 @@ impl Home {
                     break;
                 }
                 seen = shown.len();
-                master.write_all(line.as_bytes()).unwrap();
+                keyboard.write_all(line.as_bytes()).unwrap();
                 next = typed.next();
             }
-            // The terminal fails to be read once nobody has it open any more.
-            match master.read(&mut buffer) {
-                Ok(0) | Err(_) => break,
-                Ok(length) => shown.extend_from_slice(&buffer[..length]),
+            match pieces.recv_timeout(PATIENCE) {
+                Ok(piece) => shown.extend_from_slice(&piece),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    let pid = rustix::process::Pid::from_child(&child);
+                    let _gone = rustix::process::kill_process(pid, Signal::TERM);
+                    break;
+                }
             }
         }
         let code = super::home::code(child.wait().unwrap());
