@@ -277,7 +277,7 @@ fn a_node_service_is_built_with_npm() {
     assert_eq!(service.get("/count/a"), r#"{"name":"a","count":2}"#);
     assert_eq!(service.exec(&["id", "-un"]).ok(), "www-data");
     assert_eq!(
-        app.sh("test ! -e ~/.npm && test ! -e /usr/bin/npm && echo gone"),
+        app.sh("test ! -e /var/cache/npm && test ! -e /usr/bin/npm && echo gone"),
         "gone"
     );
     app.assert_no_secrets("/root /app");
@@ -294,7 +294,7 @@ fn a_python_service_is_built_with_pip() {
     assert_eq!(answer["count"], 3);
     assert_eq!(answer["sum"], 10.5);
     assert_eq!(answer["mean"], 3.5);
-    assert_eq!(app.sh("test ! -e ~/.cache && echo gone"), "gone");
+    assert_eq!(app.sh("test ! -e /var/cache/pip && echo gone"), "gone");
     app.assert_no_secrets("/root /etc /venv/pyvenv.cfg");
 }
 
