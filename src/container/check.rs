@@ -2,6 +2,7 @@
 
 use super::request::{MountRequest, NetworkMode, Request};
 use super::{Error, capabilities, signal};
+use crate::sandbox::IPC_SYSCTLS;
 
 /// The least memory that Docker lets a container have.
 const LEAST_MEMORY: u64 = 6 << 20;
@@ -56,16 +57,6 @@ impl Request {
 
     /// Only settings that belong to a namespace may be set: the others are the host's.
     fn check_sysctls(&self) -> Result<(), Error> {
-        const IPC: [&str; 8] = [
-            "kernel.msgmax",
-            "kernel.msgmnb",
-            "kernel.msgmni",
-            "kernel.sem",
-            "kernel.shmall",
-            "kernel.shmmax",
-            "kernel.shmmni",
-            "kernel.shm_rmid_forced",
-        ];
         for name in self.sysctls.keys() {
             let network = name.starts_with("net.");
             if network && matches!(self.network, NetworkMode::Host | NetworkMode::Container(_)) {
@@ -74,7 +65,7 @@ impl Request {
                 )));
             }
             let namespaced =
-                network || IPC.contains(&name.as_str()) || name.starts_with("fs.mqueue.");
+                network || IPC_SYSCTLS.contains(&name.as_str()) || name.starts_with("fs.mqueue.");
             if !namespaced || name.contains('/') {
                 return Err(Error::Invalid(format!("sysctl '{name}' is not allowed")));
             }

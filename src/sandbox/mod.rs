@@ -30,7 +30,7 @@ mod spawn;
 mod spec;
 
 pub use enter::{ExecSpec, enter};
-pub use init::main as init_main;
+pub use init::{IPC_SYSCTLS, main as init_main};
 pub use running::{Exit, Killer, Running};
 pub use spawn::{Error, Stdio, spawn};
 pub use spec::{

@@ -2,10 +2,11 @@
 
 use std::io::{self, Read};
 use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
 
 use super::{Active, Error, View, layer_dir, pipe, tree_bytes};
 use crate::fs::{At as _, Lock};
-use crate::layer::{Limits, UnpackError, UnpackOptions, Unpacked, decompress, unpack};
+use crate::layer::{Limits, Lower, UnpackError, UnpackOptions, Unpacked, decompress, unpack};
 use crate::oci::{ChainId, DiffId};
 use crate::store::{SnapshotId, Store};
 
@@ -127,9 +128,26 @@ fn unpack_layer(
         limits: Limits::default(),
         whiteouts: true,
     };
-    // Decompression runs a little ahead on a thread of its own. The thread ends
-    // with its source, or when the reading end is dropped.
-    let unpacked = std::thread::scope(|scope| {
+    let unpacked = unpack_ahead(source, &active.fs(), &lower, options)
+        .map_err(|source| ChainError::Unpack { index, source })?;
+    if unpacked.diff_id != want {
+        let got = unpacked.diff_id;
+        return Err(ChainError::WrongDiffId { index, want, got });
+    }
+    Ok((active, unpacked))
+}
+
+/// Unpacks a tar, compressed or not, into the directory `target`.
+///
+/// Decompression runs a little ahead on a thread of its own. The thread ends
+/// with its source, or when the reading end is dropped.
+pub(crate) fn unpack_ahead(
+    source: impl Read + Send,
+    target: &Path,
+    lower: &dyn Lower,
+    options: UnpackOptions,
+) -> Result<Unpacked, UnpackError> {
+    std::thread::scope(|scope| {
         let (mut writer, mut reader) = pipe();
         scope.spawn(move || {
             let copied =
@@ -138,14 +156,8 @@ fn unpack_layer(
                 writer.fail(err);
             }
         });
-        unpack(&mut reader, &active.fs(), &lower, options)
+        unpack(&mut reader, target, lower, options)
     })
-    .map_err(|source| ChainError::Unpack { index, source })?;
-    if unpacked.diff_id != want {
-        let got = unpacked.diff_id;
-        return Err(ChainError::WrongDiffId { index, want, got });
-    }
-    Ok((active, unpacked))
 }
 
 /// Makes the unpacked layer the snapshot of its chain, pinned.

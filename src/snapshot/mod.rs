@@ -24,6 +24,7 @@ mod tests;
 use std::path::PathBuf;
 
 pub use active::Active;
+pub(crate) use chain::unpack_ahead;
 pub use chain::{ChainError, ensure_chain};
 pub use collect::{collect, collect_dead, evict};
 pub use contents::{Contents, ContentsEntry, ContentsKind, ContentsLimits, contents};

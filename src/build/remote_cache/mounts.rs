@@ -4,7 +4,7 @@
 //! A mount that begins with the files of another step is not carried: its name has
 //! the number of a snapshot in it, which means nothing elsewhere.
 
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -18,9 +18,9 @@ use super::export::HashingSink;
 use super::record::{self, Record, VERSION};
 use super::{CacheMounts, CacheTarget};
 use crate::fs::{At as _, Lock};
-use crate::layer::{Limits, NoLower, PackOptions, UnpackOptions, decompress, pack_tree, unpack};
+use crate::layer::{Limits, NoLower, PackOptions, UnpackOptions, pack_tree};
 use crate::oci::{DiffId, Digest, Hasher};
-use crate::snapshot::{pipe, tree_bytes};
+use crate::snapshot::{tree_bytes, unpack_ahead};
 use crate::store::{CacheMountKey, CacheMountRow, Store};
 
 /// Where the content of a cache mount is.
@@ -198,18 +198,8 @@ pub(super) fn restore(
         limits: Limits::default(),
         whiteouts: false,
     };
-    let unpacked = std::thread::scope(|scope| {
-        let (mut writer, mut reader) = pipe();
-        scope.spawn(move || {
-            let copied =
-                decompress(source).and_then(|(_, mut plain)| io::copy(&mut plain, &mut writer));
-            if let Err(err) = copied {
-                writer.fail(err);
-            }
-        });
-        unpack(&mut reader, beside.path(), &NoLower, options)
-    })
-    .map_err(|err| BackendError::damaged(format!("cache mount {}", record.name), err))?;
+    let unpacked = unpack_ahead(source, beside.path(), &NoLower, options)
+        .map_err(|err| BackendError::damaged(format!("cache mount {}", record.name), err))?;
     if unpacked.diff_id != record.diff_id {
         let why = format!("its content hashes to {}", unpacked.diff_id);
         return Err(BackendError::damaged(

@@ -17,6 +17,7 @@ mod trees;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+pub use sysctl::IPC_SYSCTLS;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, WaitId, WaitIdOptions, WaitIdStatus, pidfd_send_signal, waitid};

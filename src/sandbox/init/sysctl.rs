@@ -7,7 +7,7 @@ use super::super::failure::{During, Step};
 use super::super::{NetworkNamespace, Spec};
 
 /// Those of an IPC namespace. Source: ipc_namespaces(7).
-const IPC: [&str; 8] = [
+pub const IPC_SYSCTLS: [&str; 8] = [
     "kernel.msgmax",
     "kernel.msgmnb",
     "kernel.msgmni",
@@ -48,5 +48,5 @@ fn is_namespaced(name: &str, spec: &Spec) -> bool {
         .all(|part| !part.is_empty() && !part.contains('/'));
     let network = || name.starts_with("net.") && spec.network != NetworkNamespace::Host;
     let uts = || name == "kernel.domainname" && spec.hostname.is_some();
-    plain && (IPC.contains(&name) || name.starts_with("fs.mqueue.") || network() || uts())
+    plain && (IPC_SYSCTLS.contains(&name) || name.starts_with("fs.mqueue.") || network() || uts())
 }
