@@ -14,6 +14,8 @@ use super::later::unavailable;
 use crate::cli::output::Output as Printer;
 use crate::cli::report::Failure;
 
+/// What to do instead of pushing from a build.
+const PUSH_HINT: &str = "name the image with `-t`, then `rbuild push` it";
 /// How a line of differences begins that says what to do.
 const HINT: &str = "hint: ";
 
@@ -90,7 +92,7 @@ impl Outputs {
                 let message = "push and load may not be set together at the moment";
                 return Err(Failure::new(1, message));
             }
-            return Err(unavailable("--push"));
+            return Err(unavailable("--push").with_hint(PUSH_HINT));
         }
         if self.load
             && !build

@@ -10,7 +10,7 @@ use rbuild::engine::Config;
 use rbuild::layer::Codec;
 use rbuild::oci::Reference;
 
-use super::annotation;
+use super::{PUSH_HINT, annotation};
 use crate::cli::commands::build::later::unavailable;
 use crate::cli::report::Failure;
 
@@ -59,7 +59,7 @@ impl Reader<'_> {
         }
         let output = match options.kind.as_str() {
             "image" | "moby" => Output::Image(self.image(&mut options)?),
-            "registry" => return Err(unavailable("--output type=registry")),
+            "registry" => return Err(unavailable("--output type=registry").with_hint(PUSH_HINT)),
             "docker" => self.docker(&mut options)?,
             "oci" => self.archive(&mut options, false)?,
             "tar" | "local" => self.files(&mut options)?,
@@ -72,7 +72,7 @@ impl Reader<'_> {
 
     fn image(&mut self, options: &mut Options) -> Result<ImageOutput, Failure> {
         if options.boolean("push")?.unwrap_or(false) {
-            return Err(unavailable("--output type=image,push=true"));
+            return Err(unavailable("--output type=image,push=true").with_hint(PUSH_HINT));
         }
         Ok(ImageOutput {
             store: options.boolean("store")?.unwrap_or(true),
