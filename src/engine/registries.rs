@@ -17,6 +17,11 @@ impl Engine {
     /// Settings are those of `RBUILD_REGISTRIES`, else of `$XDG_CONFIG_HOME/rbuild/registries.toml`,
     /// else of `/etc/rbuild/registries.toml`.
     pub fn registries(&self) -> Result<Client, Error> {
+        self.registries_trusting(&[])
+    }
+
+    /// The same; `hosts` need not prove who they are, nor speak TLS (`--tls-verify=false`).
+    pub fn registries_trusting(&self, hosts: &[&str]) -> Result<Client, Error> {
         let environment = &self.config().environment;
         let path = |name: &str| {
             let text = environment.get(name).filter(|text| !text.is_empty());
@@ -29,11 +34,10 @@ impl Engine {
         let file = path("RBUILD_REGISTRIES")
             .or(own)
             .unwrap_or_else(|| SYSTEM_SETTINGS.into());
-        Ok(Client::new(
-            Settings::read(&file)?,
-            self.keyring(),
-            environment.clone(),
-        ))
+        let settings = hosts.iter().fold(Settings::read(&file)?, |settings, host| {
+            settings.without_verification(host)
+        });
+        Ok(Client::new(settings, self.keyring(), environment.clone()))
     }
 
     /// The places of this user's credentials.
