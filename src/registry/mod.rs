@@ -3,6 +3,7 @@
 //! In: references and bytes. Out: verified bytes. [`Client`] is the door; it
 //! knows nothing of images, layers or the store.
 
+mod access;
 mod blobs;
 mod challenge;
 mod client;
@@ -17,6 +18,7 @@ mod settings;
 mod token;
 mod upload;
 
+pub use access::Access;
 pub use blobs::BlobReader;
 pub use client::{Client, Target};
 pub use credentials::{ConfigFile, Credentials, CredentialsError, HelperError, Keyring};

@@ -24,7 +24,7 @@ pub(crate) fn run(verb: &Verb, engine: &Engine, output: &mut Output) -> Result<u
     match verb {
         Verb::Tags(args) => tags::run(args, engine, output),
         Verb::Repos(args) => repos::run(args, engine, output),
-        Verb::Rm(args) => rm::run(args, engine, output),
+        Verb::Rm(args) => Ok(rm::run(args, engine, output)),
     }
 }
 

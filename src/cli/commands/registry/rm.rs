@@ -24,7 +24,7 @@ pub(crate) struct Args {
     reach: ReachArgs,
 }
 
-pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u8, Failure> {
+pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> u8 {
     let mut code = 0;
     for text in &args.names {
         if let Err(failure) = one(args, text, engine, output) {
@@ -32,7 +32,7 @@ pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
             code = 1;
         }
     }
-    Ok(code)
+    code
 }
 
 fn one(args: &Args, text: &str, engine: &Engine, output: &mut Output) -> Result<(), Failure> {
