@@ -9,10 +9,12 @@ mod config;
 mod containers;
 mod dockerfile;
 mod error;
+mod events;
 mod images;
 mod registries;
 mod repositories;
 mod system;
+mod volumes;
 
 pub use crate::build::usage::{
     CacheFilter, CacheItem, CacheItemId, FilterError, PruneOptions, PrunedCache,
@@ -20,16 +22,18 @@ pub use crate::build::usage::{
 pub use changes::apply_changes;
 pub use config::Config;
 pub use containers::{
-    Attached, ContainerFilter, ContainerRequest, ContainerSummary, Created, Event, ExecRequest,
+    Attached, ContainerFilter, ContainerRemoveOptions, ContainerRequest, ContainerSummary, Created, Event, ExecRequest,
     LogEntry, LogOptions, MountRequest, NetworkMode, PortForward, PortPublish, Spare, StartOptions,
     Started, Status, StopOptions, Stream, Streams, Ulimit, run_code, signal,
 };
 pub use error::{Error, ErrorKind};
+pub use events::{EventFilter, EventKind, EventRecord, EventStream};
 pub use images::{
     HistoryEntry, ImageDetails, ImageFilter, ImageSummary, Pruned, RemoveOptions, fits,
 };
 pub use repositories::{Reach, Removal};
 pub use system::{DiskUsage, Usage};
+pub use volumes::{Volume, VolumeFilter, VolumeRequest};
 
 use crate::store::{Paths, Store};
 

@@ -6,6 +6,7 @@ mod cache;
 mod containers;
 mod context;
 mod debug;
+mod events;
 mod filters;
 mod history;
 mod images;
@@ -22,6 +23,7 @@ mod save;
 mod system;
 mod tag;
 mod version;
+mod volume;
 
 use clap::Subcommand;
 use rbuild::engine::{Config, Engine};
@@ -51,6 +53,10 @@ pub(crate) enum Command {
     Logout(login::LogoutArgs),
     Import(import::Args),
     Version(version::Args),
+    Events(events::Args),
+    /// Work with volumes
+    #[command(subcommand)]
+    Volume(volume::Command),
     Info(system::InfoArgs),
     Du(cache::DuArgs),
     Prune(cache::PruneArgs),
@@ -119,6 +125,7 @@ pub(crate) enum Builder {
 #[derive(Debug, Subcommand)]
 pub(crate) enum System {
     Df(system::DfArgs),
+    Events(events::Args),
     Info(system::InfoArgs),
     /// Remove stopped containers, unused images and the build cache
     Prune(system::PruneArgs),
@@ -138,6 +145,10 @@ pub(crate) fn run(
         Command::Context(args) => context::run(&args, config, open, output),
         Command::Debug(args) => debug::run(&args, config, open, output),
         Command::Version(args) => version::run(&args, output),
+        Command::Events(args) | Command::System(System::Events(args)) => {
+            events::run(&args, &open()?, output)
+        }
+        Command::Volume(command) => volume::run(&command, &open()?, output),
         Command::Images(args) | Command::Image(Image::Ls(args)) => {
             images::run(&args, &open()?, output)
         }

@@ -127,7 +127,7 @@ fn images(args: &PruneArgs, engine: &Engine, output: &mut Output) -> Result<u64,
     Ok(pruned.bytes)
 }
 
-fn total(bytes: u64, output: &mut Output) -> Result<u8, Failure> {
+pub(super) fn total(bytes: u64, output: &mut Output) -> Result<u8, Failure> {
     output.line(format!(
         "Total reclaimed space: {}",
         human::total_size(bytes)

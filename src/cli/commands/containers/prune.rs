@@ -1,7 +1,9 @@
 //! The containers' part of `system prune` and `system df`.
 
 use jiff::Timestamp;
-use rbuild::engine::{ContainerFilter, ContainerSummary, Engine, Status};
+use rbuild::engine::{
+    ContainerFilter, ContainerRemoveOptions, ContainerSummary, Engine, Status,
+};
 
 use crate::cli::commands::filters;
 use crate::cli::human;
@@ -42,7 +44,7 @@ pub(crate) fn prune_stopped(
         }
         let bytes = engine.container_size(&container.id)?;
         // One that was started in the meantime, or removed by another, is none of ours.
-        if engine.container_remove(&container.id, false).is_ok() {
+        if engine.container_remove(&container.id, ContainerRemoveOptions::default()).is_ok() {
             freed += bytes;
             removed.push(container.id);
         }
