@@ -114,7 +114,12 @@ mod tests {
         assert_eq!(codecs.map(check), GOLDEN);
     }
 
-    const GOLDEN: [&str; 4] = ["", "", "", ""];
+    const GOLDEN: [&str; 4] = [
+        "5c41ba60719d",
+        "aa2e188a2746",
+        "84fad6c49202",
+        "6c8c1011935d",
+    ];
 
     #[test]
     fn nothing_becomes_a_whole_stream_too() {

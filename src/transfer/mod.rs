@@ -11,9 +11,11 @@ mod growing;
 mod pull;
 mod push;
 mod send;
+mod tags;
 mod watch;
 
 pub use error::Error;
 pub use pull::{PullOptions, Pulled, pull};
 pub use push::{PushOptions, Pushed, push};
+pub use tags::tags_of;
 pub use watch::{LayerState, Unwatched, Watch};
