@@ -139,7 +139,10 @@ fn summary(candidate: Candidate, names: &BTreeMap<Reference, ImageId>, now: i64)
         status: status::render(&state, now),
         ports: ports::render(&state.ports, expose),
         networks: network_name(&request.network),
-        mounts: sources.chain(anonymous).filter(|name| !name.is_empty()).collect(),
+        mounts: sources
+            .chain(anonymous)
+            .filter(|name| !name.is_empty())
+            .collect(),
         local_volumes: volumes.len(),
         mounted_images: request.mounts.iter().filter_map(mounted_image).collect(),
         labels: request.labels,
@@ -328,7 +331,8 @@ fn holds(key: &str, value: &str, candidate: &Candidate) -> bool {
         "volume" => candidate.record.as_ref().is_some_and(|record| {
             let mounted =
                 |mount: &MountRequest| mount.target() == value || mount_name(mount) == value;
-            let anonymous = |volume: &AnonymousVolume| volume.name == value || volume.target == value;
+            let anonymous =
+                |volume: &AnonymousVolume| volume.name == value || volume.target == value;
             record.request.mounts.iter().any(mounted) || record.volumes.iter().any(anonymous)
         }),
         "publish" => {

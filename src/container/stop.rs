@@ -72,7 +72,12 @@ pub fn kill(store: &Store, text: &str, signal: i32) -> Result<(), Error> {
 
 /// Notes that a signal was sent.
 fn note_signal(store: &Store, dir: &Dir, signal: i32) {
-    events::note(store.paths(), dir, "kill", &[("signal", &signal.to_string())]);
+    events::note(
+        store.paths(),
+        dir,
+        "kill",
+        &[("signal", &signal.to_string())],
+    );
 }
 
 fn not_running(store: &Store, text: &str) -> Error {

@@ -10,8 +10,9 @@ use crate::image;
 
 pub use crate::container::{
     Attached, Created, Event, ExecRequest, Filter as ContainerFilter, LogEntry, LogOptions,
-    MountRequest, NetworkMode, RemoveOptions as ContainerRemoveOptions, Request as ContainerRequest, Spare, StartOptions, Started, Status,
-    StopOptions, Stream, Streams, Summary as ContainerSummary, Ulimit, signal,
+    MountRequest, NetworkMode, RemoveOptions as ContainerRemoveOptions,
+    Request as ContainerRequest, Spare, StartOptions, Started, Status, StopOptions, Stream,
+    Streams, Summary as ContainerSummary, Ulimit, signal,
 };
 pub use crate::network::{PortForward, PortPublish};
 

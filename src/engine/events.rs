@@ -24,10 +24,29 @@ pub struct EventFilter {
 impl EventFilter {
     fn check(&self) -> Result<(), Error> {
         const KEYS: [&str; 17] = [
-            "config", "container", "daemon", "event", "image", "label", "network", "node",
-            "plugin", "builder", "scope", "secret", "service", "type", "volume", "id", "name",
+            "config",
+            "container",
+            "daemon",
+            "event",
+            "image",
+            "label",
+            "network",
+            "node",
+            "plugin",
+            "builder",
+            "scope",
+            "secret",
+            "service",
+            "type",
+            "volume",
+            "id",
+            "name",
         ];
-        match self.conditions.iter().find(|(key, _)| !KEYS.contains(&key.as_str())) {
+        match self
+            .conditions
+            .iter()
+            .find(|(key, _)| !KEYS.contains(&key.as_str()))
+        {
             Some((key, _)) => Err(Error::Invalid(format!("invalid filter '{key}'"))),
             None => Ok(()),
         }
@@ -36,7 +55,10 @@ impl EventFilter {
     fn holds(&self, event: &EventRecord) -> bool {
         self.since.is_none_or(|since| event.time >= since)
             && self.until.is_none_or(|until| event.time <= until)
-            && self.conditions.iter().all(|(key, _)| self.holds_key(event, key))
+            && self
+                .conditions
+                .iter()
+                .all(|(key, _)| self.holds_key(event, key))
     }
 
     fn holds_key(&self, event: &EventRecord, key: &str) -> bool {
@@ -56,7 +78,10 @@ impl EventFilter {
             "type" => values.any(|value| value == event.kind.text()),
             "event" => values.any(|value| {
                 event.action == value
-                    || event.action.strip_prefix(value).is_some_and(|rest| rest.starts_with(':'))
+                    || event
+                        .action
+                        .strip_prefix(value)
+                        .is_some_and(|rest| rest.starts_with(':'))
             }),
             "container" => values.any(|value| is(EventKind::Container, value)),
             "volume" => values.any(|value| is(EventKind::Volume, value)),
@@ -81,7 +106,11 @@ fn is_image(event: &EventRecord, value: &str) -> bool {
         Some((repository, tag)) if !tag.contains('/') => repository.to_owned(),
         _ => name.to_owned(),
     };
-    let member = if event.kind == EventKind::Image { "name" } else { "image" };
+    let member = if event.kind == EventKind::Image {
+        "name"
+    } else {
+        "image"
+    };
     let name = event.attributes.get(member).map_or("", String::as_str);
     event.kind == EventKind::Image && event.id == value
         || name == value
@@ -210,7 +239,11 @@ mod tests {
         for good in [
             &[("type", "container")][..],
             &[("container", "web"), ("event", "exec_start")],
-            &[("container", "0123"), ("event", "die"), ("event", "exec_start")],
+            &[
+                ("container", "0123"),
+                ("event", "die"),
+                ("event", "exec_start"),
+            ],
             &[("image", "app")],
             &[("image", "app:1"), ("label", "stage=test")],
             &[("label", "stage")],

@@ -37,6 +37,8 @@ pub struct ImageFilter {
     pub dangling: Option<bool>,
     /// Labels that all must be there, with their value where one is given.
     pub labels: Vec<(String, Option<String>)>,
+    /// Labels of which none may be there.
+    pub without_labels: Vec<(String, Option<String>)>,
     /// Made before this image.
     pub before: Option<String>,
     /// Made after this image.
@@ -107,7 +109,10 @@ impl Engine {
                 && before.is_none_or(|before| moment < before)
                 && since.is_none_or(|since| moment > since)
                 && filter.until.is_none_or(|until| moment < until)
-                && has_labels(&image.config.config.labels, &filter.labels);
+                && has_labels(&image.config.config.labels, &filter.labels)
+                && !filter.without_labels.iter().any(|label| {
+                    has_labels(&image.config.config.labels, std::slice::from_ref(label))
+                });
             if !wanted {
                 continue;
             }

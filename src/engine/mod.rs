@@ -19,12 +19,13 @@ mod volumes;
 pub use crate::build::usage::{
     CacheFilter, CacheItem, CacheItemId, FilterError, PruneOptions, PrunedCache,
 };
+pub use crate::image::Removed;
 pub use changes::apply_changes;
 pub use config::Config;
 pub use containers::{
-    Attached, ContainerFilter, ContainerRemoveOptions, ContainerRequest, ContainerSummary, Created, Event, ExecRequest,
-    LogEntry, LogOptions, MountRequest, NetworkMode, PortForward, PortPublish, Spare, StartOptions,
-    Started, Status, StopOptions, Stream, Streams, Ulimit, run_code, signal,
+    Attached, ContainerFilter, ContainerRemoveOptions, ContainerRequest, ContainerSummary, Created,
+    Event, ExecRequest, LogEntry, LogOptions, MountRequest, NetworkMode, PortForward, PortPublish,
+    Spare, StartOptions, Started, Status, StopOptions, Stream, Streams, Ulimit, run_code, signal,
 };
 pub use error::{Error, ErrorKind};
 pub use events::{EventFilter, EventKind, EventRecord, EventStream};
@@ -32,7 +33,7 @@ pub use images::{
     HistoryEntry, ImageDetails, ImageFilter, ImageSummary, Pruned, RemoveOptions, fits,
 };
 pub use repositories::{Reach, Removal};
-pub use system::{DiskUsage, Usage};
+pub use system::{DiskUsage, ImageUsage, Usage};
 pub use volumes::{Volume, VolumeFilter, VolumeRequest};
 
 use crate::store::{Paths, Store};

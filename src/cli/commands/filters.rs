@@ -24,6 +24,10 @@ pub(crate) fn image_filter(filters: &[String]) -> Result<ImageFilter, Failure> {
                 Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
                 None => (value.to_owned(), None),
             }),
+            "label!" => filter.without_labels.push(match value.split_once('=') {
+                Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+                None => (value.to_owned(), None),
+            }),
             "before" => filter.before = Some(value.to_owned()),
             "since" => filter.since = Some(value.to_owned()),
             "until" => filter.until = Some(moment(value).ok_or_else(wrong)?),

@@ -60,9 +60,7 @@ pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
         Some("container") => (true, false, false),
         Some("image") => (false, true, false),
         Some("volume") => (false, false, true),
-        Some(
-            other @ ("network" | "node" | "service" | "plugin" | "secret" | "task"),
-        ) => {
+        Some(other @ ("network" | "node" | "service" | "plugin" | "secret" | "task")) => {
             let message = format!("inspecting a {other} is not available in this version");
             return Err(Failure::new(1, message));
         }

@@ -3,6 +3,7 @@
 
 mod build;
 mod cache;
+mod completion;
 mod containers;
 mod context;
 mod debug;
@@ -14,6 +15,7 @@ mod import;
 mod inspect;
 mod load;
 mod login;
+mod man;
 mod pull;
 mod push;
 mod reach;
@@ -53,6 +55,10 @@ pub(crate) enum Command {
     Logout(login::LogoutArgs),
     Import(import::Args),
     Version(version::Args),
+    Completion(completion::Args),
+    #[command(name = "__complete")]
+    Complete(completion::CompleteArgs),
+    Man(man::Args),
     Events(events::Args),
     /// Work with volumes
     #[command(subcommand)]
@@ -96,7 +102,7 @@ pub(crate) enum Image {
     Push(push::Args),
     Import(import::Args),
     /// Remove images that no container uses
-    Prune(system::PruneArgs),
+    Prune(system::ImagePruneArgs),
 }
 
 /// `container ...`
@@ -128,7 +134,7 @@ pub(crate) enum System {
     Events(events::Args),
     Info(system::InfoArgs),
     /// Remove stopped containers, unused images and the build cache
-    Prune(system::PruneArgs),
+    Prune(system::SystemPruneArgs),
 }
 
 /// Runs a command; returns the exit code.
@@ -148,6 +154,9 @@ pub(crate) fn run(
         Command::Events(args) | Command::System(System::Events(args)) => {
             events::run(&args, &open()?, output)
         }
+        Command::Completion(args) => completion::run(&args, output),
+        Command::Complete(args) => completion::complete(&args, config, output),
+        Command::Man(args) => man::run(&args, output),
         Command::Volume(command) => volume::run(&command, &open()?, output),
         Command::Images(args) | Command::Image(Image::Ls(args)) => {
             images::run(&args, &open()?, output)

@@ -42,7 +42,9 @@ impl Fields {
     pub(super) fn check(&self, kind: &str) -> Result<(), Error> {
         let invalid = |message: String| Err(Error::Invalid(message));
         if let Some(other) = self.families.iter().find(|family| **family != kind) {
-            return invalid(format!("cannot mix '{other}-*' options with mount type '{kind}'"));
+            return invalid(format!(
+                "cannot mix '{other}-*' options with mount type '{kind}'"
+            ));
         }
         if kind == "tmpfs" && self.source.is_some() {
             return invalid(
@@ -70,23 +72,25 @@ impl Fields {
         Ok(())
     }
 
+    /// Notes to which type the key belongs.
+    fn note_family(&mut self, key: &str) {
+        for family in ["bind", "volume", "tmpfs", "image"] {
+            let own = key
+                .strip_prefix(family)
+                .is_some_and(|rest| rest.starts_with('-'));
+            if own && !self.families.contains(&family) {
+                self.families.push(family);
+            }
+        }
+    }
+
     fn take(&mut self, key: &str, value: Option<&str>, field: &str) -> Result<(), Error> {
         let invalid =
             || Error::Invalid(format!("invalid field '{field}' must be a key=value pair"));
         let own = || value.map(str::to_owned).ok_or_else(invalid);
-        let wrong =
-            |value: &str| Error::Invalid(format!("invalid value for {key}: {value}"));
-        let truth = || match value {
-            None | Some("1" | "t" | "T" | "true" | "True" | "TRUE") => Ok(true),
-            Some("0" | "f" | "F" | "false" | "False" | "FALSE") => Ok(false),
-            Some(other) => Err(wrong(other)),
-        };
-        for family in ["bind", "volume", "tmpfs", "image"] {
-            let own_key = key.strip_prefix(family).is_some_and(|rest| rest.starts_with('-'));
-            if own_key && !self.families.contains(&family) {
-                self.families.push(family);
-            }
-        }
+        let wrong = |value: &str| Error::Invalid(format!("invalid value for {key}: {value}"));
+        let truth = || truth(value).ok_or_else(|| wrong(value.unwrap_or_default()));
+        self.note_family(key);
         let pair = || -> Result<(String, String), Error> {
             let value = own()?;
             let (name, value) = value.split_once('=').unwrap_or((&value, ""));
@@ -115,20 +119,7 @@ impl Fields {
                     self.recursive = BindRecursive::Disabled;
                 }
             }
-            "bind-recursive" => {
-                self.recursive = match own()?.as_str() {
-                    "enabled" => BindRecursive::Enabled,
-                    "disabled" => BindRecursive::Disabled,
-                    "writable" => BindRecursive::Writable,
-                    "readonly" => BindRecursive::Readonly,
-                    other => {
-                        return Err(Error::Invalid(format!(
-                            "invalid value for bind-recursive: {other} (must be \"enabled\", \
-                             \"disabled\", \"writable\", or \"readonly\")"
-                        )));
-                    }
-                };
-            }
+            "bind-recursive" => self.recursive = recursive(&own()?)?,
             "bind-propagation" => {
                 let value = own()?.to_ascii_lowercase();
                 if !PROPAGATIONS.contains(&value.as_str()) {
@@ -157,6 +148,29 @@ impl Fields {
     }
 }
 
+fn truth(value: Option<&str>) -> Option<bool> {
+    match value {
+        None | Some("1" | "t" | "T" | "true" | "True" | "TRUE") => Some(true),
+        Some("0" | "f" | "F" | "false" | "False" | "FALSE") => Some(false),
+        Some(_) => None,
+    }
+}
+
+fn recursive(value: &str) -> Result<BindRecursive, Error> {
+    Ok(match value {
+        "enabled" => BindRecursive::Enabled,
+        "disabled" => BindRecursive::Disabled,
+        "writable" => BindRecursive::Writable,
+        "readonly" => BindRecursive::Readonly,
+        other => {
+            return Err(Error::Invalid(format!(
+                "invalid value for bind-recursive: {other} (must be \"enabled\", \"disabled\", \
+                 \"writable\", or \"readonly\")"
+            )));
+        }
+    })
+}
+
 /// A path that stays beneath where it starts.
 fn subpath(text: &str) -> Result<String, Error> {
     let inside = Path::new(text)
@@ -182,7 +196,11 @@ fn binary_size(text: &str) -> Option<u64> {
         "t" | "tb" | "tib" => 40,
         _ => return None,
     };
-    digits.trim_end().parse::<u64>().ok()?.checked_mul(1 << shift)
+    digits
+        .trim_end()
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(1 << shift)
 }
 
 /// One line of comma-separated values; a value in double quotes may have commas.
@@ -192,17 +210,13 @@ fn csv(text: &str) -> Result<Vec<String>, Error> {
     let mut rest = text;
     loop {
         let Some(quoted) = rest.strip_prefix('"') else {
-            match rest.split_once(',') {
-                Some((value, after)) => {
-                    values.push(value.to_owned());
-                    rest = after;
-                    continue;
-                }
-                None => {
-                    values.push(rest.to_owned());
-                    return Ok(values);
-                }
-            }
+            let (value, after) = rest.split_once(',').unzip();
+            values.push(value.unwrap_or(rest).to_owned());
+            let Some(after) = after else {
+                return Ok(values);
+            };
+            rest = after;
+            continue;
         };
         let mut value = String::new();
         let mut chars = quoted.char_indices().peekable();

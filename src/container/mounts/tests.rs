@@ -74,7 +74,10 @@ fn the_long_form() {
     );
     assert_eq!(mount("src=data,dst=/d").unwrap(), named(Some("data")));
     let MountRequest::Volume {
-        subpath, options, labels, ..
+        subpath,
+        options,
+        labels,
+        ..
     } = mount(
         "type=volume,dst=/d,volume-subpath=a/b,volume-label=k=v,\"volume-opt=o=size=1m,uid=2\"",
     )
@@ -102,15 +105,42 @@ fn wrong_long_forms_are_told() {
         ("type=bind,target=/x", "field Source must not be empty"),
         ("source=/x", "target is required"),
         ("bogus=1,target=/x", "unexpected key 'bogus' in 'bogus=1'"),
-        ("type=tmpfs,dst=/x,tmpfs-size=lots", "invalid value for tmpfs-size: lots"),
-        ("type=tmpfs,dst=/x,src=y", "field Source must not be specified"),
-        ("type=bind,src=/a,dst=/x,volume-nocopy", "cannot mix 'volume-*' options with mount type 'bind'"),
-        ("type=volume,dst=/x,volume-subpath=../..", "subpath must be a relative path"),
-        ("type=volume,dst=/x,volume-subpath=/a", "subpath must be a relative path"),
-        ("type=bind,src=/a,dst=/x,bind-recursive=readonly", "requires 'readonly'"),
-        ("type=bind,src=/a,dst=/x,bind-recursive=no", "invalid value for bind-recursive: no"),
-        ("type=volume,dst=/x,volume-driver=other", "plugin \"other\" not found"),
-        ("type=volume,dst=/x,\"volume-opt", "invalid mount specification"),
+        (
+            "type=tmpfs,dst=/x,tmpfs-size=lots",
+            "invalid value for tmpfs-size: lots",
+        ),
+        (
+            "type=tmpfs,dst=/x,src=y",
+            "field Source must not be specified",
+        ),
+        (
+            "type=bind,src=/a,dst=/x,volume-nocopy",
+            "cannot mix 'volume-*' options with mount type 'bind'",
+        ),
+        (
+            "type=volume,dst=/x,volume-subpath=../..",
+            "subpath must be a relative path",
+        ),
+        (
+            "type=volume,dst=/x,volume-subpath=/a",
+            "subpath must be a relative path",
+        ),
+        (
+            "type=bind,src=/a,dst=/x,bind-recursive=readonly",
+            "requires 'readonly'",
+        ),
+        (
+            "type=bind,src=/a,dst=/x,bind-recursive=no",
+            "invalid value for bind-recursive: no",
+        ),
+        (
+            "type=volume,dst=/x,volume-driver=other",
+            "plugin \"other\" not found",
+        ),
+        (
+            "type=volume,dst=/x,\"volume-opt",
+            "invalid mount specification",
+        ),
     ] {
         let error = mount(text).unwrap_err();
         assert!(error.contains(message), "{text}: {error}");

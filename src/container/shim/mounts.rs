@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use super::super::Error;
 use super::super::bundle;
 use super::super::dir::Dir;
 use super::super::mounts::{BindRecursive, MountRequest};
 use super::super::record::Record;
 use super::super::volumes::{self, Backing};
-use super::super::Error;
 use crate::fs::At;
 use crate::image;
 use crate::sandbox::{Mount, MountKind, Overlay, Reach};

@@ -82,13 +82,11 @@ struct Document {
 pub fn create_volume(store: &Store, request: VolumeRequest) -> Result<Volume, Error> {
     let paths = store.paths();
     let mut labels = request.labels;
-    let name = match request.name.filter(|name| !name.is_empty()) {
-        Some(name) => name,
-        None => {
-            labels.insert(ANONYMOUS.to_owned(), String::new());
-            names::new_id()
-        }
-    };
+    let wanted = request.name.filter(|name| !name.is_empty());
+    let name = wanted.unwrap_or_else(|| {
+        labels.insert(ANONYMOUS.to_owned(), String::new());
+        names::new_id()
+    });
     mounts::check_volume_name(&name)?;
     let invalid = |error: Error| Error::Invalid(format!("create {name}: {error}"));
     options::check(&request.options).map_err(invalid)?;
@@ -206,10 +204,14 @@ pub fn volume_uses(store: &Store) -> Result<BTreeMap<String, Vec<String>>, Error
 
 /// The volumes of a container, named and anonymous.
 pub(super) fn names_of(record: &Record) -> Vec<String> {
-    let named = record.request.mounts.iter().filter_map(|mount| match mount {
-        MountRequest::Volume { name, .. } => name.clone(),
-        _ => None,
-    });
+    let named = record
+        .request
+        .mounts
+        .iter()
+        .filter_map(|mount| match mount {
+            MountRequest::Volume { name, .. } => name.clone(),
+            _ => None,
+        });
     let anonymous = record.volumes.iter().map(|volume| volume.name.clone());
     named.chain(anonymous).collect()
 }

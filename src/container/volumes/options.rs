@@ -48,10 +48,16 @@ pub(super) fn check(options: &BTreeMap<String, String>) -> Result<(), Error> {
         ));
     }
     let has = |key: &str| options.get(key).is_some_and(|value| !value.is_empty());
-    if missing("o").or(missing("type")).or(missing("device")).is_some() {
+    if missing("o")
+        .or(missing("type"))
+        .or(missing("device"))
+        .is_some()
+    {
         for key in ["device", "type"] {
             if !has(key) {
-                return Err(Error::Invalid(format!("missing required option: \"{key}\"")));
+                return Err(Error::Invalid(format!(
+                    "missing required option: \"{key}\""
+                )));
             }
         }
     }

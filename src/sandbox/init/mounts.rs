@@ -79,7 +79,7 @@ pub(super) fn make_rest<'a>(
                 if path.as_os_str().is_empty() {
                     whole
                 } else {
-                    trees::part_of(mount, whole, path, place, devices)?
+                    trees::part_of(mount, &whole, path, place, devices)?
                 }
             }
             MountKind::Tree { overlay, path } => trees::tree(mount, overlay, path, place, devices)?,
@@ -185,12 +185,7 @@ fn tmpfs(mount: &Mount, options: &str) -> Step<OwnedFd> {
 }
 
 /// Makes a mount of a file system with options in mount(8)'s spelling.
-fn file_system(
-    mount: &Mount,
-    kind: &str,
-    device: Option<&str>,
-    options: &str,
-) -> Step<OwnedFd> {
+fn file_system(mount: &Mount, kind: &str, device: Option<&str>, options: &str) -> Step<OwnedFd> {
     let step = || format!("make a {kind} for `{}`", mount.target.display());
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).during_with(step)?;
     if let Some(device) = device {

@@ -42,7 +42,7 @@ pub(super) fn tree(
 /// Takes the path in a mount that is attached nowhere yet.
 pub(super) fn part_of(
     mount: &Mount,
-    whole: OwnedFd,
+    whole: &OwnedFd,
     path: &Path,
     place: &Path,
     devices: bool,
@@ -50,7 +50,7 @@ pub(super) fn part_of(
     let step = || format!("mount `/{}`", path.display());
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     move_mount(whole.as_fd(), "", CWD, place, flags).during_with(step)?;
-    let taken = part(&whole, path).during_with(step);
+    let taken = part(whole, path).during_with(step);
     detach(place)?;
     let taken = taken?;
     restrict(&taken, mount.read_only, devices).during_with(step)?;

@@ -10,8 +10,8 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
 
-use super::record::EventRecord;
 use super::LINE_LIMIT;
+use super::record::EventRecord;
 use crate::fs::{At, PathError};
 use crate::store::Paths;
 
@@ -22,12 +22,15 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Events {
     dir: PathBuf,
-    /// What is read now, and the device and inode that say whether it is the log still.
-    file: Option<(BufReader<File>, (u64, u64))>,
+    /// What is read now.
+    file: Option<Opened>,
     /// The start of a line whose end is not written yet.
     partial: Vec<u8>,
     watch: Option<OwnedFd>,
 }
+
+/// A file, with the device and inode that say whether it is the log still.
+type Opened = (BufReader<File>, (u64, u64));
 
 /// Why waiting for more ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +70,7 @@ impl Events {
         Ok(events)
     }
 
-    fn open_file(&self, name: &str) -> Result<Option<(BufReader<File>, (u64, u64))>, PathError> {
+    fn open_file(&self, name: &str) -> Result<Option<Opened>, PathError> {
         let path = self.dir.join(name);
         let file = match File::open(&path) {
             Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -125,16 +128,13 @@ impl Events {
 
     /// Waits until there may be more.
     pub fn wait(&self, most: Option<Duration>) -> Wait {
-        let watch = match &self.watch {
-            Some(watch) => watch,
-            None => {
-                std::thread::sleep(most.unwrap_or(PAUSE).min(PAUSE));
-                return if most.is_some_and(|most| most <= PAUSE) {
-                    Wait::TimedOut
-                } else {
-                    Wait::More
-                };
-            }
+        let Some(watch) = &self.watch else {
+            std::thread::sleep(most.unwrap_or(PAUSE).min(PAUSE));
+            return if most.is_some_and(|most| most <= PAUSE) {
+                Wait::TimedOut
+            } else {
+                Wait::More
+            };
         };
         let most = most.map(|most| Timespec {
             tv_sec: i64::try_from(most.as_secs()).unwrap_or(i64::MAX),

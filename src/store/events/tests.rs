@@ -26,7 +26,10 @@ fn what_is_appended_is_read_in_order_and_as_it_comes() {
     append(&paths, &event("start")).unwrap();
     assert_eq!(events.wait(None), Wait::More);
     let next = events.next_event().unwrap().unwrap();
-    assert_eq!((next.action.as_str(), &*next.attributes["name"]), ("start", "web"));
+    assert_eq!(
+        (next.action.as_str(), &*next.attributes["name"]),
+        ("start", "web")
+    );
     assert_eq!(events.next_event().unwrap(), None);
 }
 
@@ -51,7 +54,8 @@ fn the_log_is_bounded_and_survives_nonsense() {
     let log = paths.events().join("log");
     std::fs::write(&log, "nonsense\n{\"t\":1\n\u{0}\n").unwrap();
     let mut long = event("long");
-    long.attributes.insert("x".to_owned(), "x".repeat(LINE_LIMIT));
+    long.attributes
+        .insert("x".to_owned(), "x".repeat(LINE_LIMIT));
     append(&paths, &long).unwrap();
     let mut events = Events::open(&paths).unwrap();
     let found = events.next_event().unwrap().unwrap();
