@@ -4,14 +4,18 @@
 //! store, or on a registry. A transfer that is stopped at any moment leaves whole
 //! blobs, which the next one uses, and no half image.
 
+mod bring;
 mod download;
 mod error;
 mod growing;
+mod publish;
 mod pull;
 mod push;
 mod watch;
 
+pub use bring::{bring, resolve};
 pub use error::Error;
+pub use publish::{Publisher, formed};
 pub use pull::{PullOptions, Pulled, pull};
 pub use push::{Pushed, push};
 pub use watch::{LayerState, Unwatched, Watch};

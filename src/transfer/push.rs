@@ -72,7 +72,7 @@ pub fn push(
 }
 
 /// For each blob that is known to be in another repository of the registry, its path.
-fn elsewhere(store: &Store, reference: &Reference) -> Result<HashMap<Digest, String>, Error> {
+pub(super) fn elsewhere(store: &Store, reference: &Reference) -> Result<HashMap<Digest, String>, Error> {
     let mut known = HashMap::new();
     for (name, id) in store.name_list()? {
         if name.host() != reference.host() || name.path() == reference.path() {
@@ -173,7 +173,7 @@ impl Push<'_> {
 
 /// Does `work` for each number below `count`, several at once; the first
 /// failure ends it.
-fn all<T: Send>(
+pub(super) fn all<T: Send>(
     count: usize,
     work: impl Fn(usize) -> Result<T, Error> + Sync,
 ) -> Result<Vec<T>, Error> {

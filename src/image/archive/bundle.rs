@@ -115,7 +115,7 @@ impl Bundle {
     }
 
     /// The document of the index, where there is one.
-    pub(super) fn index_document(&self) -> Option<(Digest, &[u8])> {
+    pub fn index_document(&self) -> Option<(Digest, &[u8])> {
         let (descriptor, bytes) = self.index.as_ref()?;
         Some((descriptor.digest, bytes))
     }
