@@ -17,8 +17,17 @@ impl Engine {
     /// Settings are those of `RBUILD_REGISTRIES`, else of `$XDG_CONFIG_HOME/rbuild/registries.toml`,
     /// else of `/etc/rbuild/registries.toml`.
     pub fn registries(&self) -> Result<Client, Error> {
+        self.registries_trusting(&[])
+    }
+
+    /// The same; `hosts` need not prove who they are, nor speak TLS (`--tls-verify=false`).
+    pub fn registries_trusting(&self, hosts: &[&str]) -> Result<Client, Error> {
+        let settings = Settings::read(&self.registry_settings())?;
+        let settings = hosts.iter().fold(settings, |settings, host| {
+            settings.without_verification(host)
+        });
         Ok(Client::new(
-            Settings::read(&self.registry_settings())?,
+            settings,
             self.keyring(),
             self.config().environment.clone(),
         ))

@@ -11,6 +11,7 @@ mod growing;
 mod publish;
 mod pull;
 mod push;
+mod tags;
 mod watch;
 
 pub use bring::{bring, resolve};
@@ -18,4 +19,5 @@ pub use error::Error;
 pub use publish::{Publisher, formed};
 pub use pull::{PullOptions, Pulled, pull};
 pub use push::{Pushed, push};
+pub use tags::tags_of;
 pub use watch::{LayerState, Unwatched, Watch};
