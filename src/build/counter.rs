@@ -19,7 +19,10 @@ impl Counter {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         // It ends where no more steps could be told apart anyway.
         let add = |first: u32| Some(first.saturating_add(count));
-        match self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add) {
+        match self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add)
+        {
             Ok(first) | Err(first) => first,
         }
     }

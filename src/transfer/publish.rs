@@ -23,7 +23,7 @@ pub struct Publisher<'a> {
     pub client: &'a Client,
     /// How layers are compressed and documents written.
     pub form: &'a Form,
-    /// Who is told.
+    /// Who is told, of layers by the digest that they have on the registry.
     pub watch: &'a dyn Watch,
     /// Repositories that are known to have layers of the images.
     pub sources: Vec<Reference>,
@@ -60,8 +60,6 @@ impl Publisher<'_> {
         let mut parts = Vec::new();
         for (number, image) in images.iter().enumerate() {
             for index in 0..image.manifest.layers.len() {
-                self.watch
-                    .layer(image.config.rootfs.diff_ids[index].0, LayerState::Waiting);
                 parts.push((number, index));
             }
         }
@@ -88,21 +86,21 @@ impl Publisher<'_> {
         if self.watch.is_canceled() {
             return Err(stopped(image.manifest.layers[index].digest));
         }
-        let shown = image.config.rootfs.diff_ids[index].0;
         let layer = image::layer_in_form(self.store, image, index, self.form)?;
         let from = known.get(&layer.digest).map(String::as_str);
         let upload = match self.client.begin_upload(to, Some(layer.digest), from)? {
             Target::There => {
-                self.watch.layer(shown, LayerState::Exists);
+                self.watch.layer(layer.digest, LayerState::Exists);
                 return Ok(layer);
             }
             Target::Mounted(from) => {
-                self.watch.layer(shown, LayerState::Mounted(from));
+                self.watch.layer(layer.digest, LayerState::Mounted(from));
                 return Ok(layer);
             }
             Target::Send(upload) => upload,
         };
-        if layer.digest != shown && !self.store.blob_exists(layer.digest) {
+        let diff_id = image.config.rootfs.diff_ids[index];
+        if layer.digest != diff_id.0 && !self.store.blob_exists(layer.digest) {
             (self.bring)(number)?;
         }
         let told = Mutex::new(None::<Instant>);
@@ -111,7 +109,8 @@ impl Publisher<'_> {
             if told.is_none_or(|at| at.elapsed() >= TELL_EVERY) || done == layer.size {
                 *told = Some(Instant::now());
                 let total = Some(layer.size);
-                self.watch.layer(shown, LayerState::Moving { done, total });
+                let state = LayerState::Moving { done, total };
+                self.watch.layer(layer.digest, state);
             }
         };
         let mut open = |at: u64| {
@@ -121,7 +120,7 @@ impl Publisher<'_> {
             Ok((source, Some(layer.size - at)))
         };
         upload.send(&mut open, Some(layer.size), layer.digest, &tell)?;
-        self.watch.layer(shown, LayerState::Done);
+        self.watch.layer(layer.digest, LayerState::Done);
         Ok(layer)
     }
 
@@ -168,7 +167,9 @@ impl Publisher<'_> {
 
     fn config(&self, image: &Image, to: &Reference) -> Result<(), Error> {
         let (descriptor, bytes) = (&image.manifest.config, &image.config_bytes);
-        let target = self.client.begin_upload(to, Some(descriptor.digest), None)?;
+        let target = self
+            .client
+            .begin_upload(to, Some(descriptor.digest), None)?;
         let Target::Send(upload) = target else {
             return Ok(());
         };

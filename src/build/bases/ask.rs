@@ -143,13 +143,13 @@ impl Bases<'_> {
             config: image.config.clone(),
             remote: None,
         };
-        let row = self.store.image_get(image.id).map_err(unreadable)?;
+        let row = self.store.image_get(image.id).map_err(|err| unreadable(&err))?;
         if row.is_some_and(|row| row.manifest_digest == image.manifest_digest) {
             // It is here; the name may have led elsewhere, or nowhere.
             let row = image.to_row();
             self.store
                 .image_put_named(&row, &names)
-                .map_err(unreadable)?;
+                .map_err(|err| unreadable(&err))?;
         } else {
             let remote = Remote::new(Arc::clone(client), reference.clone(), names, image);
             base.remote = Some(Arc::new(remote));
@@ -171,8 +171,8 @@ impl Bases<'_> {
     }
 }
 
-fn unreadable(err: crate::store::Error) -> NoImage {
-    causes(&err).into()
+fn unreadable(err: &crate::store::Error) -> NoImage {
+    causes(err).into()
 }
 
 /// An error of a registry as one line, with what to do.

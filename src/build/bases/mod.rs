@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::graph::BaseImage;
-use super::request::PullPolicy;
 use super::plan::Images;
+use super::request::PullPolicy;
 use super::{BuildRequest, Cancel, Counter};
 use crate::image::{self, Image};
 use crate::oci::{Platform, Reference};

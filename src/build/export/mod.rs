@@ -94,7 +94,8 @@ impl Exporting<'_> {
     /// Brings the layers here of the images that the results stand on.
     fn bring(&self, built: &[Built], step: StepId) -> Result<(), Error> {
         for base in built.iter().filter_map(|built| built.graph.base.as_ref()) {
-            self.bring_one(base, step).map_err(|err| self.missing(base, &err))?;
+            self.bring_one(base, step)
+                .map_err(|err| self.missing(base, &err))?;
         }
         Ok(())
     }

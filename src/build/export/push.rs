@@ -55,7 +55,8 @@ fn by_repository(names: &[Reference]) -> Vec<Vec<Reference>> {
     let mut repositories: Vec<Vec<Reference>> = Vec::new();
     for name in names {
         let same = |own: &&mut Vec<Reference>| {
-            own.iter().any(|other| other.repository() == name.repository())
+            own.iter()
+                .any(|other| other.repository() == name.repository())
         };
         match repositories.iter_mut().find(same) {
             Some(own) => own.push(name.clone()),
@@ -130,12 +131,7 @@ impl Sending<'_> {
         sent.map_err(|err| self.failed(to, &err))
     }
 
-    fn documents(
-        &self,
-        client: &Client,
-        whole: &Bundle,
-        names: &[Reference],
-    ) -> Result<(), Error> {
+    fn documents(&self, client: &Client, whole: &Bundle, names: &[Reference]) -> Result<(), Error> {
         let descriptor = whole.descriptor();
         let (digest, kind) = match &descriptor {
             Some(descriptor) => (descriptor.digest, descriptor.media_type.as_str()),

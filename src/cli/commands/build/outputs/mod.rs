@@ -89,8 +89,7 @@ impl Outputs {
         // Times are kept only where no output wants them changed.
         build.keep_times =
             !reader.keep_times.is_empty() && reader.keep_times.iter().all(|keep| *keep);
-        let is_pushed =
-            |one: &Output| matches!(one, Output::Image(image) if image.push.is_some());
+        let is_pushed = |one: &Output| matches!(one, Output::Image(image) if image.push.is_some());
         if self.push && !build.outputs.iter().any(is_pushed) {
             build.outputs.push(reader.output("type=registry")?);
         }
@@ -221,13 +220,12 @@ fn load(build: &mut BuildRequest) {
         Output::Image(image) => Some(image),
         _ => None,
     });
-    match images.next() {
-        Some(image) => image.store = true,
-        None => {
-            let image = ImageOutput::new(build.tags.clone());
-            build.outputs.push(Output::Image(image));
-        }
+    if let Some(image) = images.next() {
+        image.store = true;
+        return;
     }
+    let image = ImageOutput::new(build.tags.clone());
+    build.outputs.push(Output::Image(image));
 }
 
 /// The ID of the image; the digest of the index where there are several and the

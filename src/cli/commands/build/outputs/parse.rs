@@ -119,8 +119,11 @@ impl Reader<'_> {
         } else {
             written.collect()
         };
-        let is_tagged =
-            |name: &&str| name.rsplit('/').next().is_some_and(|last| last.contains(':'));
+        let is_tagged = |name: &&str| {
+            name.rsplit('/')
+                .next()
+                .is_some_and(|last| last.contains(':'))
+        };
         match names.into_iter().find(is_tagged) {
             Some(name) if by_digest => {
                 let text = format!("can't push tagged ref {name} by digest");
