@@ -138,6 +138,7 @@ impl Watch for Told<'_> {
             LayerState::Waiting
             | LayerState::Done
             | LayerState::Exists
+            | LayerState::Skipped
             | LayerState::Mounted(_) => return,
         };
         self.sink.event(Event::Transfer {

@@ -6,7 +6,7 @@ use super::{Built, Place, config, push, squash};
 use crate::build::bases;
 use crate::build::output::{Annotated, OutputForm};
 use crate::build::{BuildRequest, BuildResult, Error, ImageOutput};
-use crate::image::{self, Bundle, Form, Image, NewImage, Variant};
+use crate::image::{self, Bundle, Form, Image, MediaTypes, NewImage, Variant};
 use crate::oci::{Descriptor, Platform, Reference};
 use crate::store::Store;
 use crate::transfer;
@@ -80,7 +80,7 @@ impl<'a> Documents<'a> {
                 let how = Form {
                     codec: form.codec,
                     force: form.force_compression,
-                    docker_types: form.docker_types,
+                    types: MediaTypes::docker_if(form.docker_types),
                     annotations: form.annotations(Annotated::Manifest, &platform),
                 };
                 Ok(Variant {
@@ -146,12 +146,14 @@ pub(super) fn put(
     if output.store || output.push.is_none() || output.form.force_compression {
         place.exporting.bring(documents.built, place.step)?;
     }
+    let built = documents.built;
     let Some(push) = output.push else {
         let bundle = documents.bundle(&output.form, output.names.clone())?;
-        return keep(documents.built, store, output, &bundle, result);
+        let descriptor = bundle.descriptor();
+        return keep(built, (store, output), &bundle, descriptor, result);
     };
-    // Layers are compressed while others are sent already, except where the store
-    // is to have the image: it has it even if a registry does not take it.
+    // Layers are compressed while they are sent, except where the store is to have
+    // the image: it has it even if a registry does not take it.
     let plain = OutputForm {
         codec: None,
         force_compression: false,
@@ -164,13 +166,17 @@ pub(super) fn put(
             let formed = transfer::formed(store, &variant.image, &form);
             variant.image = formed.map_err(|err| Error::transfer("cannot compress", &err))?;
         }
-        let bundle = Documents::whole(variants.clone(), &output.form, output.names.clone())?;
-        keep(documents.built, store, output, &bundle, result)?;
-        push::send(documents, output, push, variants, place)?;
+    }
+    let bundle = Documents::whole(variants, &output.form, output.names.clone())?;
+    if output.store {
+        let descriptor = bundle.descriptor();
+        keep(built, (store, output), &bundle, descriptor, result)?;
+    }
+    let sent = push::send(built, output, push, &bundle, place)?;
+    if output.store {
         return Ok(());
     }
-    let bundle = push::send(documents, output, push, variants, place)?;
-    keep(documents.built, store, output, &bundle, result)
+    keep(built, (store, output), &bundle, Some(sent), result)
 }
 
 /// How layers are written down.
@@ -178,7 +184,7 @@ pub(super) fn form(form: &OutputForm) -> Form {
     Form {
         codec: form.codec,
         force: form.force_compression,
-        docker_types: form.docker_types,
+        types: MediaTypes::docker_if(form.docker_types),
         // The manifests have theirs by then.
         annotations: BTreeMap::new(),
     }
@@ -187,14 +193,13 @@ pub(super) fn form(form: &OutputForm) -> Form {
 /// Gives the images their names, in the store where they are to be there.
 fn keep(
     built: &[Built],
-    store: &Store,
-    output: &ImageOutput,
+    (store, output): (&Store, &ImageOutput),
     bundle: &Bundle,
+    descriptor: Option<Descriptor>,
     result: &mut BuildResult,
 ) -> Result<(), Error> {
     let images: Vec<(Platform, &Image)> = bundle_images(built, bundle);
     let image = images[preferred(&images)].1;
-    let descriptor = bundle.descriptor();
     let names = names(output, descriptor.as_ref())?;
     if output.store {
         let mut names = names.clone();
