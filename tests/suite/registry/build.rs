@@ -428,6 +428,7 @@ fn what_no_step_needs_is_not_downloaded() {
     assert_eq!(lab.home.run(&["images", "-aq", "lib/bb"]).ok(), "");
     assert!(blobs(&lab.home).is_empty());
 
+    lab.home.run(&["rmi", "unused"]).ok();
     lab.build(dockerfile, &["-t", "app"]).ok();
     assert!(!blobs(&lab.home).is_empty());
     lab.home.run(&["rmi", "-f", "app"]).ok();
@@ -443,7 +444,11 @@ fn what_no_step_needs_is_not_downloaded() {
     let pushed = lab.build(dockerfile, &["--push", "-t=HOST/app/lazy:1"]);
     pushed.ok();
     assert_eq!(lab.home.run(&["images", "-aq"]).ok(), "");
-    assert_eq!(blobs(&lab.home).len(), 1, "only the new layer is compressed");
+    assert_eq!(
+        blobs(&lab.home).len(),
+        1,
+        "only the new layer is compressed"
+    );
     let other = Home::new();
     let name = lab.name("app/lazy:1");
     other.run(&["pull", &name]).ok();
