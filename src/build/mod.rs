@@ -48,8 +48,8 @@ pub use debug::{DebugRequest, ParseStepError, StepAddress, debug};
 pub use error::{Error, Source};
 pub use listing::{ContextAnswer, ContextListing, explain_context, list_context};
 pub use output::{
-    Annotated, Annotation, ArchiveOutput, FilesOutput, ImageOutput, Output, OutputForm, Push, Stream,
-    Target,
+    Annotated, Annotation, ArchiveOutput, FilesOutput, ImageOutput, Output, OutputForm, Push,
+    Stream, Target,
 };
 pub use plan::{Outline, OutlineArg, OutlineMount};
 pub use remote_cache::{

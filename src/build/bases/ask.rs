@@ -143,7 +143,10 @@ impl Bases<'_> {
             config: image.config.clone(),
             remote: None,
         };
-        let row = self.store.image_get(image.id).map_err(|err| unreadable(&err))?;
+        let row = self
+            .store
+            .image_get(image.id)
+            .map_err(|err| unreadable(&err))?;
         if row.is_some_and(|row| row.manifest_digest == image.manifest_digest) {
             // It is here; the name may have led elsewhere, or nowhere.
             let row = image.to_row();

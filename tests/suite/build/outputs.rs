@@ -503,7 +503,10 @@ fn what_cannot_be_done_is_refused_before_anything_runs() {
             "type=local,dest=-",
             "dest cannot be stdout for local exporter",
         ),
-        ("type=registry", "failed to push docker.io/library/result:latest"),
+        (
+            "type=registry",
+            "failed to push docker.io/library/result:latest",
+        ),
         (&format!("type=local,dest={file}"), "is a file"),
         (&format!("type=tar,dest={dir}"), "is a directory"),
         ("type=oci,tar=maybe,dest=x", "non-bool value"),

@@ -2,10 +2,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::build::RunNetwork;
+use crate::build::bases::NoImage;
 use crate::build::graph::BaseImage;
 use crate::build::plan::{Choices, Request, check};
 use crate::dockerfile::parse;
-use crate::build::bases::NoImage;
 use crate::oci::{Digest, ImageConfig, ImageId, Platform};
 
 /// Images: `base` has a variable and a shell; `foreign` is for another machine;
