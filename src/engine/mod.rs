@@ -11,6 +11,7 @@ mod dockerfile;
 mod error;
 mod images;
 mod registries;
+mod repositories;
 mod system;
 
 pub use crate::build::usage::{
@@ -24,7 +25,10 @@ pub use containers::{
     Started, Status, StopOptions, Stream, Streams, Ulimit, run_code, signal,
 };
 pub use error::{Error, ErrorKind};
-pub use images::{HistoryEntry, ImageDetails, ImageFilter, ImageSummary, Pruned, RemoveOptions};
+pub use images::{
+    HistoryEntry, ImageDetails, ImageFilter, ImageSummary, Pruned, RemoveOptions, fits,
+};
+pub use repositories::{Reach, Removal};
 pub use system::{DiskUsage, Usage};
 
 use crate::store::{Paths, Store};

@@ -15,6 +15,8 @@ mod load;
 mod login;
 mod pull;
 mod push;
+mod reach;
+mod registry;
 mod rmi;
 mod save;
 mod system;
@@ -64,6 +66,9 @@ pub(crate) enum Command {
     /// Work with the data root
     #[command(subcommand)]
     System(System),
+    /// Work with what lies on registries
+    #[command(subcommand)]
+    Registry(registry::Verb),
     #[command(flatten)]
     Containers(containers::Command),
 }
@@ -152,6 +157,7 @@ pub(crate) fn run(
         Command::Push(args) | Command::Image(Image::Push(args)) => {
             push::run(&args, &open()?, output)
         }
+        Command::Registry(verb) => registry::run(&verb, &open()?, output),
         Command::Login(args) => login::login(&args, &open()?, output),
         Command::Logout(args) => login::logout(&args, &open()?, output),
         Command::Pull(args) | Command::Image(Image::Pull(args)) => {
