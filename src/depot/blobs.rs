@@ -97,13 +97,18 @@ impl Depot {
                 _ => open()?,
             };
             let length = Some(size);
-            return Ok(common(Response::new(200), digest)
-                .carrying(Content::Stream { reader, length }));
+            return Ok(
+                common(Response::new(200), digest).carrying(Content::Stream { reader, length })
+            );
         }
         Err(Refusal::no_blob(digest))
     }
 
-    pub(super) fn delete_blob(&self, repository: &str, digest: Digest) -> Result<Response, Refusal> {
+    pub(super) fn delete_blob(
+        &self,
+        repository: &str,
+        digest: Digest,
+    ) -> Result<Response, Refusal> {
         if !self.store.hosted_blob_remove(repository, digest)? {
             return Err(Refusal::no_blob(digest));
         }
@@ -120,7 +125,9 @@ fn stored(request: &Request<'_>, digest: Digest, mut file: File) -> Result<Respo
         return Ok(common(Response::new(304), digest));
     }
     // An answer to HEAD tells of the whole.
-    let range = request.header("range").filter(|_| request.method == Method::Get);
+    let range = request
+        .header("range")
+        .filter(|_| request.method == Method::Get);
     let wanted = wanted(range, size);
     let (first, end) = match wanted {
         Wanted::Whole => (0, size),
@@ -166,8 +173,9 @@ fn beyond(size: u64) -> Refusal {
 
 fn head(digest: Digest, size: u64, wanted: Wanted) -> Response {
     let response = match wanted {
-        Wanted::Part(first, end) => Response::new(206)
-            .with("Content-Range", format!("bytes {first}-{}/{size}", end - 1)),
+        Wanted::Part(first, end) => {
+            Response::new(206).with("Content-Range", format!("bytes {first}-{}/{size}", end - 1))
+        }
         _ => Response::new(200),
     };
     common(response, digest).with("Accept-Ranges", "bytes")

@@ -81,7 +81,9 @@ impl Document {
         if let (Some(sent), Some(own)) = (sent_as, own)
             && sent != own
         {
-            return Err(format!("it was sent as `{sent}` and says that it is `{own}`"));
+            return Err(format!(
+                "it was sent as `{sent}` and says that it is `{own}`"
+            ));
         }
         let guess = if wire.manifests.is_some() {
             media_type::INDEX

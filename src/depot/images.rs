@@ -46,15 +46,17 @@ pub(super) fn manifest(
         Name::Tag(tag) => own.digest().is_none() && own.tag() == Some(tag),
         Name::Digest(digest) => image.manifest_digest == *digest,
     };
-    Ok(images.map(|pair| (fits(&pair), pair)).find_map(|(fits, (_, image))| {
-        let kind = image.manifest.media_type.as_deref();
-        fits.then(|| HostedManifest {
-            digest: image.manifest_digest,
-            media_type: kind.unwrap_or(media_type::MANIFEST).to_owned(),
-            bytes: image.manifest_bytes,
-            subject: None,
-        })
-    }))
+    Ok(images
+        .map(|pair| (fits(&pair), pair))
+        .find_map(|(fits, (_, image))| {
+            let kind = image.manifest.media_type.as_deref();
+            fits.then(|| HostedManifest {
+                digest: image.manifest_digest,
+                media_type: kind.unwrap_or(media_type::MANIFEST).to_owned(),
+                bytes: image.manifest_bytes,
+                subject: None,
+            })
+        }))
 }
 
 /// Opens a blob, when it is to be sent.

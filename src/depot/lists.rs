@@ -52,7 +52,13 @@ impl Page {
         (entries, others)
     }
 
-    fn answer(&self, path: &str, key: &str, mut body: Value, page: (Vec<String>, bool)) -> Response {
+    fn answer(
+        &self,
+        path: &str,
+        key: &str,
+        mut body: Value,
+        page: (Vec<String>, bool),
+    ) -> Response {
         let (entries, others) = page;
         let mut response = Response::new(200).with("Content-Type", "application/json");
         if others && let Some(last) = entries.last() {
@@ -164,7 +170,10 @@ impl Depot {
                 format!("&artifactType={escaped}")
             });
             let path = format!("/v2/{repository}/referrers/{subject}");
-            response = response.with("Link", format!("<{path}?last={last}{filter}>; rel=\"next\""));
+            response = response.with(
+                "Link",
+                format!("<{path}?last={last}{filter}>; rel=\"next\""),
+            );
         }
         Ok(response)
     }

@@ -20,8 +20,6 @@ mod lists;
 mod manifests;
 mod refusal;
 mod route;
-#[cfg(test)]
-mod tests;
 mod uploads;
 mod upstream;
 
@@ -96,7 +94,10 @@ impl Depot {
         }
         let caller = self.admit(request, &route, &method)?;
         if is_write && self.options.read_only {
-            return Err(Refusal::new(Code::Unsupported, "this registry is read-only"));
+            return Err(Refusal::new(
+                Code::Unsupported,
+                "this registry is read-only",
+            ));
         }
         match route {
             Route::Base if is_read => Ok(Response::new(200)
@@ -177,8 +178,9 @@ impl Depot {
             return url.trim_end_matches('/').to_owned();
         }
         let good = |host: &&str| {
-            let is_good =
-                |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']');
+            let is_good = |byte: u8| {
+                byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']')
+            };
             !host.is_empty() && host.len() <= 300 && host.bytes().all(is_good)
         };
         let own = self.options.address.to_string();

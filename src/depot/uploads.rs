@@ -91,7 +91,10 @@ impl Depot {
             return self.take_whole(request, repository, digest);
         }
         let id = self.store.upload_begin(repository)?.ok_or_else(|| {
-            Refusal::new(Code::TooManyRequests, "there are too many unfinished uploads")
+            Refusal::new(
+                Code::TooManyRequests,
+                "there are too many unfinished uploads",
+            )
         })?;
         Ok(state(202, repository, &id, 0))
     }
@@ -229,10 +232,8 @@ fn copy(
             Ok(false) => {}
             Ok(true) => return Ok(()),
             Err(err) => {
-                return Err(
-                    Refusal::new(Code::BlobUploadInvalid, "the body broke off")
-                        .noted(err.to_string()),
-                );
+                return Err(Refusal::new(Code::BlobUploadInvalid, "the body broke off")
+                    .noted(err.to_string()));
             }
         }
     }

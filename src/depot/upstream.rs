@@ -335,7 +335,9 @@ impl Job {
         let is_here = store.blob_exists(digest);
         // Only what the upstream registry would give is given in its name.
         if is_here
-            && (store.hosted_blob(repository, digest).map_err(|err| text(&err))?
+            && (store
+                .hosted_blob(repository, digest)
+                .map_err(|err| text(&err))?
                 || self
                     .client
                     .has_blob(&self.reference, digest)

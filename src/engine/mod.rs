@@ -11,6 +11,7 @@ mod dockerfile;
 mod error;
 mod images;
 mod registries;
+mod serve;
 mod repositories;
 mod system;
 
@@ -29,6 +30,7 @@ pub use images::{
     HistoryEntry, ImageDetails, ImageFilter, ImageSummary, Pruned, RemoveOptions, fits,
 };
 pub use repositories::{Reach, Removal};
+pub use serve::RegistryOptions;
 pub use system::{DiskUsage, Usage};
 
 use crate::store::{Paths, Store};

@@ -189,9 +189,6 @@ mod tests {
             parse(b"GET / HTTP/2.0\r\n\r\n"),
             Err(NoHead::Refused(505, _))
         ));
-        assert!(matches!(
-            parse(b"\0\0"),
-            Err(NoHead::Refused(400, _))
-        ));
+        assert!(matches!(parse(b"\0\0"), Err(NoHead::Refused(400, _))));
     }
 }

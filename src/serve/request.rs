@@ -195,11 +195,6 @@ mod tests {
         }
         let query = pairs("a=1&b&&c=x%3dy").unwrap();
         let want = [("a", "1"), ("b", ""), ("c", "x=y")];
-        assert!(
-            query
-                .iter()
-                .map(|(a, b)| (a.as_str(), b.as_str()))
-                .eq(want)
-        );
+        assert!(query.iter().map(|(a, b)| (a.as_str(), b.as_str())).eq(want));
     }
 }

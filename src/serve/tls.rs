@@ -48,8 +48,8 @@ impl Tls {
             return Err(TlsError::NoCertificate(certificate.to_owned()));
         }
         let bytes = std::fs::read(key).at("read", key)?;
-        let private = PrivateKeyDer::from_pem_slice(&bytes)
-            .map_err(|_| TlsError::NoKey(key.to_owned()))?;
+        let private =
+            PrivateKeyDer::from_pem_slice(&bytes).map_err(|_| TlsError::NoKey(key.to_owned()))?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?

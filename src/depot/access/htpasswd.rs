@@ -175,7 +175,9 @@ fn parse(path: &Path) -> Result<HashMap<String, String>, AccessError> {
             .iter()
             .any(|kind| hash.starts_with(kind));
         if !is_bcrypt || hash.len() != 60 {
-            return Err(wrong("only bcrypt hashes are taken: `htpasswd -B` makes them"));
+            return Err(wrong(
+                "only bcrypt hashes are taken: `htpasswd -B` makes them",
+            ));
         }
         users.insert(user.to_owned(), hash.to_owned());
     }

@@ -70,7 +70,9 @@ impl Granted {
     /// Whether something is allowed.
     pub(super) fn allows(&self, kind: &str, name: &str, action: &str) -> bool {
         self.0.iter().any(|grant| {
-            grant.kind == kind && grant.name == name && grant.actions.iter().any(|own| own == action)
+            grant.kind == kind
+                && grant.name == name
+                && grant.actions.iter().any(|own| own == action)
         })
     }
 }
@@ -127,8 +129,7 @@ impl Signer {
         let (payload, tag) = token.split_once('.')?;
         let tag = URL_SAFE_NO_PAD.decode(tag).ok()?;
         hmac::verify(&self.0, payload.as_bytes(), &tag).ok()?;
-        let claims: Claims =
-            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
+        let claims: Claims = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
         (claims.expires > seconds()).then_some(claims.access)
     }
 }

@@ -93,9 +93,8 @@ impl Store {
         repository: &str,
         digest: Digest,
     ) -> Result<Option<HostedManifest>, Error> {
-        let sql = format!(
-            "SELECT {COLUMNS} FROM hosted_manifests WHERE repository = ?1 AND digest = ?2"
-        );
+        let sql =
+            format!("SELECT {COLUMNS} FROM hosted_manifests WHERE repository = ?1 AND digest = ?2");
         Ok(self
             .db()
             .prepare_cached(&sql)?
@@ -195,9 +194,7 @@ fn is_there(db: &Connection, repository: &str, part: &HostedPart) -> Result<bool
         PartKind::Manifest => "hosted_manifests",
     };
     let sql = format!("SELECT 1 FROM {table} WHERE repository = ?1 AND digest = ?2");
-    Ok(db
-        .prepare_cached(&sql)?
-        .exists((repository, part.digest))?)
+    Ok(db.prepare_cached(&sql)?.exists((repository, part.digest))?)
 }
 
 fn put(db: &Connection, repository: &str, manifest: &HostedManifest) -> Result<(), Error> {

@@ -10,6 +10,8 @@
 mod blobs;
 mod lists;
 mod manifests;
+#[cfg(test)]
+mod tests;
 mod uploads;
 
 pub use manifests::{HostedManifest, HostedPart, PartKind};

@@ -205,7 +205,10 @@ impl Store {
             let Ok(meta) = entry.metadata() else {
                 continue;
             };
-            let age = meta.modified().ok().and_then(|at| now.duration_since(at).ok());
+            let age = meta
+                .modified()
+                .ok()
+                .and_then(|at| now.duration_since(at).ok());
             let id = entry.file_name().to_string_lossy().into_owned();
             if age.is_none_or(|age| age < PATIENCE) && self.is_known(&id)? {
                 continue;
