@@ -63,8 +63,8 @@ pub(super) fn manifest(
 type Open = Box<dyn FnOnce() -> Result<Box<dyn Read + Send>, Refusal>>;
 
 /// A blob of an image of a repository: its size, and how to open it.
-pub(super) fn blob<'s>(
-    store: &'s std::sync::Arc<Store>,
+pub(super) fn blob(
+    store: &std::sync::Arc<Store>,
     repository: &str,
     digest: Digest,
 ) -> Result<Option<(u64, Open)>, Refusal> {

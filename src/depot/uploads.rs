@@ -153,7 +153,7 @@ impl Depot {
         let hasher = self.hashers.take(&mut upload)?;
         let hasher = self.receive(request, &mut upload, hasher)?;
         self.store
-            .upload_finish(repository, upload, hasher, digest)?;
+            .upload_finish(repository, &upload, hasher, digest)?;
         Ok(created(repository, digest))
     }
 

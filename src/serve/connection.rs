@@ -9,7 +9,7 @@ use rustls::{ServerConnection, StreamOwned};
 /// Largest head of a request, in bytes.
 pub(super) const HEAD_LIMIT: usize = 64 << 10;
 /// How long a peer may send or take nothing in the middle of something.
-pub(super) const STALL: Duration = Duration::from_secs(60);
+pub(super) const STALL: Duration = Duration::from_mins(1);
 
 /// The transport beneath.
 #[derive(Debug)]

@@ -18,7 +18,7 @@ use super::table::Table;
 use super::tls::Tls;
 
 /// How long a connection may wait for its next request.
-const IDLE: Duration = Duration::from_secs(120);
+const IDLE: Duration = Duration::from_mins(2);
 /// How long those that are being answered have when the server stops.
 const FAREWELL: Duration = Duration::from_secs(10);
 /// Stack of a connection's thread, in bytes.

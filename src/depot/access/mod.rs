@@ -159,10 +159,12 @@ impl Access {
             }),
             Mode::Basic(users) => {
                 let challenge = || unauthorized(&format!("Basic realm=\"{REALM}\""));
-                match authorization {
+                // podman sends an empty name and password when it has none.
+                let named = authorization.map(basic);
+                match named.filter(|who| *who != Some(Default::default())) {
                     None if self.anonymous_pull && need.is_pull() => Ok(anonymous()),
                     None => Err(challenge()),
-                    Some(header) => match basic(header) {
+                    Some(who) => match who {
                         Some((user, password)) if users.verify(&user, &password) => Ok(Caller {
                             granted: None,
                             anonymous: false,

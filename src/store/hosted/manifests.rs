@@ -109,14 +109,12 @@ impl Store {
         repository: &str,
         tag: &str,
     ) -> Result<Option<(HostedManifest, Option<i64>)>, Error> {
-        let sql = format!(
-            "SELECT m.digest, media_type, bytes, subject, checked_at
+        let sql = "SELECT m.digest, media_type, bytes, subject, checked_at
              FROM hosted_tags AS t JOIN hosted_manifests AS m USING (repository, digest)
-             WHERE t.repository = ?1 AND tag = ?2"
-        );
+             WHERE t.repository = ?1 AND tag = ?2";
         Ok(self
             .db()
-            .prepare_cached(&sql)?
+            .prepare_cached(sql)?
             .query_row((repository, tag), |row| Ok((manifest(row)?, row.get(4)?)))
             .optional()?)
     }

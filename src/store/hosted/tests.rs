@@ -147,7 +147,7 @@ fn an_upload_outlives_its_writer_and_becomes_a_blob() {
     upload.write_all(b"two").unwrap();
     let hasher = upload.hash().unwrap();
     let digest = Digest::of(b"one two");
-    store.upload_finish("a", upload, hasher, digest).unwrap();
+    store.upload_finish("a", &upload, hasher, digest).unwrap();
     assert!(store.hosted_blob("a", digest).unwrap());
     assert_eq!(std::fs::read(store.blob_path(digest)).unwrap(), b"one two");
     assert_eq!(store.upload_length("a", &id).unwrap(), None);

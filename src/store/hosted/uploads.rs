@@ -159,7 +159,7 @@ impl Store {
     pub fn upload_finish(
         &self,
         repository: &str,
-        upload: Upload,
+        upload: &Upload,
         hasher: Hasher,
         expected: Digest,
     ) -> Result<(), Error> {

@@ -138,23 +138,20 @@ fn our_own_client_logs_in_both_ways() {
     for more in [&["--quiet"][..], &["--token"]] {
         let own = Own::start(&home, &[&["--htpasswd", &path], more].concat());
         let config = home.scratch().join("client").display().to_string();
+        let run = |config: &str, arguments: &[&str], input: &str| {
+            let mut command = home.command(arguments);
+            command.env("DOCKER_CONFIG", config);
+            finish(command, input.as_bytes())
+        };
         let login = |password: &str| {
-            let arguments = [
-                "--config",
-                &config,
-                "login",
-                "-u",
-                USER,
-                "--password-stdin",
-                &own.host,
-            ];
-            finish(home.command(&arguments), password.as_bytes())
+            let arguments = ["login", "-u", USER, "--password-stdin", &own.host];
+            run(&config, &arguments, password)
         };
         login("wrong").fails(1, "unauthorized");
         assert_eq!(login(PASSWORD).ok(), "Login Succeeded");
-        let tags = home.run(&["--config", &config, "registry", "repos", &own.host]);
-        tags.ok();
-        home.run(&["registry", "repos", &own.host]).fails(1, "");
+        let repositories = ["registry", "repos", &own.host];
+        run(&config, &repositories, "").ok();
+        run("/nowhere", &repositories, "").fails(1, "unauthorized");
     }
 }
 

@@ -116,7 +116,7 @@ impl Own {
     pub(super) fn connect(&self) -> TcpStream {
         let socket = TcpStream::connect(&self.host).unwrap();
         socket
-            .set_read_timeout(Some(Duration::from_secs(60)))
+            .set_read_timeout(Some(Duration::from_mins(1)))
             .unwrap();
         socket
     }

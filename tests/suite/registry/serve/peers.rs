@@ -2,16 +2,18 @@
 
 use std::path::Path;
 
+use rbuild::oci::Digest;
+
 use super::Own;
 use crate::support::{Home, Need, needs, run_other};
 
-/// Every file of a directory, with its content.
-fn content(dir: &Path) -> Vec<(String, Vec<u8>)> {
+/// Every file of a directory, with the digest of its content.
+fn content(dir: &Path) -> Vec<(String, Digest)> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        files.push((name, std::fs::read(&path).unwrap()));
+        files.push((name, Digest::of(&std::fs::read(&path).unwrap())));
     }
     files.sort();
     files
@@ -32,7 +34,15 @@ fn skopeo_gets_back_what_it_sent_byte_for_byte() {
         let archive = format!("docker-archive:{}", path("bb.tar"));
         run_other(
             "skopeo",
-            &["copy", "-q", "--format", format, &archive, &first],
+            &[
+                "copy",
+                "-q",
+                "--dest-compress",
+                "--format",
+                format,
+                &archive,
+                &first,
+            ],
         );
         let name = format!("docker://{}/lib/bb:{format}", own.host);
         run_other(

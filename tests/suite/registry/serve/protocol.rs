@@ -180,6 +180,18 @@ fn push_of_blobs() {
     );
     is_created(&reply, "c");
     there("c");
+}
+
+#[test]
+fn blobs_are_streamed_and_mounted() {
+    let home = Home::new();
+    let own = Own::start(&home, &[]);
+    let bytes = noise(3 << 20, 7);
+    let digest = own.push_blob("a", &bytes);
+    let blob = |repository: &str| format!("/v2/{repository}/blobs/{digest}");
+    let there = |repository: &str| {
+        assert_eq!(own.ask("GET", &blob(repository)).has(200).body, bytes);
+    };
     // As a stream without a length.
     let place = own.begin("d");
     let mut socket = own.connect();
@@ -198,14 +210,15 @@ fn push_of_blobs() {
     let mut answer = String::new();
     socket.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
-    is_created(&own.ask("PUT", &format!("{place}?digest={digest}")), "d");
+    own.ask("PUT", &format!("{place}?digest={digest}")).has(201);
     there("d");
     // Taken over from another repository, or not.
     let mount = |from: &str| format!("/v2/e/blobs/uploads/?mount={digest}&from={from}");
     for from in ["none", "..", ""] {
         own.ask("POST", &mount(from)).has(202);
     }
-    is_created(&own.ask("POST", &mount("a")), "e");
+    let reply = own.ask("POST", &mount("a"));
+    assert_eq!(reply.has(201).header("location"), blob("e"));
     there("e");
 }
 
