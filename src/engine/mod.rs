@@ -11,8 +11,8 @@ mod dockerfile;
 mod error;
 mod images;
 mod registries;
-mod serve;
 mod repositories;
+mod serve;
 mod system;
 
 pub use crate::build::usage::{
