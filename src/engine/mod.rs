@@ -13,6 +13,7 @@ mod events;
 mod images;
 mod registries;
 mod repositories;
+mod serve;
 mod system;
 mod volumes;
 
@@ -33,6 +34,7 @@ pub use images::{
     HistoryEntry, ImageDetails, ImageFilter, ImageSummary, Pruned, RemoveOptions, fits,
 };
 pub use repositories::{Reach, Removal};
+pub use serve::RegistryOptions;
 pub use system::{DiskUsage, ImageUsage, Usage};
 pub use volumes::{Volume, VolumeFilter, VolumeRequest};
 
