@@ -4,16 +4,29 @@
 //! store, or on a registry. A transfer that is stopped at any moment leaves whole
 //! blobs, which the next one uses, and no half image.
 
+mod at_once;
+mod attach;
+mod copy;
 mod download;
 mod error;
 mod growing;
+mod lists;
+mod look;
 mod pull;
 mod push;
+mod referrers;
 mod tags;
 mod watch;
 
+pub use attach::{Artifact, ArtifactFile, Attached, attach};
+pub use copy::{Copied, CopyOptions, copy};
 pub use error::Error;
+pub use lists::{
+    List, ListChange, Lists, Member, PushedList, Source, index, members, push_list,
+};
+pub use look::{Remote, look};
 pub use pull::{PullOptions, Pulled, pull};
 pub use push::{Pushed, push};
+pub use referrers::list as referrers;
 pub use tags::tags_of;
 pub use watch::{LayerState, Unwatched, Watch};
