@@ -19,6 +19,7 @@ mod fuzz;
 mod images;
 mod lint;
 mod network;
+mod registry;
 mod run;
 mod sandbox;
 mod tidy;
