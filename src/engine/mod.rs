@@ -7,10 +7,14 @@ mod build;
 mod changes;
 mod config;
 mod containers;
+mod copy;
 mod dockerfile;
 mod error;
 mod images;
+mod lists;
+mod referrers;
 mod registries;
+mod remote;
 mod repositories;
 mod system;
 
@@ -24,10 +28,14 @@ pub use containers::{
     LogEntry, LogOptions, MountRequest, NetworkMode, PortForward, PortPublish, Spare, StartOptions,
     Started, Status, StopOptions, Stream, Streams, Ulimit, run_code, signal,
 };
+pub use copy::{CombineRequest, Combined};
 pub use error::{Error, ErrorKind};
 pub use images::{
     HistoryEntry, ImageDetails, ImageFilter, ImageSummary, Pruned, RemoveOptions, fits,
 };
+pub use lists::{ListRequest, MemberRequest};
+pub use referrers::Referrers;
+pub use remote::Found;
 pub use repositories::{Reach, Removal};
 pub use system::{DiskUsage, Usage};
 

@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 use super::look;
 use super::{Error, Remote};
+use crate::image::Image;
 use crate::oci::{Digest, ImageConfig, ImageId, Platform, Reference, media_type};
 use crate::registry::{Client, Fetched};
 
@@ -79,6 +80,22 @@ impl Member {
         self.entry["digest"].as_str()?.parse().ok()
     }
 
+    /// A member for an image of the store; what is told of its manifest is what
+    /// the store has, which a push may compress otherwise.
+    pub fn stored(name: &str, image: &Image) -> Self {
+        let kind = image.manifest.media_type.as_deref();
+        Self {
+            name: name.to_owned(),
+            source: Source::Store(image.id),
+            entry: json!({
+                "mediaType": kind.unwrap_or(media_type::MANIFEST),
+                "size": image.manifest_bytes.len(),
+                "digest": image.manifest_digest,
+                "platform": platform_of(&image.config),
+            }),
+        }
+    }
+
     /// A member for a manifest on a registry.
     fn remote(name: &Reference, repository: &Reference, entry: Value) -> Self {
         Self {
@@ -136,13 +153,13 @@ impl List {
         }
     }
 
-    /// Adds a member; one of the same name and digest is replaced.
-    pub fn add(&mut self, member: Member) {
-        let same = |own: &&mut Member| own.name == member.name && own.digest() == member.digest();
-        match self.members.iter_mut().find(same) {
-            Some(own) => *own = member,
-            None => self.members.push(member),
-        }
+    /// Adds what a name stands for, in the place of what it stood for before.
+    pub fn put(&mut self, members: Vec<Member>) {
+        let named = |own: &Member| members.iter().any(|new| new.name == own.name);
+        let at = self.members.iter().position(named);
+        self.members.retain(|own| !named(own));
+        let at = at.unwrap_or(self.members.len());
+        self.members.splice(at..at, members);
     }
 
     /// The member of this name, or with this digest.
@@ -196,7 +213,7 @@ fn entry_of(remote: &Remote) -> Value {
 }
 
 /// The platform of a configuration, as an index tells it.
-pub(super) fn platform_of(config: &ImageConfig) -> Value {
+fn platform_of(config: &ImageConfig) -> Value {
     let platform = Platform {
         os: config.os.clone(),
         architecture: config.architecture.clone(),
@@ -228,10 +245,11 @@ mod tests {
     fn members_are_found_by_name_and_by_digest() {
         let mut list = List::new(&"h:1/l".parse().unwrap());
         let (a, b) = (Digest::of(b"a"), Digest::of(b"b"));
-        list.add(member("h:1/x:a", &a));
-        list.add(member("h:1/x:b", &b));
-        list.add(member("h:1/x:b", &b));
-        assert_eq!(list.members.len(), 2);
+        list.put(vec![member("h:1/x:a", &b)]);
+        list.put(vec![member("h:1/x:b", &b)]);
+        list.put(vec![member("h:1/x:a", &a)]);
+        let names: Vec<&str> = list.members.iter().map(|own| own.name.as_str()).collect();
+        assert_eq!(names, ["h:1/x:a", "h:1/x:b"]);
         assert_eq!(list.find("h:1/x:b").unwrap().digest(), Some(b));
         assert_eq!(list.find(&a.to_string()).unwrap().name, "h:1/x:a");
         assert!(list.find("h:1/x:c").is_none());
