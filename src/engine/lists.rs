@@ -1,11 +1,9 @@
 //! Manifest lists: put together here, pushed afterwards.
 
-use serde_json::Value;
-
 use super::copy::client;
 use super::{Engine, Error, Reach};
 use crate::image;
-use crate::oci::{Descriptor, Digest, ImageId, Reference, media_type};
+use crate::oci::{Descriptor, Digest, Reference, media_type};
 use crate::registry::{self, Client};
 use crate::transfer::{self, List, ListChange, Lists, Member, PushedList, Source, Watch};
 
@@ -242,7 +240,7 @@ impl Engine {
         watch: &dyn Watch,
     ) -> Result<Descriptor, transfer::Error> {
         let Source::Store(id) = &member.source else {
-            return Err(gone(member));
+            return Err(image::Error::NotFound(member.name.clone()).into());
         };
         let image = image::find(self.store(), &id.to_string())?;
         let options = transfer::PushOptions {
@@ -298,7 +296,10 @@ fn runs_somewhere(member: &Member) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
+    use crate::oci::ImageId;
 
     #[test]
     fn members_say_what_they_run_on() {

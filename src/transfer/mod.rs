@@ -15,6 +15,7 @@ mod look;
 mod pull;
 mod push;
 mod referrers;
+mod send;
 mod tags;
 mod watch;
 
@@ -26,7 +27,7 @@ pub use lists::{
 };
 pub use look::{Remote, look};
 pub use pull::{PullOptions, Pulled, pull};
-pub use push::{Pushed, push};
+pub use push::{PushOptions, Pushed, push};
 pub use referrers::list as referrers;
 pub use tags::tags_of;
 pub use watch::{LayerState, Unwatched, Watch};

@@ -192,9 +192,19 @@ fn inspect(args: &InspectArgs, engine: &Engine, output: &mut Output) -> Result<u
     if format == "json" {
         output.line(&document)?;
     } else {
-        format::documents(output, Some(format), &[document])?;
+        format::documents(output, Some(&go_names(format)), &[document])?;
     }
     Ok(0)
+}
+
+/// A template with the members of a descriptor as JSON has them, where it is
+/// written with the names that Go has for them.
+fn go_names(template: &str) -> String {
+    let names = ["Digest", "MediaType", "Size", "Manifests", "Annotations"];
+    names.iter().fold(template.to_owned(), |text, name| {
+        let own = format!("{}{}", name[..1].to_ascii_lowercase(), &name[1..]);
+        text.replace(&format!(".Manifest.{name}"), &format!(".Manifest.{own}"))
+    })
 }
 
 fn members(name: &Reference, index: &Index, output: &mut Output) -> Result<(), Failure> {
