@@ -38,8 +38,8 @@ pub(crate) struct Global {
     /// Keep runtime files in this directory [env: RBUILD_RUN]
     #[arg(long, value_name = "DIR")]
     pub(crate) run_root: Option<PathBuf>,
-    /// Directory of client configuration (accepted for compatibility)
-    #[arg(long, value_name = "DIR", hide = true)]
+    /// Directory of the client's configuration, with its credentials [env: DOCKER_CONFIG]
+    #[arg(long, value_name = "DIR")]
     pub(crate) config: Option<PathBuf>,
     /// Show the warnings of a build with their places
     #[arg(short = 'D', long, hide = true)]

@@ -59,7 +59,9 @@ impl Engine {
                 None => List::new(&request.name),
             };
             list.annotations.extend(request.annotations.iter().cloned());
-            members.into_iter().for_each(|members| list.put(members));
+            for members in members {
+                list.put(members);
+            }
             Ok(list)
         })
     }
@@ -189,7 +191,7 @@ impl Engine {
             Ok((members, named)) => {
                 if media_type::to_oci(&named.media_type) == media_type::INDEX && !all {
                     return Err(Error::Invalid(format!(
-                        "{name} is a manifest list; --all adds everything that it names"
+                        "{name} is a manifest list"
                     )));
                 }
                 Ok(members)

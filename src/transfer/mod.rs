@@ -29,5 +29,5 @@ pub use look::{Remote, look};
 pub use pull::{PullOptions, Pulled, pull};
 pub use push::{PushOptions, Pushed, push};
 pub use referrers::list as referrers;
-pub use tags::tags_of;
+pub use tags::{TagsOf, tags_of};
 pub use watch::{LayerState, Unwatched, Watch};

@@ -52,7 +52,9 @@ pub(super) fn put_document(
     let send = || client.put_referrer(name, &document.media_type, &document.bytes);
     let is_noted = again(send)?;
     match &document.subject {
-        Some(subject) if !is_noted => enter(client, name, subject.digest, document.descriptor()),
+        Some(subject) if !is_noted => {
+            enter(client, name, subject.digest, &document.descriptor())
+        },
         _ => Ok(()),
     }
 }
@@ -103,7 +105,7 @@ fn enter(
     client: &Client,
     repository: &Reference,
     subject: Digest,
-    entry: Descriptor,
+    entry: &Descriptor,
 ) -> Result<(), Error> {
     for _ in 0..ATTEMPTS {
         let mut index = match tagged(client, repository, subject)? {

@@ -129,9 +129,26 @@ impl Member {
                 }
             }
         }
+        sort_platform(&mut self.entry);
         for (key, value) in &change.annotations {
             object(&mut self.entry, "annotations").insert(key.clone(), json!(value));
         }
+    }
+}
+
+/// Brings a platform's members into the order in which Docker's client writes
+/// them, so that the same list gets the same digest.
+fn sort_platform(entry: &mut Value) {
+    const ORDER: [&str; 5] = ["architecture", "os", "os.version", "os.features", "variant"];
+    if let Some(platform) = entry["platform"].as_object_mut() {
+        let mut sorted = Map::new();
+        for key in ORDER {
+            if let Some(value) = platform.shift_remove(key) {
+                sorted.insert(key.to_owned(), value);
+            }
+        }
+        sorted.append(platform);
+        *platform = sorted;
     }
 }
 
@@ -224,11 +241,12 @@ fn platform_of(config: &ImageConfig) -> Value {
             .and_then(Value::as_str)
             .map(str::to_owned),
     };
-    let mut value = json!(platform);
+    let mut entry = json!({"platform": platform});
     if let Some(features) = config.extra.get("os.features") {
-        value["os.features"] = features.clone();
+        entry["platform"]["os.features"] = features.clone();
     }
-    value
+    sort_platform(&mut entry);
+    entry["platform"].take()
 }
 
 #[cfg(test)]
@@ -271,6 +289,8 @@ mod tests {
         });
         let want = json!({"architecture": "arm64", "os.features": ["f"], "os": "linux"});
         assert_eq!(member.entry["platform"], want);
+        let order: Vec<&String> = member.entry["platform"].as_object().unwrap().keys().collect();
+        assert_eq!(order, ["architecture", "os", "os.features"]);
         assert_eq!(member.entry["annotations"]["k"], "v");
         assert_eq!(member.entry["x"], 1);
     }

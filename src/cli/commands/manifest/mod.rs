@@ -4,7 +4,7 @@ mod change;
 mod show;
 
 use clap::Subcommand;
-use rbuild::engine::{Engine, ListRequest, MemberRequest};
+use rbuild::engine::{Engine, Error, ListRequest, MemberRequest};
 use rbuild::oci::Digest;
 use rbuild::transfer::ListChange;
 
@@ -176,7 +176,9 @@ fn create(args: &CreateArgs, engine: &Engine, output: &mut Output) -> Result<u8,
         all: args.all,
         annotations: args.annotation.clone(),
     };
-    engine.create_list(&request, args.reach.reach())?;
+    engine
+        .create_list(&request, args.reach.reach())
+        .map_err(explain)?;
     output.line(format!("Created manifest list {name}"))?;
     Ok(0)
 }
@@ -189,10 +191,22 @@ fn add(args: &AddArgs, engine: &Engine, output: &mut Output) -> Result<u8, Failu
             all: args.all,
             change: args.change.change(),
         };
-        engine.add_to_list(&list, &request, args.reach.reach())?;
+        engine
+            .add_to_list(&list, &request, args.reach.reach())
+            .map_err(explain)?;
     }
     output.line(&list)?;
     Ok(0)
+}
+
+/// Says what helps with a member that is a list itself.
+fn explain(error: Error) -> Failure {
+    let is_list = error.to_string().ends_with("is a manifest list");
+    let failure = Failure::from(error);
+    if is_list {
+        return failure.with_hint("--all adds every manifest that it names");
+    }
+    failure
 }
 
 fn push(args: &PushArgs, engine: &Engine, output: &mut Output) -> Result<u8, Failure> {
