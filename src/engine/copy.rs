@@ -74,9 +74,10 @@ impl Engine {
         let client = client(self, reach, all)?;
         let mut sources = request.sources.clone();
         if request.append {
-            let first = request.targets.first().ok_or_else(|| {
-                Error::Invalid("append needs a tag to append to".to_owned())
-            })?;
+            let first = request
+                .targets
+                .first()
+                .ok_or_else(|| Error::Invalid("append needs a tag to append to".to_owned()))?;
             sources.insert(0, first.clone());
         }
         if sources.is_empty() {
@@ -110,10 +111,12 @@ impl Engine {
                     transfer::copy(&client, source, target, &options, watch)?;
                 }
                 Plan::Index(list) => {
-                    let no_store = |member: &Member| Err(transfer::Error::Unsupported {
-                        reference: member.name.clone(),
-                        why: "it is on no registry".to_owned(),
-                    });
+                    let no_store = |member: &Member| {
+                        Err(transfer::Error::Unsupported {
+                            reference: member.name.clone(),
+                            why: "it is on no registry".to_owned(),
+                        })
+                    };
                     transfer::push_list(&client, list, target, &no_store, watch)?;
                 }
             }
@@ -161,7 +164,11 @@ fn combine(
         annotations: request.annotations.clone(),
         members: entries,
     };
-    let entries: Vec<Value> = list.members.iter().map(|member| member.entry.clone()).collect();
+    let entries: Vec<Value> = list
+        .members
+        .iter()
+        .map(|member| member.entry.clone())
+        .collect();
     let (_, bytes) = transfer::index(&entries, &list.annotations);
     Ok(Combined {
         digest: Digest::of(&bytes),
@@ -190,7 +197,10 @@ fn keep_platforms(members: &mut Vec<Member>, platforms: &[Platform]) {
         .collect();
     members.retain(|member| {
         let attested = &member.entry["annotations"]["vnd.docker.reference.digest"];
-        fits(member) || attested.as_str().is_some_and(|of| kept.iter().any(|k| k == of))
+        fits(member)
+            || attested
+                .as_str()
+                .is_some_and(|of| kept.iter().any(|k| k == of))
     });
 }
 

@@ -42,8 +42,11 @@ impl Engine {
     /// Makes a list, or amends one.
     pub fn create_list(&self, request: &ListRequest, reach: Reach) -> Result<(), Error> {
         let lists = self.lists();
-        let refused =
-            || Error::Conflict("refusing to amend an existing manifest list with no --amend flag".to_owned());
+        let refused = || {
+            Error::Conflict(
+                "refusing to amend an existing manifest list with no --amend flag".to_owned(),
+            )
+        };
         if !request.amend && lists.get(&request.name)?.is_some() {
             return Err(refused());
         }
@@ -91,8 +94,12 @@ impl Engine {
         member: &str,
         change: &ListChange,
     ) -> Result<(), Error> {
-        let missing =
-            || Error::Invalid(format!("manifest for image {member} does not exist in {}", name.familiar()));
+        let missing = || {
+            Error::Invalid(format!(
+                "manifest for image {member} does not exist in {}",
+                name.familiar()
+            ))
+        };
         if self.lists().get(name)?.is_none() {
             return Err(missing());
         }
@@ -182,17 +189,15 @@ impl Engine {
     fn members(&self, text: &str, all: bool, reach: Reach) -> Result<Vec<Member>, Error> {
         let text = text.strip_prefix("docker://").unwrap_or(text);
         let Ok(name) = text.parse::<Reference>() else {
-            return self.stored_members(text)?.ok_or_else(|| {
-                Error::Invalid(format!("no such manifest: {text}"))
-            });
+            return self
+                .stored_members(text)?
+                .ok_or_else(|| Error::Invalid(format!("no such manifest: {text}")));
         };
         let client = reach.client(self, &[name.host()])?;
         match transfer::members(&client, &name) {
             Ok((members, named)) => {
                 if media_type::to_oci(&named.media_type) == media_type::INDEX && !all {
-                    return Err(Error::Invalid(format!(
-                        "{name} is a manifest list"
-                    )));
+                    return Err(Error::Invalid(format!("{name} is a manifest list")));
                 }
                 Ok(members)
             }
@@ -251,7 +256,11 @@ impl Engine {
         };
         let bundle = image::Bundle::one(image, Vec::new());
         let pushed = transfer::push(self.store(), client, &bundle, target, &options, watch)?;
-        Ok(Descriptor::new(&pushed.media_type, pushed.digest, pushed.size))
+        Ok(Descriptor::new(
+            &pushed.media_type,
+            pushed.digest,
+            pushed.size,
+        ))
     }
 }
 
@@ -274,8 +283,21 @@ fn no_list(name: &Reference) -> Error {
 /// Whether a member says what it runs on, in words that mean something.
 fn runs_somewhere(member: &Member) -> Result<(), Error> {
     const SYSTEMS: [&str; 15] = [
-        "aix", "android", "darwin", "dragonfly", "freebsd", "illumos", "ios", "js", "linux",
-        "netbsd", "openbsd", "plan9", "solaris", "wasip1", "windows",
+        "aix",
+        "android",
+        "darwin",
+        "dragonfly",
+        "freebsd",
+        "illumos",
+        "ios",
+        "js",
+        "linux",
+        "netbsd",
+        "openbsd",
+        "plan9",
+        "solaris",
+        "wasip1",
+        "windows",
     ];
     const ARCHITECTURES: [&str; 18] = [
         "386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64",

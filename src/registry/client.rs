@@ -253,7 +253,11 @@ impl Client {
 
     /// The session with an endpoint; credentials may differ by repository.
     pub(super) fn session(
-        &self, host: &str, endpoint: &Endpoint, path: &str) -> Result<Arc<Session>, Error> {
+        &self,
+        host: &str,
+        endpoint: &Endpoint,
+        path: &str,
+    ) -> Result<Arc<Session>, Error> {
         let own = if endpoint.mirror_of.is_some() {
             &endpoint.host
         } else {

@@ -52,9 +52,7 @@ pub(super) fn put_document(
     let send = || client.put_referrer(name, &document.media_type, &document.bytes);
     let is_noted = again(send)?;
     match &document.subject {
-        Some(subject) if !is_noted => {
-            enter(client, name, subject.digest, &document.descriptor())
-        },
+        Some(subject) if !is_noted => enter(client, name, subject.digest, &document.descriptor()),
         _ => Ok(()),
     }
 }

@@ -26,7 +26,9 @@ enum Bond {
 /// registry has no list of them, so each tag is asked for.
 pub fn tags_of(client: &Client, repository: &Reference, digest: Digest) -> Result<TagsOf, Error> {
     let tags = client.tags(repository)?;
-    let bonds = all(tags.len(), |index| bond(client, repository, &tags[index], digest))?;
+    let bonds = all(tags.len(), |index| {
+        bond(client, repository, &tags[index], digest)
+    })?;
     let mut found = TagsOf::default();
     for (tag, bond) in tags.into_iter().zip(bonds) {
         match bond {
@@ -40,12 +42,7 @@ pub fn tags_of(client: &Client, repository: &Reference, digest: Digest) -> Resul
     Ok(found)
 }
 
-fn bond(
-    client: &Client,
-    repository: &Reference,
-    tag: &str,
-    digest: Digest,
-) -> Result<Bond, Error> {
+fn bond(client: &Client, repository: &Reference, tag: &str, digest: Digest) -> Result<Bond, Error> {
     let Some(found) = client.find_tag(repository, tag)? else {
         return Ok(Bond::None);
     };

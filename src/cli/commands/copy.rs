@@ -101,13 +101,21 @@ fn one(
         }
         let layers = Layers::new(Words::Copy, args.quiet, Target::Stdout);
         let reach = args.reach.reach();
-        let copied = engine.copy_image(source, std::slice::from_ref(target), &options, reach, &layers);
+        let copied = engine.copy_image(
+            source,
+            std::slice::from_ref(target),
+            &options,
+            reach,
+            &layers,
+        );
         layers.end();
         let copied = copied?;
         if args.quiet {
             output.line(target.familiar())?;
         } else {
-            copied.iter().try_for_each(|copied| told(copied, target, output))?;
+            copied
+                .iter()
+                .try_for_each(|copied| told(copied, target, output))?;
         }
     }
     Ok(())

@@ -121,7 +121,11 @@ fn create(args: &CreateArgs, engine: &Engine, output: &mut Output) -> Result<u8,
     layers.end();
     pushed?;
     for target in &request.targets {
-        output.message(format!("pushed {} to {}", combined.digest, target.familiar()));
+        output.message(format!(
+            "pushed {} to {}",
+            combined.digest,
+            target.familiar()
+        ));
     }
     Ok(0)
 }
@@ -139,8 +143,13 @@ fn described(file: &std::path::Path, targets: &[Reference]) -> Result<Reference,
     let wrong = |why: String| Failure::new(1, format!("{}: {why}", file.display()));
     let text = std::fs::read(file).map_err(|err| wrong(err.to_string()))?;
     let document: Value = serde_json::from_slice(&text).map_err(|err| wrong(err.to_string()))?;
-    let digest = document["digest"].as_str().and_then(|text| text.parse().ok());
-    in_target(digest.ok_or_else(|| wrong("no descriptor".to_owned()))?, targets)
+    let digest = document["digest"]
+        .as_str()
+        .and_then(|text| text.parse().ok());
+    in_target(
+        digest.ok_or_else(|| wrong("no descriptor".to_owned()))?,
+        targets,
+    )
 }
 
 fn in_target(digest: Digest, targets: &[Reference]) -> Result<Reference, Failure> {
@@ -155,13 +164,20 @@ fn annotations(texts: &[String]) -> Result<BTreeMap<String, String>, Failure> {
     texts
         .iter()
         .map(|text| {
-            let wrong = || Failure::new(1, format!("invalid annotation `{text}`, expected key=value"));
+            let wrong = || {
+                Failure::new(
+                    1,
+                    format!("invalid annotation `{text}`, expected key=value"),
+                )
+            };
             let (key, value) = text.split_once('=').ok_or_else(wrong)?;
             match key.split_once(':') {
                 Some(("index", key)) => Ok((key.to_owned(), value.to_owned())),
                 Some((kind, _)) if kind.starts_with("manifest") || kind.starts_with("index-") => {
-                    Err(Failure::new(1, format!("`{kind}` annotations are not supported here"))
-                        .with_hint("those of the index are: index:KEY=VALUE"))
+                    Err(
+                        Failure::new(1, format!("`{kind}` annotations are not supported here"))
+                            .with_hint("those of the index are: index:KEY=VALUE"),
+                    )
                 }
                 _ => Ok((key.to_owned(), value.to_owned())),
             }

@@ -108,8 +108,12 @@ fn wanted(filters: &[String]) -> Result<Wanted, Failure> {
     let mut wanted = Wanted::default();
     for filter in filters {
         let Some((key, value)) = filter.split_once('=') else {
-            return Err(Failure::new(1, "invalid argument \"".to_owned() + filter
-                + "\" for \"-f, --filter\" flag: bad format of filter (expected name=value)"));
+            return Err(Failure::new(
+                1,
+                "invalid argument \"".to_owned()
+                    + filter
+                    + "\" for \"-f, --filter\" flag: bad format of filter (expected name=value)",
+            ));
         };
         let truth = || match value {
             "true" | "1" => Ok(Some(true)),

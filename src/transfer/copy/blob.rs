@@ -153,7 +153,9 @@ impl Check {
         }
         match self.wrong {
             None => Ok(()),
-            Some(_) => Err(io::Error::other("the source sent other bytes than promised")),
+            Some(_) => Err(io::Error::other(
+                "the source sent other bytes than promised",
+            )),
         }
     }
 }

@@ -17,8 +17,8 @@ use crate::registry::{Client, Fetched};
 
 use blob::Blobs;
 pub(super) use documents::Document;
-pub(super) use platforms::no_platform;
 use documents::Tree;
+pub(super) use platforms::no_platform;
 
 /// Deepest chain of what refers to what refers to an image.
 const REFERRERS_DEPTH: usize = 3;
@@ -124,12 +124,7 @@ struct Journey<'a> {
 impl Journey<'_> {
     /// Brings a document and all that it names; under the target's own name, or
     /// under its digest. Returns the digests of the documents beneath it, its own included.
-    fn bring(
-        &self,
-        root: Fetched,
-        named: bool,
-        copied: &mut Copied,
-    ) -> Result<Vec<Digest>, Error> {
+    fn bring(&self, root: Fetched, named: bool, copied: &mut Copied) -> Result<Vec<Digest>, Error> {
         let tree = Tree::gather(self.client, self.source, self.target, root)?;
         let blobs = Blobs::new(self.client, self.source, self.target, self.watch);
         let wanted = tree.blobs();
@@ -140,7 +135,11 @@ impl Journey<'_> {
         copied.bytes += sent.iter().sum::<u64>();
         let (root, beneath) = tree.in_order();
         for document in beneath {
-            put_document(self.client, &self.target.with_digest(document.digest), document)?;
+            put_document(
+                self.client,
+                &self.target.with_digest(document.digest),
+                document,
+            )?;
         }
         let name = if named {
             self.target.clone()

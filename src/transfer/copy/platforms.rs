@@ -50,7 +50,10 @@ fn only(index: &[u8], kept: &[Digest]) -> serde_json::Result<Vec<u8>> {
     let mut index: Value = serde_json::from_slice(index)?;
     let kept: Vec<String> = kept.iter().map(ToString::to_string).collect();
     let is_kept = |entry: &Value| {
-        let is = |text: &Value| text.as_str().is_some_and(|text| kept.iter().any(|k| k == text));
+        let is = |text: &Value| {
+            text.as_str()
+                .is_some_and(|text| kept.iter().any(|k| k == text))
+        };
         is(&entry["digest"]) || is(&entry["annotations"][ATTESTATION_OF])
     };
     if let Some(entries) = index["manifests"].as_array_mut() {

@@ -15,8 +15,7 @@ pub fn index(entries: &[Value], annotations: &BTreeMap<String, String>) -> (&'st
     let is_docker = |entry: &Value| {
         entry["mediaType"] == media_type::DOCKER_MANIFEST && entry.get("annotations").is_none()
     };
-    let docker =
-        !entries.is_empty() && annotations.is_empty() && entries.iter().all(is_docker);
+    let docker = !entries.is_empty() && annotations.is_empty() && entries.iter().all(is_docker);
     let kind = if docker {
         media_type::DOCKER_INDEX
     } else {

@@ -289,7 +289,11 @@ mod tests {
         });
         let want = json!({"architecture": "arm64", "os.features": ["f"], "os": "linux"});
         assert_eq!(member.entry["platform"], want);
-        let order: Vec<&String> = member.entry["platform"].as_object().unwrap().keys().collect();
+        let order: Vec<&String> = member.entry["platform"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .collect();
         assert_eq!(order, ["architecture", "os", "os.features"]);
         assert_eq!(member.entry["annotations"]["k"], "v");
         assert_eq!(member.entry["x"], 1);

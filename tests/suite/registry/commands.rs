@@ -58,28 +58,47 @@ fn an_image_is_copied_as_it_is() {
     if !needs(&NEEDS) {
         return;
     }
-    let (home, a, b) = (Home::new(), RegistryServer::plain(), RegistryServer::plain());
+    let (home, a, b) = (
+        Home::new(),
+        RegistryServer::plain(),
+        RegistryServer::plain(),
+    );
     let source = format!("{}/lib/app:1", a.host());
     two_platforms(&home, &source, "copied");
     let index = raw(&source);
     let digest = Digest::of(&index).to_string();
 
     let there = format!("{}/x/app:2", b.host());
-    let told = home.run(&["image", "copy", &source, &there]).ok().to_owned();
-    assert!(told.contains("Copied") && told.contains("3 manifests"), "{told}");
-    assert!(told.contains(&format!("2: digest: {digest} size: ")), "{told}");
+    let told = home
+        .run(&["image", "copy", &source, &there])
+        .ok()
+        .to_owned();
+    assert!(
+        told.contains("Copied") && told.contains("3 manifests"),
+        "{told}"
+    );
+    assert!(
+        told.contains(&format!("2: digest: {digest} size: ")),
+        "{told}"
+    );
     assert_eq!(raw(&there), index);
     for manifest in named(&index) {
         let name = format!("{}/x/app@{manifest}", b.host());
         let parsed = json(&raw(&name));
         assert!(parsed["layers"].is_array());
     }
-    let again = home.run(&["image", "copy", &source, &there]).ok().to_owned();
+    let again = home
+        .run(&["image", "copy", &source, &there])
+        .ok()
+        .to_owned();
     assert!(again.contains("no layer had to be sent"), "{again}");
 
     // On one registry nothing is sent at all; without a tag it keeps its own.
     let beside = format!("{}/y/app", a.host());
-    let told = home.run(&["image", "copy", &source, &beside]).ok().to_owned();
+    let told = home
+        .run(&["image", "copy", &source, &beside])
+        .ok()
+        .to_owned();
     assert!(told.contains("Mounted from lib/app"), "{told}");
     assert_eq!(raw(&format!("{beside}:1")), index);
 
@@ -101,8 +120,14 @@ fn an_image_is_copied_as_it_is() {
     let target = format!("{}/all/app", b.host());
     home.run(&["image", "copy", &source, &format!("{}/lib/app:3", a.host())])
         .ok();
-    home.run(&["image", "copy", "-a", &format!("{}/lib/app", a.host()), &target])
-        .ok();
+    home.run(&[
+        "image",
+        "copy",
+        "-a",
+        &format!("{}/lib/app", a.host()),
+        &target,
+    ])
+    .ok();
     let tags = home.run(&["registry", "tags", &target]).ok().to_owned();
     let mut tags: Vec<&str> = tags.lines().collect();
     tags.sort_unstable();
@@ -128,9 +153,12 @@ fn lists_are_put_together_annotated_and_pushed() {
     let list = format!("{host}/multi/app:1");
     let created = home.run(&["manifest", "create", &list, &amd, &arm]);
     assert_eq!(created.ok(), format!("Created manifest list {list}"));
-    home.run(&["manifest", "create", &list, &amd])
-        .fails(1, "refusing to amend an existing manifest list with no --amend flag");
-    home.run(&["manifest", "create", &list, &source]).fails(1, "refusing to amend");
+    home.run(&["manifest", "create", &list, &amd]).fails(
+        1,
+        "refusing to amend an existing manifest list with no --amend flag",
+    );
+    home.run(&["manifest", "create", &list, &source])
+        .fails(1, "refusing to amend");
     home.run(&["manifest", "create", "--amend", &list, &source])
         .fails(1, &format!("{source} is a manifest list"));
     let missing = format!("{host}/lib/app:none");
@@ -141,8 +169,10 @@ fn lists_are_put_together_annotated_and_pushed() {
     home.run(&[&annotate[..], &more].concat()).ok();
     home.run(&["manifest", "annotate", "--arch", "foo", &list, &arm])
         .fails(1, "unsupported os/arch combination: linux/foo");
-    home.run(&["manifest", "annotate", &list, &missing])
-        .fails(1, &format!("manifest for image {missing} does not exist in {list}"));
+    home.run(&["manifest", "annotate", &list, &missing]).fails(
+        1,
+        &format!("manifest for image {missing} does not exist in {list}"),
+    );
 
     // An image of the store goes with it.
     let added = home.run(&["manifest", "add", "--variant", "v2", &list, "busybox"]);
@@ -170,8 +200,10 @@ fn lists_are_put_together_annotated_and_pushed() {
     home.run(&["manifest", "push", "--purge", &list]).ok();
     assert_eq!(named(&raw(&list)).len(), 2);
     assert_eq!(home.run(&["manifest", "exists", &list]).code, 1);
-    home.run(&["manifest", "push", &list]).fails(1, &format!("{list} not found"));
-    home.run(&["manifest", "rm", &list]).fails(1, &format!("no such manifest: {list}"));
+    home.run(&["manifest", "push", &list])
+        .fails(1, &format!("{list} not found"));
+    home.run(&["manifest", "rm", &list])
+        .fails(1, &format!("no such manifest: {list}"));
     let verbose = json(&home.run(&["manifest", "inspect", "-v", &list]).stdout);
     assert_eq!(verbose[0]["Descriptor"]["digest"], digests[1]);
 }
@@ -188,7 +220,11 @@ fn images_are_made_of_others() {
     let digests = named(&raw(&source));
     let target = format!("{host}/lib/made:1");
     let create = |arguments: &[&str]| {
-        let all = [&["buildx", "imagetools", "create", "-t", &target], arguments].concat();
+        let all = [
+            &["buildx", "imagetools", "create", "-t", &target],
+            arguments,
+        ]
+        .concat();
         home.run(&all)
     };
     create(&[&format!("{host}/lib/app@{}", digests[0])]).ok();
@@ -205,10 +241,22 @@ fn images_are_made_of_others() {
     let one = create(&["--prefer-index=false", "--platform", "linux/arm64", &source]);
     one.ok();
     assert_eq!(named(&raw(&target)), digests[1..]);
-    let shown = home.run(&["imagetools", "inspect", &source]).ok().to_owned();
-    assert!(shown.starts_with(&format!("Name:      {source}\nMediaType: ")), "{shown}");
+    let shown = home
+        .run(&["imagetools", "inspect", &source])
+        .ok()
+        .to_owned();
+    assert!(
+        shown.starts_with(&format!("Name:      {source}\nMediaType: ")),
+        "{shown}"
+    );
     assert!(shown.contains("Platform:    linux/arm64"), "{shown}");
-    let digest = home.run(&["imagetools", "inspect", &source, "--format", "{{.Manifest.Digest}}"]);
+    let digest = home.run(&[
+        "imagetools",
+        "inspect",
+        &source,
+        "--format",
+        "{{.Manifest.Digest}}",
+    ]);
     assert_eq!(digest.ok(), Digest::of(&raw(&source)).to_string());
 }
 
@@ -231,12 +279,19 @@ fn an_image_is_looked_at_without_being_pulled() {
     assert_eq!(shown[0]["Architecture"], "arm64");
     assert_eq!(shown[0]["Id"], json(&manifest)["config"]["digest"]);
     assert_eq!(shown[0]["RepoTags"][0], name);
-    assert_eq!(shown[0]["Descriptor"]["digest"], Digest::of(&bytes).to_string());
-    assert_eq!(shown[0]["Manifests"][0]["ImageData"]["Platform"]["architecture"], "amd64");
+    assert_eq!(
+        shown[0]["Descriptor"]["digest"],
+        Digest::of(&bytes).to_string()
+    );
+    assert_eq!(
+        shown[0]["Manifests"][0]["ImageData"]["Platform"]["architecture"],
+        "amd64"
+    );
     assert_eq!(shown[0]["RootFS"]["Layers"].as_array().unwrap().len(), 2);
     assert_eq!(home.run(&["images", "-q"]).ok(), "");
     let missing = format!("{}/lib/app:2", server.host());
-    home.run(&["image", "inspect", "--remote", &missing]).fails(1, "not found");
+    home.run(&["image", "inspect", "--remote", &missing])
+        .fails(1, "not found");
 }
 
 #[test]
@@ -261,21 +316,35 @@ fn tags_are_listed_and_removed() {
     assert_eq!(tags(&[]), ["1", "1.0", "1.1", "other"]);
     assert_eq!(tags(&["-f", "name=1.*"]), ["1.0", "1.1"]);
     assert_eq!(tags(&["--limit", "2"]).len(), 2);
-    let line = home.run(&["image", "tags", &repository, "-f", "other", "--format", "json"]);
+    let line = home.run(&[
+        "image",
+        "tags",
+        &repository,
+        "-f",
+        "other",
+        "--format",
+        "json",
+    ]);
     assert_eq!(json(line.ok().as_bytes())["Repository"], repository);
     let repositories = home.run(&["registry", "repos", server.host()]);
     assert_eq!(repositories.ok(), "lib/app");
-    home.run(&["registry", "tags", &name("1")]).fails(1, "more than a repository");
+    home.run(&["registry", "tags", &name("1")])
+        .fails(1, "more than a repository");
 
     // This registry removes manifests alone: that is asked first.
     let refused = home.run(&["registry", "rm", &name("1.0")]);
     refused.fails(1, "was not removed");
     assert!(refused.stderr.contains("go too: 1, 1.1"), "{refused:?}");
     let removed = home.run_with(&["registry", "rm", &name("1.0")], b"y\n");
-    assert!(removed.ok().contains(&format!("Untagged: {}", name("1.1"))), "{removed:?}");
+    assert!(
+        removed.ok().contains(&format!("Untagged: {}", name("1.1"))),
+        "{removed:?}"
+    );
     assert_eq!(tags(&[]), ["other"]);
-    home.run(&["registry", "rm", &name("1")]).fails(1, "not found");
-    home.run(&["registry", "rm", &repository]).fails(1, "neither tag nor digest");
+    home.run(&["registry", "rm", &name("1")])
+        .fails(1, "not found");
+    home.run(&["registry", "rm", &repository])
+        .fails(1, "neither tag nor digest");
 
     // A manifest that a list names is not taken out of it unasked.
     let member = format!("{repository}@{}", named(&raw(&name("other")))[0]);
@@ -291,7 +360,11 @@ fn artifacts_are_attached_listed_and_copied() {
     if !needs(&NEEDS) {
         return;
     }
-    let (home, a, b) = (Home::new(), RegistryServer::plain(), RegistryServer::plain());
+    let (home, a, b) = (
+        Home::new(),
+        RegistryServer::plain(),
+        RegistryServer::plain(),
+    );
     let name = format!("{}/lib/app:1", a.host());
     two_platforms(&home, &name, "attached");
     let file = home.file("sbom.json", "{\"a\":1}");
@@ -303,8 +376,16 @@ fn artifacts_are_attached_listed_and_copied() {
     };
     let attached = attach(&[&kind[..], &["--annotation", "k=v", &file]].concat());
     // The same once more is the same.
-    assert_eq!(attach(&[&kind[..], &["--annotation", "k=v", &file]].concat()), attached);
-    let note = attach(&["--artifact-type", "text/x-note", "--annotation", "note=here"]);
+    assert_eq!(
+        attach(&[&kind[..], &["--annotation", "k=v", &file]].concat()),
+        attached
+    );
+    let note = attach(&[
+        "--artifact-type",
+        "text/x-note",
+        "--annotation",
+        "note=here",
+    ]);
     let manifest = json(&raw(&attached));
     let index = raw(&name);
     let digest = Digest::of(&index);
@@ -321,7 +402,8 @@ fn artifacts_are_attached_listed_and_copied() {
     assert_eq!(named(&listed).len(), 2);
     let referrers = |name: &str, arguments: &[&str]| {
         let format = ["--format", "{{.Name}}"];
-        let outcome = home.run(&[&["registry", "referrers", name], &format[..], arguments].concat());
+        let outcome =
+            home.run(&[&["registry", "referrers", name], &format[..], arguments].concat());
         let mut names: Vec<String> = outcome.ok().lines().map(str::to_owned).collect();
         names.sort();
         names
@@ -329,15 +411,20 @@ fn artifacts_are_attached_listed_and_copied() {
     let mut both = [attached.clone(), note.clone()];
     both.sort();
     assert_eq!(referrers(&name, &[]), both);
-    assert_eq!(referrers(&name, &["--artifact-type", "text/x-note"]), [note]);
+    assert_eq!(
+        referrers(&name, &["--artifact-type", "text/x-note"]),
+        [note]
+    );
     assert!(referrers(&name, &["--platform", "linux/arm64"]).is_empty());
 
     let there = format!("{}/x/app:1", b.host());
     home.run(&["image", "copy", &name, &there]).ok();
     assert!(referrers(&there, &[]).is_empty());
-    home.run(&["image", "copy", "--referrers", &name, &there]).ok();
+    home.run(&["image", "copy", "--referrers", &name, &there])
+        .ok();
     let copied = referrers(&there, &[]);
-    let moved = |name: &String| name.replace(&format!("{}/lib", a.host()), &format!("{}/x", b.host()));
+    let moved =
+        |name: &String| name.replace(&format!("{}/lib", a.host()), &format!("{}/x", b.host()));
     assert_eq!(copied, both.iter().map(moved).collect::<Vec<_>>());
     home.run(&["registry", "attach", &name, "--artifact-type", "nonsense"])
         .fails(1, "is no artifact type");
@@ -363,13 +450,29 @@ fn a_search_asks_the_registry_or_its_catalog() {
     let table = home.run(&["search", &term]).ok().to_owned();
     let lines: Vec<&str> = table.lines().collect();
     assert!(lines[0].starts_with("NAME      DESCRIPTION "), "{table}");
-    assert!(lines[1].starts_with("bb        A description that is much longer"), "{table}");
-    assert!(lines[1].contains('…') && lines[1].ends_with("30        [OK]"), "{table}");
+    assert!(
+        lines[1].starts_with("bb        A description that is much longer"),
+        "{table}"
+    );
+    assert!(
+        lines[1].contains('…') && lines[1].ends_with("30        [OK]"),
+        "{table}"
+    );
     assert!(lines[2].starts_with("bb/few    Few stars "), "{table}");
     let search = |arguments: &[&str]| home.run(&[&["search"], arguments, &[&term]].concat());
-    assert_eq!(search(&["-f", "stars=3", "--format", "{{.Name}}"]).ok(), "bb");
-    assert_eq!(search(&["-f", "is-official=false", "--format", "{{.StarCount}}"]).ok(), "2");
-    let row = json(search(&["-f", "is-official=true", "--format", "json"]).ok().as_bytes());
+    assert_eq!(
+        search(&["-f", "stars=3", "--format", "{{.Name}}"]).ok(),
+        "bb"
+    );
+    assert_eq!(
+        search(&["-f", "is-official=false", "--format", "{{.StarCount}}"]).ok(),
+        "2"
+    );
+    let row = json(
+        search(&["-f", "is-official=true", "--format", "json"])
+            .ok()
+            .as_bytes(),
+    );
     assert_eq!(row["IsOfficial"], "true");
     let whole = search(&["--no-trunc"]).ok().to_owned();
     assert!(whole.contains("room for"), "{whole}");
@@ -378,12 +481,19 @@ fn a_search_asks_the_registry_or_its_catalog() {
 
     let server = RegistryServer::plain();
     two_platforms(&home, &format!("{}/lib/app:1", server.host()), "found");
-    let found = home.run(&["search", "--format", "{{.Name}}", &format!("{}/APP", server.host())]);
+    let found = home.run(&[
+        "search",
+        "--format",
+        "{{.Name}}",
+        &format!("{}/APP", server.host()),
+    ]);
     assert_eq!(found.ok(), format!("{}/lib/app", server.host()));
     assert!(found.stderr.contains("has no search"), "{found:?}");
     let mute = HttpServer::plain(|_| Answer::new(404));
-    home.run(&["search", &format!("{}/x", mute.host())])
-        .fails(1, "has no search (/v1/search) and does not tell its repositories");
+    home.run(&["search", &format!("{}/x", mute.host())]).fails(
+        1,
+        "has no search (/v1/search) and does not tell its repositories",
+    );
 }
 
 #[test]
@@ -405,10 +515,19 @@ fn a_login_says_what_dockers_says() {
     let run = |arguments: &[&str], input: &str| -> Outcome {
         finish(arrange(home.command(arguments)), input.as_bytes())
     };
-    run(&["login", host], "").fails(1, "Cannot perform an interactive login from a non TTY device");
-    run(&["login", "--password-stdin", host], PASSWORD)
-        .fails(1, "the --password-stdin option requires --username to be set");
-    run(&["login", "-u", USER, "-p", "x", "--password-stdin", host], "").fails(
+    run(&["login", host], "").fails(
+        1,
+        "Cannot perform an interactive login from a non TTY device",
+    );
+    run(&["login", "--password-stdin", host], PASSWORD).fails(
+        1,
+        "the --password-stdin option requires --username to be set",
+    );
+    run(
+        &["login", "-u", USER, "-p", "x", "--password-stdin", host],
+        "",
+    )
+    .fails(
         1,
         "conflicting options: cannot specify both --password and --password-stdin",
     );
@@ -440,13 +559,19 @@ fn a_password_is_typed_unseen() {
     let text = format!("[registry.\"{host}\"]\nca = {:?}\n", server.ca());
     let settings = home.file("registries.toml", text);
     let client = home.scratch().join("client");
-    let typed = [("Username: ", "tester\n"), ("Password: ", "wrong\x15correct-horse\r")];
+    let typed = [
+        ("Username: ", "tester\n"),
+        ("Password: ", "wrong\x15correct-horse\r"),
+    ];
     let (settings, client) = (settings.to_str().unwrap(), client.to_str().unwrap());
     let variables = [("RBUILD_REGISTRIES", settings), ("DOCKER_CONFIG", client)];
     let (code, shown) = home.run_on_terminal_with(&["login", host], &variables, &typed);
     assert_eq!(code, 0, "{shown}");
     assert!(shown.contains("Login Succeeded"), "{shown}");
-    assert!(!shown.contains(PASSWORD) && !shown.contains("wrong"), "{shown}");
+    assert!(
+        !shown.contains(PASSWORD) && !shown.contains("wrong"),
+        "{shown}"
+    );
     // Whoever gives up gets out, and the terminal shows again what is typed.
     let (code, _) = home.run_on_terminal_with(
         &["login", "-u", "tester", host],

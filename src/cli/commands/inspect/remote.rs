@@ -33,11 +33,7 @@ pub(super) fn raw(
 }
 
 /// An image as `image inspect` shows it, as far as its registry knows it.
-pub(super) fn document(
-    name: &str,
-    asked: &Asked<'_>,
-    engine: &Engine,
-) -> Result<Value, Failure> {
+pub(super) fn document(name: &str, asked: &Asked<'_>, engine: &Engine) -> Result<Value, Failure> {
     let name = reference(name)?;
     let remote = engine.remote_image(&name, asked.platform, asked.reach)?;
     let mut document = image(&name, &remote);

@@ -53,9 +53,7 @@ pub(crate) fn login(args: &LoginArgs, engine: &Engine, output: &mut Output) -> R
             "Authenticating with existing credentials...{}",
             user.unwrap_or_default()
         ))?;
-        output.message(
-            "To log in as somebody else, run `rbuild logout` before `rbuild login`\n",
-        );
+        output.message("To log in as somebody else, run `rbuild logout` before `rbuild login`\n");
         match engine.log_in(&host, stored) {
             Ok(_) => {
                 output.line("Login Succeeded")?;
@@ -101,15 +99,14 @@ fn who(
     before: Option<&str>,
     output: &mut Output,
 ) -> Result<(String, String), Failure> {
-    let user = match &args.username {
-        Some(user) => user.trim().to_owned(),
-        None => {
-            let shown = before.map(|user| format!(" ({user})")).unwrap_or_default();
-            let typed = secret::ask(output, &format!("Username{shown}: "))?;
-            match (typed.trim(), before) {
-                ("", Some(before)) => before.to_owned(),
-                (typed, _) => typed.to_owned(),
-            }
+    let user = if let Some(user) = &args.username {
+        user.trim().to_owned()
+    } else {
+        let shown = before.map(|user| format!(" ({user})")).unwrap_or_default();
+        let typed = secret::ask(output, &format!("Username{shown}: "))?;
+        match (typed.trim(), before) {
+            ("", Some(before)) => before.to_owned(),
+            (typed, _) => typed.to_owned(),
         }
     };
     if user.is_empty() {

@@ -44,7 +44,7 @@ fn show(output: &mut Output, question: &str) -> Result<(), Failure> {
 }
 
 /// The bytes of a line from a terminal that edits nothing itself.
-fn line(from: &mut dyn Read) -> Result<Vec<u8>, Failure> {
+fn line(from: &mut dyn BufRead) -> Result<Vec<u8>, Failure> {
     const INTERRUPT: u8 = 3;
     const END: u8 = 4;
     const KILL_LINE: u8 = 21;

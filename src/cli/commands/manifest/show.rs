@@ -40,7 +40,7 @@ pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
             let member = list.find(text).ok_or_else(missing)?.clone();
             let fetched = fetch(args, engine, &member)?;
             if args.verbose {
-                let one = verbose(&member.name, member.entry, &fetched);
+                let one = verbose(&member.name, &member.entry, &fetched);
                 output.line(indented(&one, b"\t")?)?;
             } else {
                 document(&fetched, output)?;
@@ -58,7 +58,7 @@ fn whole(args: &Args, engine: &Engine, list: &List, output: &mut Output) -> Resu
         let mut all = Vec::new();
         for member in &list.members {
             let fetched = fetch(args, engine, member)?;
-            all.push(verbose(&member.name, member.entry.clone(), &fetched));
+            all.push(verbose(&member.name, &member.entry, &fetched));
         }
         return output.line(indented(&Value::from(all), b"\t")?);
     }
@@ -86,9 +86,7 @@ fn remote(
         }
         _ => error.into(),
     };
-    let fetched = engine
-        .remote_manifest(name, None, reach)
-        .map_err(missing)?;
+    let fetched = engine.remote_manifest(name, None, reach).map_err(missing)?;
     if !args.verbose {
         return document(&fetched, output);
     }
@@ -102,7 +100,7 @@ fn remote(
         if let Some(config) = engine.remote_image(name, None, reach)?.config {
             entry["platform"] = json!({"architecture": config.architecture, "os": config.os});
         }
-        let one = verbose(&name.to_string(), entry, &fetched);
+        let one = verbose(&name.to_string(), &entry, &fetched);
         return output.line(indented(&one, b"\t")?);
     };
     let mut all = Vec::new();
@@ -115,7 +113,7 @@ fn remote(
             Some(tag) => format!("{}:{tag}@{digest}", name.repository()),
             None => one.to_string(),
         };
-        all.push(verbose(&shown, entry.clone(), &fetched));
+        all.push(verbose(&shown, entry, &fetched));
     }
     output.line(indented(&Value::from(all), b"\t")?)
 }
@@ -143,7 +141,7 @@ fn fetch(args: &Args, engine: &Engine, member: &Member) -> Result<Fetched, Failu
 }
 
 /// An image with its descriptor and its manifest, as Docker's client shows it.
-fn verbose(name: &str, descriptor: Value, fetched: &Fetched) -> Value {
+fn verbose(name: &str, descriptor: &Value, fetched: &Fetched) -> Value {
     use base64::Engine as _;
     let parsed: Value = serde_json::from_slice(&fetched.bytes).unwrap_or_default();
     let kind = if fetched.media_type == media_type::DOCKER_MANIFEST {

@@ -88,7 +88,9 @@ fn file(text: &str) -> ArtifactFile {
 }
 
 fn guess(path: &str) -> &'static str {
-    let ending = Path::new(path).extension().and_then(|ending| ending.to_str());
+    let ending = Path::new(path)
+        .extension()
+        .and_then(|ending| ending.to_str());
     match ending {
         Some("json") => "application/json",
         Some("txt") => "text/plain",
