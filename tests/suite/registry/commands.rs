@@ -446,8 +446,17 @@ fn a_search_asks_the_registry_or_its_catalog() {
         }
         _ => Answer::new(404),
     });
+    let mute = HttpServer::plain(|_| Answer::new(404));
+    let plain = |host: &str| format!("[registry.\"{host}\"]\nplain-http = true\n");
+    let settings = plain(&hub.host()) + &plain(&mute.host());
+    let settings = home.file("registries.toml", settings);
+    let run = |arguments: &[&str]| {
+        let mut command = home.command(&[&["search"], arguments].concat());
+        command.env("RBUILD_REGISTRIES", &settings);
+        finish(command, b"")
+    };
     let term = format!("{}/bb", hub.host());
-    let table = home.run(&["search", &term]).ok().to_owned();
+    let table = run(&[&term]).ok().to_owned();
     let lines: Vec<&str> = table.lines().collect();
     assert!(lines[0].starts_with("NAME      DESCRIPTION "), "{table}");
     assert!(
@@ -459,7 +468,7 @@ fn a_search_asks_the_registry_or_its_catalog() {
         "{table}"
     );
     assert!(lines[2].starts_with("bb/few    Few stars "), "{table}");
-    let search = |arguments: &[&str]| home.run(&[&["search"], arguments, &[&term]].concat());
+    let search = |arguments: &[&str]| run(&[arguments, &[&term]].concat());
     assert_eq!(
         search(&["-f", "stars=3", "--format", "{{.Name}}"]).ok(),
         "bb"

@@ -11,6 +11,7 @@ use crate::cli::report::Failure;
 
 /// Asks for a line.
 pub(super) fn ask(output: &mut Output, question: &str) -> Result<String, Failure> {
+    must_be_terminal(&io::stdin())?;
     show(output, question)?;
     let mut line = String::new();
     io::stdin().lock().take(LIMIT).read_line(&mut line)?;
@@ -22,9 +23,11 @@ pub(super) fn ask(output: &mut Output, question: &str) -> Result<String, Failure
 /// Keys that would end the program come as bytes, so that no way out leaves a
 /// terminal behind that shows nothing.
 pub(super) fn ask_hidden(output: &mut Output, question: &str) -> Result<String, Failure> {
-    show(output, question)?;
     let stdin = io::stdin();
+    must_be_terminal(&stdin)?;
+    // Whoever types as soon as the question stands there is not seen either.
     let hidden = Hidden::new(&stdin)?;
+    show(output, question)?;
     let line = line(&mut stdin.lock());
     drop(hidden);
     output.line("")?;
@@ -32,11 +35,15 @@ pub(super) fn ask_hidden(output: &mut Output, question: &str) -> Result<String, 
     String::from_utf8(line?).map_err(|_| Failure::new(1, "the password is no UTF-8"))
 }
 
-fn show(output: &mut Output, question: &str) -> Result<(), Failure> {
-    if !io::stdin().is_terminal() {
-        let message = "Cannot perform an interactive login from a non TTY device";
-        return Err(Failure::new(1, message).with_hint("use --username and --password-stdin"));
+fn must_be_terminal(stdin: &io::Stdin) -> Result<(), Failure> {
+    if stdin.is_terminal() {
+        return Ok(());
     }
+    let message = "Cannot perform an interactive login from a non TTY device";
+    Err(Failure::new(1, message).with_hint("use --username and --password-stdin"))
+}
+
+fn show(output: &mut Output, question: &str) -> Result<(), Failure> {
     output.flush()?;
     let mut stdout = io::stdout().lock();
     stdout.write_all(question.as_bytes())?;
