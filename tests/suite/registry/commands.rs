@@ -498,8 +498,7 @@ fn a_search_asks_the_registry_or_its_catalog() {
     ]);
     assert_eq!(found.ok(), format!("{}/lib/app", server.host()));
     assert!(found.stderr.contains("has no search"), "{found:?}");
-    let mute = HttpServer::plain(|_| Answer::new(404));
-    home.run(&["search", &format!("{}/x", mute.host())]).fails(
+    run(&[&format!("{}/x", mute.host())]).fails(
         1,
         "has no search (/v1/search) and does not tell its repositories",
     );
