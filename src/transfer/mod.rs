@@ -6,8 +6,8 @@
 
 mod at_once;
 mod attach;
-mod copy;
 mod bring;
+mod copy;
 mod download;
 mod error;
 mod formed;
@@ -23,21 +23,15 @@ mod tags;
 mod watch;
 
 pub use attach::{Artifact, ArtifactFile, Attached, attach};
+pub use bring::{bring, resolve};
 pub use copy::{Copied, CopyOptions, copy};
 pub use error::Error;
-pub use lists::{
-    List, ListChange, Lists, Member, PushedList, Source, index, members, push_list,
-};
-pub use look::{Remote, look};
-pub use pull::{PullOptions, Pulled, pull};
-pub use push::{PushOptions, Pushed, push};
-pub use referrers::list as referrers;
-pub use tags::{TagsOf, tags_of};
-pub use bring::{bring, resolve};
-pub use error::Error;
 pub use formed::formed;
+pub use lists::{List, ListChange, Lists, Member, PushedList, Source, index, members, push_list};
+pub use look::{Remote, look};
 pub use origins::Origins;
 pub use pull::{PullOptions, Pulled, pull};
 pub use push::{PushOptions, Pushed, push, push_from};
-pub use tags::tags_of;
+pub use referrers::list as referrers;
+pub use tags::{TagsOf, tags_of};
 pub use watch::{LayerState, Unwatched, Watch};

@@ -1,6 +1,6 @@
 //! Registries: real ones, started for the test, and one that misbehaves.
 
-mod commands;
 mod build;
+mod commands;
 mod servers;
 mod transfer;
