@@ -16,6 +16,7 @@ mod referrers;
 mod registries;
 mod remote;
 mod repositories;
+mod serve;
 mod system;
 
 pub use crate::build::usage::{
@@ -37,6 +38,7 @@ pub use lists::{ListRequest, MemberRequest};
 pub use referrers::Referrers;
 pub use remote::Found;
 pub use repositories::{Reach, Removal};
+pub use serve::RegistryOptions;
 pub use system::{DiskUsage, Usage};
 
 use crate::store::{Paths, Store};

@@ -2,5 +2,6 @@
 
 mod build;
 mod commands;
+mod serve;
 mod servers;
 mod transfer;

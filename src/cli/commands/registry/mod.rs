@@ -1,9 +1,10 @@
-//! `registry ...`: what lies on registries, one file a verb.
+//! `registry ...`: what lies on registries, and one of our own; one file a verb.
 
 mod attach;
 mod referrers;
 mod repos;
 mod rm;
+mod serve;
 pub(crate) mod tags;
 
 use clap::Subcommand;
@@ -22,6 +23,7 @@ pub(crate) enum Verb {
     Rm(rm::Args),
     Referrers(referrers::Args),
     Attach(attach::Args),
+    Serve(Box<serve::Args>),
 }
 
 pub(crate) fn run(verb: &Verb, engine: &Engine, output: &mut Output) -> Result<u8, Failure> {
@@ -31,6 +33,7 @@ pub(crate) fn run(verb: &Verb, engine: &Engine, output: &mut Output) -> Result<u
         Verb::Rm(args) => Ok(rm::run(args, engine, output)),
         Verb::Referrers(args) => referrers::run(args, engine, output),
         Verb::Attach(args) => attach::run(args, engine, output),
+        Verb::Serve(args) => serve::run(args, engine, output),
     }
 }
 
