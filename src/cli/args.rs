@@ -102,7 +102,6 @@ const LATER: [&str; 23] = [
     "config",
     "cp",
     "diff",
-    "events",
     "export",
     "network",
     "node",
@@ -117,7 +116,6 @@ const LATER: [&str; 23] = [
     "trust",
     "unpause",
     "update",
-    "volume",
 ];
 
 /// Puts `build` before the first word that is no command: `rbuild -t user/app .`

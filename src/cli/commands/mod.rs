@@ -3,10 +3,12 @@
 
 mod build;
 mod cache;
+mod completion;
 mod containers;
 mod context;
 mod copy;
 mod debug;
+mod events;
 mod filters;
 mod history;
 mod images;
@@ -15,6 +17,7 @@ mod import;
 mod inspect;
 mod load;
 mod login;
+mod man;
 mod manifest;
 mod pull;
 mod push;
@@ -26,6 +29,7 @@ mod search;
 mod system;
 mod tag;
 mod version;
+mod volume;
 
 use clap::Subcommand;
 use rbuild::engine::{Config, Engine};
@@ -55,6 +59,14 @@ pub(crate) enum Command {
     Logout(login::LogoutArgs),
     Import(import::Args),
     Version(version::Args),
+    Completion(completion::Args),
+    #[command(name = "__complete")]
+    Complete(completion::CompleteArgs),
+    Man(man::Args),
+    Events(events::Args),
+    /// Work with volumes
+    #[command(subcommand)]
+    Volume(volume::Command),
     Info(system::InfoArgs),
     Du(cache::DuArgs),
     Prune(cache::PruneArgs),
@@ -103,7 +115,7 @@ pub(crate) enum Image {
     Copy(copy::Args),
     Tags(registry::tags::Args),
     /// Remove images that no container uses
-    Prune(system::PruneArgs),
+    Prune(system::ImagePruneArgs),
 }
 
 /// `container ...`
@@ -135,9 +147,10 @@ pub(crate) enum Builder {
 #[derive(Debug, Subcommand)]
 pub(crate) enum System {
     Df(system::DfArgs),
+    Events(events::Args),
     Info(system::InfoArgs),
     /// Remove stopped containers, unused images and the build cache
-    Prune(system::PruneArgs),
+    Prune(system::SystemPruneArgs),
 }
 
 /// Runs a command; returns the exit code.
@@ -154,6 +167,13 @@ pub(crate) fn run(
         Command::Context(args) => context::run(&args, config, open, output),
         Command::Debug(args) => debug::run(&args, config, open, output),
         Command::Version(args) => version::run(&args, output),
+        Command::Events(args) | Command::System(System::Events(args)) => {
+            events::run(&args, &open()?, output)
+        }
+        Command::Completion(args) => completion::run(&args, output),
+        Command::Complete(args) => completion::complete(&args, config, output),
+        Command::Man(args) => man::run(&args, output),
+        Command::Volume(command) => volume::run(&command, &open()?, output),
         Command::Images(args) | Command::Image(Image::Ls(args)) => {
             images::run(&args, &open()?, output)
         }
