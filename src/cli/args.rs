@@ -94,7 +94,7 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Cli, Failure> {
 
 /// Docker's commands that a later version brings. Taken for the name of a
 /// context they would be told to lack one.
-const LATER: [&str; 25] = [
+const LATER: [&str; 24] = [
     "bake",
     "checkpoint",
     "commit",
@@ -105,7 +105,6 @@ const LATER: [&str; 25] = [
     "events",
     "export",
     "manifest",
-    "network",
     "node",
     "pause",
     "plugin",

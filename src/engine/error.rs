@@ -91,6 +91,8 @@ impl Error {
             Self::Conflict(_)
             | Self::Image(image::Error::NameInUse { .. } | image::Error::InUse { .. })
             | Self::Store(store::Error::NameTaken { .. }) => ErrorKind::Conflict,
+            Self::Network(network::Error::NotFound(_)) => ErrorKind::NotFound,
+            Self::Network(network::Error::Refused(_)) => ErrorKind::InvalidInput,
             Self::Container(error) => container_kind(error),
             _ => ErrorKind::Internal,
         }
@@ -100,7 +102,7 @@ impl Error {
 fn container_kind(error: &container::Error) -> ErrorKind {
     use container::Error;
     match error {
-        Error::NotFound(_) => ErrorKind::NotFound,
+        Error::NotFound(_) | Error::Network(network::Error::NotFound(_)) => ErrorKind::NotFound,
         Error::Ambiguous(_)
         | Error::Invalid(_)
         | Error::InvalidName(_)

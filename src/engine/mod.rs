@@ -10,6 +10,7 @@ mod containers;
 mod dockerfile;
 mod error;
 mod images;
+mod networks;
 mod registries;
 mod system;
 
@@ -25,6 +26,7 @@ pub use containers::{
 };
 pub use error::{Error, ErrorKind};
 pub use images::{HistoryEntry, ImageDetails, ImageFilter, ImageSummary, Pruned, RemoveOptions};
+pub use networks::{EndpointRequest, Network, NetworkMember, NewNetwork, parse_mac};
 pub use system::{DiskUsage, Usage};
 
 use crate::store::{Paths, Store};

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use rbuild::engine::{Engine, ErrorKind, ImageDetails};
 use serde_json::{Map, Value, json};
 
-use super::containers;
+use super::{containers, networks};
 use crate::cli::format;
 use crate::cli::output::Output;
 use crate::cli::report::Failure;
@@ -59,8 +59,13 @@ pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
         None => (true, true),
         Some("container") => (true, false),
         Some("image") => (false, true),
+        Some("network") => {
+            return each(&args.names, args.format.as_deref(), output, &|name| {
+                networks::document(engine, &engine.network(name)?)
+            });
+        }
         Some(
-            other @ ("volume" | "network" | "node" | "service" | "plugin" | "secret" | "task"),
+            other @ ("volume" | "node" | "service" | "plugin" | "secret" | "task"),
         ) => {
             let message = format!("inspecting a {other} is not available in this version");
             return Err(Failure::new(1, message));
@@ -83,6 +88,9 @@ pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
         match engine.image_details(name) {
             Ok(details) => Ok(image(&details)),
             Err(error) if containers && error.kind() == ErrorKind::NotFound => {
+                if let Ok(network) = engine.network(name) {
+                    return networks::document(engine, &network);
+                }
                 Err(Failure::new(1, format!("No such object: {name}")))
             }
             Err(error) => Err(error.into()),

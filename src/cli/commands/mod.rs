@@ -13,6 +13,7 @@ mod import;
 mod inspect;
 mod load;
 mod login;
+mod networks;
 mod pull;
 mod push;
 mod rmi;
@@ -58,6 +59,9 @@ pub(crate) enum Command {
     /// Work with containers
     #[command(subcommand)]
     Container(Container),
+    /// Work with networks
+    #[command(subcommand)]
+    Network(networks::Command),
     /// Work with builds
     #[command(subcommand, alias = "buildx")]
     Builder(Builder),
@@ -180,6 +184,7 @@ pub(crate) fn run(
         Command::Container(Container::Prune(args)) => {
             system::prune_containers(&args, &open()?, output)
         }
+        Command::Network(command) => networks::run(command, &open()?, output),
         Command::Container(Container::Verb(command)) | Command::Containers(command) => {
             containers::run(command, &open()?, output)
         }

@@ -4,7 +4,7 @@ use rbuild::engine::{Config, DiskUsage, Engine, ImageFilter, PruneOptions, Usage
 use rbuild::oci::Platform;
 use serde_json::{Value, json};
 
-use super::containers;
+use super::{containers, networks};
 use super::filters::image_filter;
 use crate::cli::format;
 use crate::cli::human;
@@ -102,6 +102,7 @@ pub(crate) fn prune_system(
     }
     let mut freed = containers::prune_stopped(engine, &args.filter, output)?;
     freed += images(args, engine, output)?;
+    networks::prune_unused(engine, &args.filter, output)?;
     engine.prune_networks()?;
     // A filter names what may go; results of steps have no labels.
     if args.filter.is_empty() {

@@ -56,7 +56,7 @@ pub fn inspect(store: &Store, text: &str) -> Result<Value, Error> {
         },
         "Mounts": mounts(store, &dir, &record),
         "Config": config(&row, request),
-        "NetworkSettings": network::network_settings(&row, request, &state),
+        "NetworkSettings": network::network_settings(&row, request, &state, &dir.endpoints(&record)?),
     }))
 }
 
