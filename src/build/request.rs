@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use super::aftermath::{BringOut, OnError};
 use super::{CacheSource, CacheTarget, Output, StepOptions};
 use crate::oci::{Descriptor, ImageId, Platform, Reference};
+use crate::registry;
 use crate::sandbox::{Killer, ResourceLimits, Rlimit};
 
 /// Where a build context comes from.
@@ -97,6 +98,8 @@ pub struct BuildRequest {
     pub contexts: BTreeMap<String, NamedContext>,
     /// What may be downloaded, and how.
     pub remote: crate::remote::Settings,
+    /// How registries are reached; the engine puts its own in when there is none.
+    pub registries: Option<registry::Access>,
     /// Where results are looked for that are not here.
     pub cache_from: Vec<CacheSource>,
     /// Where results go.
@@ -150,6 +153,7 @@ impl BuildRequest {
             also_targets: Vec::new(),
             contexts: BTreeMap::new(),
             remote: crate::remote::Settings::default(),
+            registries: None,
             cache_from: Vec::new(),
             cache_to: Vec::new(),
             cache_max: None,

@@ -1,5 +1,6 @@
 //! Building.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use super::{Engine, Error};
@@ -31,7 +32,17 @@ impl Engine {
         cancel: &Cancel,
         visitor: &dyn Visitor,
     ) -> Result<BuildResult, Error> {
-        Ok(build::build(&self.store, request, sink, cancel, visitor)?)
+        let request = self.equipped(request);
+        Ok(build::build(&self.store, &request, sink, cancel, visitor)?)
+    }
+
+    /// The request with what the user's settings add to it.
+    fn equipped<'a>(&self, request: &'a BuildRequest) -> Cow<'a, BuildRequest> {
+        let mut request = Cow::Borrowed(request);
+        if request.registries.is_none() {
+            request.to_mut().registries = Some(self.registry_access());
+        }
+        request
     }
 
     /// Builds what a step stands on and lets `visitor` into its sandbox.
@@ -42,7 +53,11 @@ impl Engine {
         cancel: &Cancel,
         visitor: &dyn Visitor,
     ) -> Result<(), Error> {
-        Ok(build::debug(&self.store, request, sink, cancel, visitor)?)
+        let request = DebugRequest {
+            build: self.equipped(&request.build).into_owned(),
+            ..request.clone()
+        };
+        Ok(build::debug(&self.store, &request, sink, cancel, visitor)?)
     }
 
     /// Lists the context of a build.

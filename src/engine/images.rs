@@ -364,6 +364,11 @@ fn name_matches(pattern: &str, name: &str) -> bool {
     glob(pattern.as_bytes(), name.as_bytes()) || glob(pattern.as_bytes(), repository.as_bytes())
 }
 
+/// Whether a name fits a pattern as `--filter reference=` has them: `*`, `?`, `[a-z]`.
+pub fn fits(pattern: &str, name: &str) -> bool {
+    glob(pattern.as_bytes(), name.as_bytes())
+}
+
 /// Go's `path.Match`: `*` and `?` do not cross a slash. A malformed pattern fits nothing.
 fn glob(pattern: &[u8], text: &[u8]) -> bool {
     // The last star and how much it has swallowed: going back to it is enough,

@@ -12,6 +12,7 @@ mod error;
 mod images;
 mod networks;
 mod registries;
+mod repositories;
 mod system;
 
 pub use crate::build::usage::{
@@ -25,8 +26,11 @@ pub use containers::{
     Started, Status, StopOptions, Stream, Streams, Ulimit, run_code, signal,
 };
 pub use error::{Error, ErrorKind};
-pub use images::{HistoryEntry, ImageDetails, ImageFilter, ImageSummary, Pruned, RemoveOptions};
+pub use images::{
+    HistoryEntry, ImageDetails, ImageFilter, ImageSummary, Pruned, RemoveOptions, fits,
+};
 pub use networks::{EndpointRequest, Network, NetworkMember, NewNetwork, parse_mac};
+pub use repositories::{Reach, Removal};
 pub use system::{DiskUsage, Usage};
 
 use crate::store::{Paths, Store};

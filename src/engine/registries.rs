@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{Engine, Error};
 use crate::image::{self, Form};
 use crate::oci::{Platform, Reference};
-use crate::registry::{Client, Credentials, Keyring, Settings};
+use crate::registry::{Access, Client, Credentials, Keyring, Settings};
 use crate::transfer::{self, PullOptions, Pulled, Pushed, Watch};
 
 /// Settings of all users of a machine.
@@ -17,6 +17,32 @@ impl Engine {
     /// Settings are those of `RBUILD_REGISTRIES`, else of `$XDG_CONFIG_HOME/rbuild/registries.toml`,
     /// else of `/etc/rbuild/registries.toml`.
     pub fn registries(&self) -> Result<Client, Error> {
+        self.registries_trusting(&[])
+    }
+
+    /// The same; `hosts` need not prove who they are, nor speak TLS (`--tls-verify=false`).
+    pub fn registries_trusting(&self, hosts: &[&str]) -> Result<Client, Error> {
+        let settings = Settings::read(&self.registry_settings())?;
+        let settings = hosts.iter().fold(settings, |settings, host| {
+            settings.without_verification(host)
+        });
+        Ok(Client::new(
+            settings,
+            self.keyring(),
+            self.config().environment.clone(),
+        ))
+    }
+
+    /// The same for work that may not need any.
+    pub fn registry_access(&self) -> Access {
+        Access::new(
+            self.registry_settings(),
+            self.keyring(),
+            self.config().environment.clone(),
+        )
+    }
+
+    fn registry_settings(&self) -> PathBuf {
         let environment = &self.config().environment;
         let path = |name: &str| {
             let text = environment.get(name).filter(|text| !text.is_empty());
@@ -26,14 +52,9 @@ impl Engine {
             .or_else(|| path("HOME").map(|home| home.join(".config")))
             .map(|dir| dir.join("rbuild/registries.toml"))
             .filter(|file| file.is_file());
-        let file = path("RBUILD_REGISTRIES")
+        path("RBUILD_REGISTRIES")
             .or(own)
-            .unwrap_or_else(|| SYSTEM_SETTINGS.into());
-        Ok(Client::new(
-            Settings::read(&file)?,
-            self.keyring(),
-            environment.clone(),
-        ))
+            .unwrap_or_else(|| SYSTEM_SETTINGS.into())
     }
 
     /// The places of this user's credentials.

@@ -209,7 +209,8 @@ impl Client {
         ask(&self.session(host, origin, reference.path())?)
     }
 
-    fn origin(&self, reference: &Reference) -> Result<Arc<Session>, Error> {
+    /// The session with the registry of a reference, mirrors left out.
+    pub(super) fn origin(&self, reference: &Reference) -> Result<Arc<Session>, Error> {
         let host = reference.host();
         self.allow(host)?;
         self.session(host, &self.settings.endpoint(host), reference.path())

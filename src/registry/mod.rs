@@ -3,6 +3,7 @@
 //! In: references and bytes. Out: verified bytes. [`Client`] is the door; it
 //! knows nothing of images, layers or the store.
 
+mod access;
 mod blobs;
 mod challenge;
 mod client;
@@ -10,12 +11,14 @@ mod credentials;
 mod error;
 mod lists;
 mod manifests;
+mod removal;
 mod scope;
 mod session;
 mod settings;
 mod token;
 mod upload;
 
+pub use access::Access;
 pub use blobs::BlobReader;
 pub use client::{Client, Target};
 pub use credentials::{ConfigFile, Credentials, CredentialsError, HelperError, Keyring};

@@ -51,6 +51,9 @@ struct Registry {
     /// Whether nothing may be taken from it or sent to it.
     #[serde(default)]
     blocked: bool,
+    /// Whether it is asked first if it speaks TLS; never from a file.
+    #[serde(skip)]
+    either_way: bool,
 }
 
 /// One host to speak to, and how.
@@ -120,7 +123,7 @@ impl Settings {
     /// How to speak to `host` itself.
     pub fn endpoint(&self, host: &str) -> Endpoint {
         let own = self.registries.get(host).cloned().unwrap_or_default();
-        let either_way = is_loopback(host) && !own.plain_http;
+        let either_way = (own.either_way || is_loopback(host)) && !own.plain_http;
         let mut roots: Vec<PathBuf> = own.ca.into_iter().collect();
         let mut identity = own.client_certificate.zip(own.client_key);
         for dir in CERTS_DIRS.iter().map(|dir| Path::new(dir).join(host)) {
@@ -147,10 +150,9 @@ impl Settings {
     /// The same with TLS verification off for `host`, and plain HTTP as a way to it (`--tls-verify=false`).
     #[must_use]
     pub fn without_verification(mut self, host: &str) -> Self {
-        self.registries
-            .entry(host.to_owned())
-            .or_default()
-            .skip_tls_verification = true;
+        let registry = self.registries.entry(host.to_owned()).or_default();
+        registry.skip_tls_verification = true;
+        registry.either_way = true;
         self
     }
 }
@@ -241,6 +243,14 @@ mod tests {
         assert!(settings.is_blocked("bad.example") && !settings.is_blocked("m.example"));
         let wrong = toml::from_str::<Settings>("[registry.x]\nplain = 1\n").unwrap_err();
         assert!(wrong.to_string().contains("plain"), "{wrong}");
+    }
+
+    #[test]
+    fn a_host_that_need_not_be_verified_may_speak_without_tls() {
+        let settings = Settings::default().without_verification("r.example:5000");
+        let endpoint = settings.endpoint("r.example:5000");
+        assert!(endpoint.either_way && endpoint.plain_http && endpoint.skip_tls_verification);
+        assert!(!settings.endpoint("r.example:5001").either_way);
     }
 
     #[test]

@@ -9,9 +9,11 @@ mod error;
 mod growing;
 mod pull;
 mod push;
+mod tags;
 mod watch;
 
 pub use error::Error;
 pub use pull::{PullOptions, Pulled, pull};
 pub use push::{Pushed, push};
+pub use tags::tags_of;
 pub use watch::{LayerState, Unwatched, Watch};

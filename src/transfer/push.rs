@@ -173,7 +173,7 @@ impl Push<'_> {
 
 /// Does `work` for each number below `count`, several at once; the first
 /// failure ends it.
-fn all<T: Send>(
+pub(super) fn all<T: Send>(
     count: usize,
     work: impl Fn(usize) -> Result<T, Error> + Sync,
 ) -> Result<Vec<T>, Error> {

@@ -64,9 +64,7 @@ pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
                 networks::document(engine, &engine.network(name)?)
             });
         }
-        Some(
-            other @ ("volume" | "node" | "service" | "plugin" | "secret" | "task"),
-        ) => {
+        Some(other @ ("volume" | "node" | "service" | "plugin" | "secret" | "task")) => {
             let message = format!("inspecting a {other} is not available in this version");
             return Err(Failure::new(1, message));
         }

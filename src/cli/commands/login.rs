@@ -99,7 +99,7 @@ pub(crate) fn logout(
 }
 
 /// The host of what was typed, which may be a URL.
-fn host(server: Option<&str>) -> String {
+pub(crate) fn host(server: Option<&str>) -> String {
     let text = server.unwrap_or(DEFAULT);
     let text = text
         .strip_prefix("https://")

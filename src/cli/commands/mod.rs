@@ -16,6 +16,8 @@ mod login;
 mod networks;
 mod pull;
 mod push;
+mod reach;
+mod registry;
 mod rmi;
 mod save;
 mod system;
@@ -68,6 +70,9 @@ pub(crate) enum Command {
     /// Work with the data root
     #[command(subcommand)]
     System(System),
+    /// Work with what lies on registries
+    #[command(subcommand)]
+    Registry(registry::Verb),
     #[command(flatten)]
     Containers(containers::Command),
 }
@@ -156,6 +161,7 @@ pub(crate) fn run(
         Command::Push(args) | Command::Image(Image::Push(args)) => {
             push::run(&args, &open()?, output)
         }
+        Command::Registry(verb) => registry::run(&verb, &open()?, output),
         Command::Login(args) => login::login(&args, &open()?, output),
         Command::Logout(args) => login::logout(&args, &open()?, output),
         Command::Pull(args) | Command::Image(Image::Pull(args)) => {

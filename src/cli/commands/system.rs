@@ -4,8 +4,8 @@ use rbuild::engine::{Config, DiskUsage, Engine, ImageFilter, PruneOptions, Usage
 use rbuild::oci::Platform;
 use serde_json::{Value, json};
 
-use super::{containers, networks};
 use super::filters::image_filter;
+use super::{containers, networks};
 use crate::cli::format;
 use crate::cli::human;
 use crate::cli::output::Output;
@@ -206,8 +206,8 @@ pub(crate) fn info(
         "DockerRootDir": config.data,
         "ServerVersion": env!("CARGO_PKG_VERSION"),
     });
-    if args.format.is_some() {
-        format::documents(output, args.format.as_deref(), &[document])?;
+    if let Some(format) = &args.format {
+        format::document(output, format, &document)?;
         return Ok(0);
     }
     for (label, member) in [

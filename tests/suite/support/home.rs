@@ -115,25 +115,7 @@ impl Home {
 
     /// Runs the program to its end with `input` on standard input.
     pub(crate) fn run_with<S: AsRef<OsStr>>(&self, arguments: &[S], input: &[u8]) -> Outcome {
-        let mut child = self
-            .command(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program was built");
-        let mut stdin = child.stdin.take().expect("it was piped");
-        std::thread::scope(|scope| {
-            scope.spawn(move || {
-                // A program that needs no input may close it early.
-                let _closed = stdin.write_all(input);
-                drop(stdin);
-            });
-            let output = child
-                .wait_with_output()
-                .expect("the program can be waited for");
-            outcome(output)
-        })
+        finish(self.command(arguments), input)
     }
 
     /// The program with its data root, ready for more arguments or to be started.
@@ -172,6 +154,28 @@ impl Home {
             .current_dir(self.dir.path());
         command
     }
+}
+
+/// Runs a command to its end with `input` on standard input.
+pub(crate) fn finish(mut command: Command, input: &[u8]) -> Outcome {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program was built");
+    let mut stdin = child.stdin.take().expect("it was piped");
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            // A program that needs no input may close it early.
+            let _closed = stdin.write_all(input);
+            drop(stdin);
+        });
+        let output = child
+            .wait_with_output()
+            .expect("the program can be waited for");
+        outcome(output)
+    })
 }
 
 impl Drop for Home {

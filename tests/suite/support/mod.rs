@@ -1,21 +1,35 @@
 //! What the tests stand on: data roots of their own, the program under test, a
 //! base image, and honest reports of what was skipped.
 
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "what registries can be asked to do is more than the tests of one area need"
+)]
+
 mod browser;
 mod busybox;
+mod certificates;
 mod debian;
 mod home;
+mod http;
+mod registry;
 mod schema;
 mod terminal;
+mod tokens;
 mod typing;
 mod web;
 
 pub(crate) use browser::Browser;
 pub(crate) use busybox::archive as busybox_archive;
+pub(crate) use certificates::Certificates;
 pub(crate) use debian::{Registry, debian_base, reachable};
-pub(crate) use home::{Home, Outcome};
+pub(crate) use home::{Home, Outcome, finish};
+pub(crate) use http::{Answer, Asked, HttpServer};
+pub(crate) use registry::{PASSWORD, RegistryServer, USER};
 pub(crate) use schema::assert_fits;
 pub(crate) use terminal::Terminal;
+pub(crate) use tokens::{Grant, REFRESH, TokenServer};
 pub(crate) use typing::SIZE as TERMINAL_SIZE;
 pub(crate) use web::{Page, Repository, Web};
 
@@ -34,6 +48,11 @@ pub(crate) enum Need {
     Git,
     /// Chromium, which shows pages, is installed.
     Chromium,
+    /// docker-registry, a registry to talk to, is installed, and openssl, which
+    /// makes its certificates.
+    DockerRegistry,
+    /// podman, which pulls and pushes images, is installed.
+    Podman,
     /// debootstrap is installed, or an archive of `debian:bookworm` is named.
     Debian,
 }
@@ -66,6 +85,28 @@ pub(crate) fn run_other(program: &str, arguments: &[&str]) -> Vec<u8> {
     output.stdout
 }
 
+/// The same with bytes on its standard input.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "another program's opinion is what the test asks for"
+)]
+#[track_caller]
+pub(crate) fn run_piped(program: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    use std::process::Stdio;
+    let mut command = std::process::Command::new(program);
+    command.args(arguments).stdin(Stdio::piped());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it is installed");
+    let mut stdin = child.stdin.take().expect("it was piped");
+    stdin.write_all(input).expect("it reads its input");
+    drop(stdin);
+    let output = child.wait_with_output().expect("it is our child");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {arguments:?}: {errors}");
+    output.stdout
+}
+
 fn lacking(need: Need) -> Option<String> {
     match need {
         Need::Root => (!rustix::process::geteuid().is_root()).then(|| "needs root".to_owned()),
@@ -75,6 +116,8 @@ fn lacking(need: Need) -> Option<String> {
             (!found).then(|| "needs git".to_owned())
         }
         Need::Chromium => Browser::find().err(),
+        Need::DockerRegistry => installed(&["docker-registry", "openssl"]),
+        Need::Podman => installed(&["podman"]),
         Need::Skopeo => {
             let places = ["/usr/bin/skopeo", "/usr/local/bin/skopeo"];
             let found = places
@@ -94,4 +137,11 @@ fn lacking(need: Need) -> Option<String> {
             home::overlay_probe().err()
         }
     }
+}
+
+/// Which of these programs is missing, if one is.
+fn installed(programs: &[&str]) -> Option<String> {
+    let missing = |program: &&&str| rbuild::sys::command::find(program, None).is_none();
+    let program = programs.iter().find(missing)?;
+    Some(format!("needs {program}"))
 }

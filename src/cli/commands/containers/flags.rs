@@ -323,7 +323,11 @@ impl Flags {
     }
 
     fn network_mode(&self) -> Result<NetworkMode, String> {
-        let first = self.network.networks.first().map_or("bridge", String::as_str);
+        let first = self
+            .network
+            .networks
+            .first()
+            .map_or("bridge", String::as_str);
         let endpoint = EndpointRequest::parse(first).map_err(|err| err.to_string())?;
         NetworkMode::parse(&endpoint.network).map_err(|err| err.to_string())
     }
@@ -353,10 +357,11 @@ impl Flags {
             first.mac = Some(parse_mac(mac).map_err(|err| err.to_string())?);
         }
         if self.network_mode()?.text() == "bridge" && endpoints.len() == 1 {
-            let plain = endpoints[0] == EndpointRequest {
-                network: "bridge".to_owned(),
-                ..EndpointRequest::default()
-            };
+            let plain = endpoints[0]
+                == EndpointRequest {
+                    network: "bridge".to_owned(),
+                    ..EndpointRequest::default()
+                };
             if plain {
                 endpoints.clear();
             }

@@ -56,7 +56,11 @@ pub(crate) struct Args {
 }
 
 pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u8, Failure> {
-    if let Some(driver) = args.ipam_driver.as_deref().filter(|name| *name != "default") {
+    if let Some(driver) = args
+        .ipam_driver
+        .as_deref()
+        .filter(|name| *name != "default")
+    {
         let message = format!("invalid ipam driver: {driver}: `default` is the only one");
         return Err(Failure::new(1, message));
     }

@@ -63,9 +63,8 @@ fn conditions(texts: &[String]) -> Result<Vec<(&str, &str)>, Failure> {
     let mut conditions = Vec::new();
     for text in texts {
         let Some((key, value)) = text.split_once('=') else {
-            let message = format!(
-                "invalid argument \"{text}\": bad format of filter (expected name=value)"
-            );
+            let message =
+                format!("invalid argument \"{text}\": bad format of filter (expected name=value)");
             return Err(Failure::new(1, message));
         };
         let known = ["id", "name", "driver", "label", "scope", "type", "dangling"];
@@ -78,11 +77,7 @@ fn conditions(texts: &[String]) -> Result<Vec<(&str, &str)>, Failure> {
 }
 
 /// Values of one key are alternatives; labels must all be there.
-fn fits(
-    network: &Network,
-    conditions: &[(&str, &str)],
-    engine: &Engine,
-) -> Result<bool, Failure> {
+fn fits(network: &Network, conditions: &[(&str, &str)], engine: &Engine) -> Result<bool, Failure> {
     for (key, value) in conditions {
         let others = conditions.iter().filter(|(other, _)| other == key);
         let mut any = holds(network, key, value, engine)?;
@@ -114,7 +109,12 @@ fn holds(network: &Network, key: &str, value: &str, engine: &Engine) -> Result<b
             let wanted = match value {
                 "true" | "1" => true,
                 "false" | "0" => false,
-                _ => return Err(Failure::new(1, format!("invalid filter 'dangling={value}'"))),
+                _ => {
+                    return Err(Failure::new(
+                        1,
+                        format!("invalid filter 'dangling={value}'"),
+                    ));
+                }
             };
             !network.is_predefined() && engine.network_is_used(network)? != wanted
         }
@@ -129,7 +129,10 @@ fn short(id: &str, whole: bool) -> &str {
 fn row(network: &Network, whole: bool) -> Value {
     let created = Timestamp::from_nanosecond(i128::from(network.created_at)).ok();
     let spec = &network.spec;
-    let labels = spec.labels.iter().map(|(name, value)| format!("{name}={value}"));
+    let labels = spec
+        .labels
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"));
     json!({
         "CreatedAt": human::moment(created),
         "Driver": network.driver,

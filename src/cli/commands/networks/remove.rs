@@ -33,7 +33,9 @@ pub(crate) struct PruneArgs {
 pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u8, Failure> {
     let mut code = 0;
     for text in &args.networks {
-        let removed = engine.network(text).and_then(|network| engine.network_remove(&network));
+        let removed = engine
+            .network(text)
+            .and_then(|network| engine.network_remove(&network));
         match removed {
             Ok(()) => output.line(text)?,
             Err(error) if args.force && error.kind() == ErrorKind::NotFound => {}

@@ -1,0 +1,43 @@
+//! `registry ...`: what lies on registries, one file a verb.
+
+mod repos;
+mod rm;
+mod tags;
+
+use clap::Subcommand;
+use rbuild::engine::Engine;
+use rbuild::oci::{ParseReferenceError, Reference};
+
+use crate::cli::output::Output;
+use crate::cli::report::Failure;
+
+/// `registry ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    Tags(tags::Args),
+    Repos(repos::Args),
+    #[command(visible_aliases = ["remove", "untag"])]
+    Rm(rm::Args),
+}
+
+pub(crate) fn run(verb: &Verb, engine: &Engine, output: &mut Output) -> Result<u8, Failure> {
+    match verb {
+        Verb::Tags(args) => tags::run(args, engine, output),
+        Verb::Repos(args) => repos::run(args, engine, output),
+        Verb::Rm(args) => Ok(rm::run(args, engine, output)),
+    }
+}
+
+/// Reads a name that stands for something on a registry.
+pub(crate) fn reference(text: &str) -> Result<Reference, Failure> {
+    text.parse()
+        .map_err(|err: ParseReferenceError| Failure::new(1, err.to_string()))
+}
+
+/// Whether a name was typed with a tag.
+pub(crate) fn has_tag(text: &str) -> bool {
+    let name = text.split('@').next().unwrap_or(text);
+    name.rsplit('/')
+        .next()
+        .is_some_and(|last| last.contains(':'))
+}

@@ -1,0 +1,3 @@
+//! Registries: real ones, started for the test, and one that misbehaves.
+
+mod servers;
