@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{EndpointRequest, Error};
 use super::record::{Process, Record, State};
+use super::{EndpointRequest, Error};
 use crate::fs::{At, Lock, PathError};
 use crate::store::{self, Paths};
 

@@ -36,7 +36,7 @@ impl EndpointRequest {
     pub fn parse(text: &str) -> Result<Self, Error> {
         let mut endpoint = Self::default();
         if !text.contains('=') {
-            endpoint.network = text.to_owned();
+            text.clone_into(&mut endpoint.network);
             return Ok(endpoint);
         }
         for field in text.split(',') {
@@ -123,7 +123,10 @@ pub fn parse_mac(text: &str) -> Result<[u8; 6], Error> {
     let mut mac = [0; 6];
     let mut parts = text.split([':', '-']);
     for byte in &mut mac {
-        let part = parts.next().filter(|part| part.len() == 2).ok_or_else(wrong)?;
+        let part = parts
+            .next()
+            .filter(|part| part.len() == 2)
+            .ok_or_else(wrong)?;
         *byte = u8::from_str_radix(part, 16).map_err(|_| wrong())?;
     }
     // The lowest bit of the first byte marks groups, which nobody can be.

@@ -82,17 +82,17 @@ impl Error {
     /// The kind of this error.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Invalid(_) => ErrorKind::InvalidInput,
+            Self::Invalid(_) | Self::Network(network::Error::Refused(_)) => ErrorKind::InvalidInput,
             Self::Unsupported(_) => ErrorKind::Unsupported,
-            Self::NoCacheItem(_) | Self::Image(image::Error::NotFound(_)) => ErrorKind::NotFound,
+            Self::NoCacheItem(_)
+            | Self::Image(image::Error::NotFound(_))
+            | Self::Network(network::Error::NotFound(_)) => ErrorKind::NotFound,
             Self::Image(image::Error::Ambiguous(_) | image::Error::Reference(_)) => {
                 ErrorKind::InvalidInput
             }
             Self::Conflict(_)
             | Self::Image(image::Error::NameInUse { .. } | image::Error::InUse { .. })
             | Self::Store(store::Error::NameTaken { .. }) => ErrorKind::Conflict,
-            Self::Network(network::Error::NotFound(_)) => ErrorKind::NotFound,
-            Self::Network(network::Error::Refused(_)) => ErrorKind::InvalidInput,
             Self::Container(error) => container_kind(error),
             _ => ErrorKind::Internal,
         }

@@ -68,6 +68,7 @@ impl Engine {
 
     /// The name of a lease's container.
     fn owner(&self, lease: &LeaseRow) -> String {
-        container::find(&self.store, &lease.owner).map_or_else(|_| lease.owner.clone(), |row| row.name)
+        container::find(&self.store, &lease.owner)
+            .map_or_else(|_| lease.owner.clone(), |row| row.name)
     }
 }

@@ -226,7 +226,11 @@ impl Attachment {
     /// [`Error::NotFound`], [`Error::Exhausted`], [`Error::Refused`] for an address
     /// that cannot be had; nothing is changed then.
     pub fn join(&mut self, store: &Store, wish: &Wish<'_>) -> Result<&Place, Error> {
-        if self.places.iter().any(|place| place.network == wish.network) {
+        if self
+            .places
+            .iter()
+            .any(|place| place.network == wish.network)
+        {
             return Err(Error::Refused(format!(
                 "endpoint already exists in network {}",
                 wish.network

@@ -55,11 +55,7 @@ pub(super) fn spec_of(network: &NetworkRow) -> Result<Spec, Error> {
 }
 
 /// A network with its device and rules, made if anything of it is missing.
-pub(super) fn ensure(
-    store: &Store,
-    host: &mut RouteSocket,
-    name: &str,
-) -> Result<Standing, Error> {
+pub(super) fn ensure(store: &Store, host: &mut RouteSocket, name: &str) -> Result<Standing, Error> {
     let lock = lock_shared(store.paths())?;
     if let Some(network) = store.network_get(name)? {
         let spec = spec_of(&network)?;
@@ -103,12 +99,13 @@ fn is_complete(network: &NetworkRow, spec: &Spec) -> Result<bool, Error> {
     Ok(spec.driver != Driver::Bridge || nat::is_complete(network, spec)?)
 }
 
+/// Decides on a network from the subnets that are taken and the networks that there are.
+pub(super) type Choose<'a> =
+    dyn Fn(&[Subnet], &[NetworkRow]) -> Result<(NetworkRow, Spec), Error> + 'a;
+
 /// Registers a network that is not there yet and makes its device. `choose` gets
 /// the subnets that are taken, those of all other networks among them.
-pub(super) fn add(
-    store: &Store,
-    choose: &dyn Fn(&[Subnet], &[NetworkRow]) -> Result<(NetworkRow, Spec), Error>,
-) -> Result<NetworkRow, Error> {
+pub(super) fn add(store: &Store, choose: &Choose<'_>) -> Result<NetworkRow, Error> {
     let mut host = RouteSocket::open().during(|| "open a netlink socket".to_owned())?;
     let _lock = lock_exclusive(store.paths())?;
     let known = store.network_list()?;
@@ -272,7 +269,10 @@ pub(super) fn make(
         host.add_dummy(device).during(step)?;
         return made(host);
     }
-    let mtu = spec.mtu().map_or_else(|| uplink_mtu(host), Ok).during(step)?;
+    let mtu = spec
+        .mtu()
+        .map_or_else(|| uplink_mtu(host), Ok)
+        .during(step)?;
     host.add_bridge(device, mac_of(network.gateway), mtu)
         .during(step)?;
     // Containers speak IPv4 with this host and each other; without an address

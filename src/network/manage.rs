@@ -75,10 +75,7 @@ impl Network {
     fn of(row: NetworkRow) -> Result<Self, Error> {
         let spec = spec_of(&row)?;
         Ok(Self {
-            subnet: Some((
-                Subnet::of(row.gateway, row.prefix).to_string(),
-                row.gateway,
-            )),
+            subnet: Some((Subnet::of(row.gateway, row.prefix).to_string(), row.gateway)),
             driver: spec.driver.name(),
             name: row.name,
             id: row.id,
@@ -171,7 +168,9 @@ pub fn create(store: &Store, new: &NewNetwork) -> Result<Network, Error> {
             )));
         }
         if known.iter().any(|row| row.device == device) && spec.driver == Driver::Bridge {
-            return Err(refused(format!("another network has the device `{device}`")));
+            return Err(refused(format!(
+                "another network has the device `{device}`"
+            )));
         }
         let (gateway, prefix) = choose(&wish, taken, known)?;
         let mut spec = spec.clone();
@@ -249,7 +248,9 @@ impl Wanted {
                     return Err(refused("a network has one IPv4 subnet".to_owned()));
                 }
                 if subnet.prefix() > 30 && !is_vlan(new) {
-                    return Err(refused(format!("the subnet {text} has no room for members")));
+                    return Err(refused(format!(
+                        "the subnet {text} has no room for members"
+                    )));
                 }
             } else {
                 let six = parse6(text).ok_or_else(wrong)?;
@@ -268,9 +269,7 @@ impl Wanted {
                 ));
             };
             if !subnet.overlaps(range) || range.prefix() < subnet.prefix() {
-                return Err(refused(format!(
-                    "no matching subnet for range {text}"
-                )));
+                return Err(refused(format!("no matching subnet for range {text}")));
             }
             wanted.range = Some((address, range.prefix()));
         }
@@ -325,7 +324,11 @@ fn parse6(text: &str) -> Option<(Ipv6Addr, u8)> {
 }
 
 /// The bridge's address and the prefix length.
-fn choose(wanted: &Wanted, taken: &[Subnet], known: &[NetworkRow]) -> Result<(Ipv4Addr, u8), Error> {
+fn choose(
+    wanted: &Wanted,
+    taken: &[Subnet],
+    known: &[NetworkRow],
+) -> Result<(Ipv4Addr, u8), Error> {
     let own = |row: &NetworkRow| Subnet::of(row.gateway, row.prefix);
     let Some((subnet, gateway)) = wanted.subnet else {
         let mut taken = taken.to_vec();
@@ -351,7 +354,11 @@ fn choose(wanted: &Wanted, taken: &[Subnet], known: &[NetworkRow]) -> Result<(Ip
     }
     let gateway = gateway.unwrap_or_else(|| {
         let mut candidate = subnet.gateway();
-        while wanted.reserved.values().any(|address| *address == candidate) {
+        while wanted
+            .reserved
+            .values()
+            .any(|address| *address == candidate)
+        {
             candidate = Ipv4Addr::from(u32::from(candidate).saturating_add(1));
         }
         candidate
@@ -467,7 +474,11 @@ fn device(new: &NewNetwork, spec: &Spec, id: &str) -> Result<String, Error> {
         Driver::Macvlan | Driver::Ipvlan => spec.parent(),
     };
     let Some(named) = named else {
-        let kind = if spec.driver == Driver::Bridge { "br" } else { "dm" };
+        let kind = if spec.driver == Driver::Bridge {
+            "br"
+        } else {
+            "dm"
+        };
         return Ok(format!("{kind}-{}", &id[..12]));
     };
     let fits = |c: char| c.is_ascii_graphic() && c != '/' && c != ':';
@@ -498,7 +509,10 @@ mod tests {
 
     fn wanted(subnet: &str, gateway: &str) -> Result<Wanted, String> {
         let list = |text: &str| -> Vec<String> {
-            text.split(' ').filter(|t| !t.is_empty()).map(str::to_owned).collect()
+            text.split(' ')
+                .filter(|t| !t.is_empty())
+                .map(str::to_owned)
+                .collect()
         };
         let new = NewNetwork {
             subnets: list(subnet),

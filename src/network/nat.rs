@@ -142,7 +142,10 @@ fn put_table(
         .drop();
     transaction.append_rule(table, "forward", &shield);
     if spec.internal {
-        let hold = Rule::default().if_in_by(device).unless_out_by(device).drop();
+        let hold = Rule::default()
+            .if_in_by(device)
+            .unless_out_by(device)
+            .drop();
         transaction.append_rule(table, "forward", &hold);
     }
 }

@@ -165,7 +165,9 @@ fn an_internal_network_has_no_way_out() {
             let mut inside = RouteSocket::open().unwrap();
             let link = inside.link("eth0").unwrap().unwrap();
             let gateway = Some(Ipv4Addr::new(172, 17, 0, 1));
-            inside.add_default_routes(link.index, gateway, None).unwrap();
+            inside
+                .add_default_routes(link.index, gateway, None)
+                .unwrap();
         })
         .unwrap();
         assert_eq!(reach(&one, &server), None);

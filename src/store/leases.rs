@@ -45,6 +45,9 @@ pub struct NamedAddress {
     pub name: String,
 }
 
+/// An address, and the IPv6 address that goes with it.
+pub type Addresses = (Ipv4Addr, Option<Ipv6Addr>);
+
 const COLUMNS: &str = "network, address, address6, owner, pid, started";
 
 impl Store {
@@ -59,7 +62,7 @@ impl Store {
         network: &str,
         owner: &str,
         aliases: &[String],
-        choose: &dyn Fn(&[LeaseRow]) -> Option<(Ipv4Addr, Option<Ipv6Addr>)>,
+        choose: &dyn Fn(&[LeaseRow]) -> Option<Addresses>,
     ) -> Result<Option<LeaseRow>, Error> {
         let process = self.process;
         self.write(|tx| {
@@ -81,7 +84,9 @@ impl Store {
             .execute((
                 network,
                 address.to_string(),
-                address6.map(|address| address.to_string()).unwrap_or_default(),
+                address6
+                    .map(|address| address.to_string())
+                    .unwrap_or_default(),
                 owner,
                 process.pid,
                 signed(process.started),
@@ -134,8 +139,7 @@ impl Store {
 
     /// Who has an address on a network.
     pub fn lease_of(&self, network: &str, address: &str) -> Result<Vec<NamedAddress>, Error> {
-        let sql =
-            format!("{NAMED} WHERE l.network = ?1 AND (l.address = ?2 OR l.address6 = ?2)");
+        let sql = format!("{NAMED} WHERE l.network = ?1 AND (l.address = ?2 OR l.address6 = ?2)");
         self.named(&sql, (network, address))
     }
 

@@ -44,7 +44,7 @@ pub use containers::ContainerRow;
 pub use error::Error;
 pub use images::ImageRow;
 pub use layer_blobs::LayerBlobRow;
-pub use leases::{LeaseRow, NamedAddress};
+pub use leases::{Addresses, LeaseRow, NamedAddress};
 pub use networks::NetworkRow;
 pub use paths::Paths;
 pub use process::Process;

@@ -40,7 +40,8 @@ impl Store {
             if let Some(existing) = get(tx, &row.name)? {
                 return Ok(existing);
             }
-            let sql = format!("INSERT INTO networks ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)");
+            let sql =
+                format!("INSERT INTO networks ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)");
             tx.prepare_cached(&sql)?.execute((
                 &row.name,
                 &row.id,

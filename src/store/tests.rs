@@ -548,7 +548,9 @@ fn addresses_are_leased_while_their_process_lives() {
     };
     let take = |owner: &str| {
         let aliases = ["db".to_owned(), format!("{owner}-x")];
-        store.lease_take("bridge", owner, &aliases, &first_free).unwrap()
+        store
+            .lease_take("bridge", owner, &aliases, &first_free)
+            .unwrap()
     };
     let one = take("one").unwrap();
     assert_eq!(one.address, Ipv4Addr::new(10, 0, 0, 2));

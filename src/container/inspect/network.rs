@@ -41,7 +41,10 @@ pub(super) fn network_settings(
         networks.insert(wanted.network.clone(), endpoint(row, state, wanted, place));
     }
     // Docker's top members tell of the default bridge alone.
-    let first = state.networks.iter().find(|p| p.network == network::DEFAULT);
+    let first = state
+        .networks
+        .iter()
+        .find(|p| p.network == network::DEFAULT);
     let text = |value: Option<String>| value.unwrap_or_default();
     json!({
         "Bridge": "",

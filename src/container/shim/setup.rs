@@ -20,7 +20,7 @@ fn namespace_kind(request: &Request) -> NetworkNamespace {
         NetworkMode::None => NetworkNamespace::Isolated,
         NetworkMode::Bridge | NetworkMode::Named(_) | NetworkMode::Container(_) => {
             NetworkNamespace::Passed
-        },
+        }
     }
 }
 
@@ -54,7 +54,11 @@ pub(super) fn prepare(
 }
 
 /// The name that the container has for itself.
-pub(super) fn hostname(order: &StartOrder, request: &Request, paths: &Paths) -> Result<String, Error> {
+pub(super) fn hostname(
+    order: &StartOrder,
+    request: &Request,
+    paths: &Paths,
+) -> Result<String, Error> {
     if let Some(hostname) = &request.hostname {
         return Ok(hostname.clone());
     }

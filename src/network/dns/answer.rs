@@ -59,13 +59,18 @@ fn reversed(name: &str) -> Option<IpAddr> {
         for octet in &mut octets {
             *octet = parts.next()?.parse().ok()?;
         }
-        return parts.next().is_none().then(|| Ipv4Addr::from(octets).into());
+        return parts
+            .next()
+            .is_none()
+            .then(|| Ipv4Addr::from(octets).into());
     }
     let digits = name.strip_suffix(".ip6.arpa")?;
     let mut number = 0_u128;
     let mut count = 0;
     for digit in digits.rsplit('.') {
-        let value = u128::from_str_radix(digit, 16).ok().filter(|_| digit.len() == 1)?;
+        let value = u128::from_str_radix(digit, 16)
+            .ok()
+            .filter(|_| digit.len() == 1)?;
         number = (number << 4) | value;
         count += 1;
     }
@@ -192,7 +197,9 @@ mod tests {
         assert_eq!(packet.questions[0].qname.to_string(), "web");
         assert_eq!(fit(answer.clone(), &query), answer);
 
-        let many: Vec<IpAddr> = (0..=99).map(|n| Ipv4Addr::new(10, 0, 0, n).into()).collect();
+        let many: Vec<IpAddr> = (0..=99)
+            .map(|n| Ipv4Addr::new(10, 0, 0, n).into())
+            .collect();
         let cut = fit(addresses(&query, &many).unwrap(), &query);
         let packet = Packet::parse(&cut).unwrap();
         assert!(packet.answers.is_empty() && packet.has_flags(PacketFlag::TRUNCATION));

@@ -71,9 +71,7 @@ impl NameServer {
         links: BTreeMap<String, String>,
     ) -> Result<Self, Error> {
         let step = || "start the name server of a container".to_owned();
-        let (datagrams, streams) = netns::enter(namespace, open)
-            .during(step)?
-            .during(step)?;
+        let (datagrams, streams) = netns::enter(namespace, open).during(step)?.during(step)?;
         let resolver = Arc::new(Resolver::new(paths, zones, upstream, links));
         let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(io::Error::from)

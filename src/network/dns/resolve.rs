@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use super::answer::{self, Question};
 use super::Zone;
+use super::answer::{self, Question};
 use crate::store::{NamedAddress, Paths, Store};
 
 /// What becomes of a query.
@@ -77,9 +77,7 @@ impl Resolver {
                 .owner(*address)
                 .map(|name| answer::pointer(query, &name)),
             // A member has nothing but addresses.
-            Question::Other(name) => self
-                .members(name)
-                .map(|_| answer::addresses(query, &[])),
+            Question::Other(name) => self.members(name).map(|_| answer::addresses(query, &[])),
         };
         match answer {
             Some(answer) => answer.map_or(Outcome::Ignore, Outcome::Answer),

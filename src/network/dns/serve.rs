@@ -115,16 +115,16 @@ impl Server {
             };
             let query = &buffer[..length];
             match self.resolver.resolve(query) {
-                Outcome::Answer(answer) => self.send(answer::fit(answer, query), client),
+                Outcome::Answer(answer) => self.send(&answer::fit(answer, query), client),
                 Outcome::PassOn => self.pass_on(query.to_vec(), client, 0),
                 Outcome::Ignore => {}
             }
         }
     }
 
-    fn send(&self, answer: Vec<u8>, client: SocketAddr) {
+    fn send(&self, answer: &[u8], client: SocketAddr) {
         // A client that is gone wants no answer.
-        drop(self.datagrams.send_to(&answer, client));
+        drop(self.datagrams.send_to(answer, client));
     }
 
     /// Asks the next server; after the last one the client hears of the failure.
@@ -147,7 +147,7 @@ impl Server {
             }
         }
         if let Some(answer) = answer::failure(&query) {
-            self.send(answer, client);
+            self.send(&answer, client);
         }
     }
 

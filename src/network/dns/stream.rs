@@ -55,7 +55,7 @@ fn receive(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
 }
 
 fn send(stream: &mut TcpStream, message: &[u8]) -> io::Result<()> {
-    let length = u16::try_from(message.len())
-        .map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+    let length =
+        u16::try_from(message.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
     stream.write_all(&[&length.to_be_bytes(), message].concat())
 }

@@ -458,9 +458,12 @@ impl NftSocket {
         chain: &str,
         mark: &str,
     ) -> io::Result<Vec<[u8; 8]>> {
-        let replies = self
-            .0
-            .list(request(Family::Four, NFT_MSG_GETRULE, 0, &rule_in(table, chain)))?;
+        let replies = self.0.list(request(
+            Family::Four,
+            NFT_MSG_GETRULE,
+            0,
+            &rule_in(table, chain),
+        ))?;
         let mut handles = Vec::new();
         for attributes in replies.iter().map(attributes_of) {
             // Older kernels list every chain, so the names are checked.

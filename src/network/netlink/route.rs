@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use netlink_packet_core::NetlinkSerializable;
-use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage};
+use netlink_packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage,
+};
 use netlink_packet_route::link::{
     InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoVeth, IpVlanMode, LinkAttribute,
     LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, MacVlanMode,
@@ -329,7 +331,9 @@ impl RouteSocket {
         message.header.change_mask = LinkFlags::Up;
         message
             .attributes
-            .push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Dummy)]));
+            .push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(
+                InfoKind::Dummy,
+            )]));
         let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
         match self
             .0
@@ -465,10 +469,9 @@ fn default_routes(
         route.header.protocol = RouteProtocol::Boot;
         route.header.scope = RouteScope::Universe;
         route.header.kind = RouteType::Unicast;
-        route.attributes.extend([
-            RouteAttribute::Gateway(gateway),
-            RouteAttribute::Oif(link),
-        ]);
+        route
+            .attributes
+            .extend([RouteAttribute::Gateway(gateway), RouteAttribute::Oif(link)]);
         request(
             &RouteNetlinkMessage::NewRoute(route),
             NLM_F_ACK | NLM_F_CREATE,

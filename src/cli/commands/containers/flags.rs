@@ -102,8 +102,12 @@ struct Network {
     #[arg(long = "network", visible_alias = "net", value_name = "NETWORK")]
     networks: Vec<String>,
     /// A further name on the first network
-    #[arg(long, visible_alias = "net-alias", value_name = "NAME")]
-    network_alias: Vec<String>,
+    #[arg(
+        long = "network-alias",
+        visible_alias = "net-alias",
+        value_name = "NAME"
+    )]
+    aliases: Vec<String>,
     /// IPv4 address on the first network
     #[arg(long, value_name = "IP")]
     ip: Option<String>,
@@ -349,7 +353,7 @@ impl Flags {
             });
         }
         let first = &mut endpoints[0];
-        first.aliases.extend(flags.network_alias.iter().cloned());
+        first.aliases.extend(flags.aliases.iter().cloned());
         for address in flags.ip.iter().chain(&flags.ip6) {
             first.set_address(address).map_err(|err| err.to_string())?;
         }
