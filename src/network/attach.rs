@@ -11,7 +11,7 @@ use crate::sys::netns;
 use super::DEFAULT;
 use super::bridge::{self, Standing};
 use super::ipam::{Subnet, companion, mac_of, next_address};
-use super::netlink::route::{Child, Inside, Link, Pair, RouteSocket};
+use super::netlink::route::{Child, Inside, LOOPBACK, Link, Pair, RouteSocket};
 use super::spec::Driver;
 
 /// Files in the runtime directory with the address that was given last, one for
@@ -197,7 +197,7 @@ impl Attachment {
     /// Switches the loopback device on, for a namespace that joins no network.
     pub fn loopback(&mut self) -> Result<(), Error> {
         self.inside
-            .switch_on_loopback()
+            .switch_on(LOOPBACK)
             .during(|| "switch on the loopback device of a namespace".to_owned())
     }
 

@@ -266,8 +266,11 @@ pub(super) fn make(
                 "there is no device `{device}` on this host: name another one with `-o parent=`"
             )));
         }
-        host.add_dummy(device).during(step)?;
-        return made(host);
+        // A pair of connected devices carries packets as a cable does that is plugged in.
+        let other = format!("dp-{}", &device[3.min(device.len())..]);
+        host.add_cable(device, &other).during(step)?;
+        let link = made(host)?;
+        return Ok(link);
     }
     let mtu = spec
         .mtu()

@@ -324,24 +324,27 @@ impl RouteSocket {
             .send_all(&[request(&RouteNetlinkMessage::NewLink(message), flags)])
     }
 
-    /// Makes a device that leads nowhere, and switches it on, if there is none of this name.
-    pub(in crate::network) fn add_dummy(&mut self, name: &str) -> io::Result<()> {
-        let mut message = named(name);
-        message.header.flags = LinkFlags::Up;
-        message.header.change_mask = LinkFlags::Up;
-        message
-            .attributes
-            .push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(
-                InfoKind::Dummy,
-            )]));
+    /// Makes a pair of connected devices, both here and on, if there is none of this name.
+    pub(in crate::network) fn add_cable(&mut self, name: &str, other: &str) -> io::Result<()> {
+        let mut near = named(name);
+        near.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Veth),
+            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(named(other)))),
+        ]));
         let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
-        match self
+        let made = self
             .0
-            .send_all(&[request(&RouteNetlinkMessage::NewLink(message), flags)])
-        {
-            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            result => result,
+            .send_all(&[request(&RouteNetlinkMessage::NewLink(near), flags)]);
+        match made {
+            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {}
+            result => result?,
         }
+        for name in [name, other] {
+            if let Some(link) = self.link(name)? {
+                self.switch_on(link.index)?;
+            }
+        }
+        Ok(())
     }
 
     /// Gives a device an IPv6 address beside those that it has.
@@ -370,9 +373,9 @@ impl RouteSocket {
         self.0.send_all(&requests)
     }
 
-    /// Switches the loopback device on.
-    pub(in crate::network) fn switch_on_loopback(&mut self) -> io::Result<()> {
-        let up = RouteNetlinkMessage::SetLink(switched_on(LOOPBACK));
+    /// Switches a device on.
+    pub(in crate::network) fn switch_on(&mut self, link: u32) -> io::Result<()> {
+        let up = RouteNetlinkMessage::SetLink(switched_on(link));
         self.0.send_all(&[request(&up, NLM_F_ACK)])
     }
 
