@@ -94,7 +94,7 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Cli, Failure> {
 
 /// Docker's commands that a later version brings. Taken for the name of a
 /// context they would be told to lack one.
-const LATER: [&str; 24] = [
+const LATER: [&str; 22] = [
     "bake",
     "checkpoint",
     "commit",
@@ -102,7 +102,6 @@ const LATER: [&str; 24] = [
     "config",
     "cp",
     "diff",
-    "events",
     "export",
     "manifest",
     "node",
@@ -118,7 +117,6 @@ const LATER: [&str; 24] = [
     "trust",
     "unpause",
     "update",
-    "volume",
 ];
 
 /// Puts `build` before the first word that is no command: `rbuild -t user/app .`

@@ -4,6 +4,7 @@ use super::{Engine, Error};
 use crate::container;
 use crate::network;
 use crate::store::LeaseRow;
+use crate::store::events::{EventKind, EventRecord, append};
 
 pub use crate::container::{EndpointRequest, parse_mac};
 pub use crate::network::{Network, NewNetwork};
@@ -20,7 +21,9 @@ pub struct NetworkMember {
 impl Engine {
     /// Makes a network.
     pub fn network_create(&self, new: &NewNetwork) -> Result<Network, Error> {
-        Ok(network::create(&self.store, new)?)
+        let network = network::create(&self.store, new)?;
+        self.note_network("create", &network, None);
+        Ok(network)
     }
 
     /// Every network, sorted by name.
@@ -51,19 +54,36 @@ impl Engine {
 
     /// Removes a network that nobody is on.
     pub fn network_remove(&self, network: &Network) -> Result<(), Error> {
-        Ok(network::remove(&self.store, network, &|lease| {
-            self.owner(lease)
-        })?)
+        network::remove(&self.store, network, &|lease| self.owner(lease))?;
+        self.note_network("destroy", network, None);
+        Ok(())
     }
 
     /// Puts a container on a network.
     pub fn network_connect(&self, container: &str, endpoint: EndpointRequest) -> Result<(), Error> {
-        Ok(container::connect(&self.store, container, endpoint)?)
+        let network = self.network(&endpoint.network)?;
+        container::connect(&self.store, container, endpoint)?;
+        self.note_network("connect", &network, Some(container));
+        Ok(())
     }
 
     /// Takes a container off a network.
     pub fn network_disconnect(&self, container: &str, network: &Network) -> Result<(), Error> {
-        Ok(container::disconnect(&self.store, container, network)?)
+        container::disconnect(&self.store, container, network)?;
+        self.note_network("disconnect", network, Some(container));
+        Ok(())
+    }
+
+    /// Notes what happened to a network. An event that cannot be written stops nothing.
+    fn note_network(&self, action: &str, network: &Network, container: Option<&str>) {
+        let mut event = EventRecord::now(EventKind::Network, action, &network.id)
+            .with("name", &network.name)
+            .with("type", network.driver);
+        let found = container.and_then(|text| container::find(&self.store, text).ok());
+        if let Some(row) = found {
+            event = event.with("container", &row.id);
+        }
+        let _kept = append(self.store.paths(), &event);
     }
 
     /// The name of a lease's container.

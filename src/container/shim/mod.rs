@@ -13,6 +13,7 @@
 
 mod client;
 mod log;
+mod mounts;
 mod network;
 mod run;
 mod session;

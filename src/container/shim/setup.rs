@@ -1,17 +1,15 @@
 //! Everything around a program that is made before it starts: its files, its
 //! network, its mounts.
 
-use std::path::PathBuf;
-
+use super::super::Error;
 use super::super::bundle::{self, Found};
 use super::super::dir::Dir;
 use super::super::protocol::StartOrder;
 use super::super::record::Record;
-use super::super::request::{MountRequest, NetworkMode, Request};
-use super::super::{Error, volumes};
+use super::super::request::{NetworkMode, Request};
+use super::mounts::user_mounts;
 use super::network::{Network, read_text};
-use crate::fs::At;
-use crate::sandbox::{Mount, MountKind, NetworkNamespace, Spec};
+use crate::sandbox::{Mount, NetworkNamespace, Spec};
 use crate::store::Paths;
 
 fn namespace_kind(request: &Request) -> NetworkNamespace {
@@ -92,51 +90,4 @@ fn files(
     let names = ["hosts", "hostname", "resolv.conf"];
     let mount = |name: &str| bundle::own(source.path(name), &format!("/etc/{name}"), false);
     Ok(names.map(mount).to_vec())
-}
-
-/// The mounts that the user asked for and the anonymous volumes.
-fn user_mounts(dir: &Dir, record: &Record, paths: &Paths) -> Result<Vec<Mount>, Error> {
-    let mut mounts = Vec::new();
-    for volume in &record.volumes {
-        let source = volumes::anonymous(dir, volume);
-        mounts.push(bundle::own(source, &volume.target, volume.read_only));
-    }
-    for mount in &record.request.mounts {
-        match mount {
-            MountRequest::Bind {
-                source,
-                target,
-                read_only,
-                propagation,
-                create,
-            } => {
-                if *create {
-                    std::fs::create_dir_all(source)
-                        .or_else(|err| if source.exists() { Ok(()) } else { Err(err) })
-                        .at("create", source)?;
-                }
-                mounts.push(bundle::bind(
-                    source.clone(),
-                    target,
-                    *read_only,
-                    propagation.clone(),
-                ));
-            }
-            MountRequest::Volume {
-                name: Some(name),
-                target,
-                read_only,
-                ..
-            } => mounts.push(bundle::own(volumes::named(paths, name), target, *read_only)),
-            MountRequest::Volume { name: None, .. } => {}
-            MountRequest::Tmpfs { target, options } => mounts.push(Mount {
-                kind: MountKind::Tmpfs {
-                    options: options.clone(),
-                },
-                target: PathBuf::from(target),
-                read_only: false,
-            }),
-        }
-    }
-    Ok(mounts)
 }

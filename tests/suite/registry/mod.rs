@@ -1,4 +1,6 @@
 //! Registries: real ones, started for the test, and one that misbehaves.
 
+mod build;
+mod serve;
 mod servers;
 mod transfer;
