@@ -11,6 +11,7 @@ mod credentials;
 mod error;
 mod lists;
 mod manifests;
+mod pause;
 mod removal;
 mod scope;
 mod search;
