@@ -41,7 +41,7 @@ impl Downloads<'_> {
                     while let Some((layer, diff_id, growing)) =
                         self.layers.get(next.fetch_add(1, Ordering::Relaxed))
                     {
-                        let stop = || failed().is_some();
+                        let stop = || failed().is_some() || self.watch.is_canceled();
                         match self.bring(layer, *diff_id, growing, &stop) {
                             Ok(()) => {}
                             Err(err) => {
@@ -102,6 +102,10 @@ impl Downloads<'_> {
         let taken_up = !partial.is_empty();
         let follower = (!taken_up).then_some(growing);
         if let Err(err) = self.receive(layer, &mut partial, follower, stop) {
+            if is_full(&err) {
+                // Whoever is out of room needs what the beginning takes.
+                store.partial_restart(&mut partial)?;
+            }
             if partial.len() < layer.size {
                 return Err(err);
             }
@@ -148,7 +152,7 @@ impl Downloads<'_> {
         let mut told = Instant::now();
         loop {
             if stop() {
-                return Err(broken(std::io::Error::other("another layer failed")));
+                return Err(broken(std::io::Error::other("the transfer was stopped")));
             }
             let count = fill(&mut source, &mut buffer, &mut |bytes| partial.append(bytes))
                 .map_err(broken)?;
@@ -168,6 +172,11 @@ impl Downloads<'_> {
             }
         }
     }
+}
+
+fn is_full(err: &Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(err, Error::Layer { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
 }
 
 /// Fills the buffer as far as the source goes and gives it to `take`, also when the
