@@ -12,7 +12,8 @@ use crate::fs::{At, PathError, spread_children};
 /// ```text
 /// <data>/index.sqlite   lock   blobs/sha256/<hex>   snapshots/<id>/{fs,work}
 ///        containers/<id>/{request,state}.json, log, fs, work    contexts/<hash>    tmp/    mnt/    stubs/
-///        caches/<id>/{lock,fs}    repositories/<hash>
+///        caches/<id>/{lock,fs}    repositories/<hash>    events/log    volumes/<name>/_data
+///        uploads/<id>
 /// <run>/ containers/<id>/socket   locks/<name>
 /// ```
 #[derive(Debug, Clone)]
@@ -52,6 +53,16 @@ impl Paths {
         self.data.join("containers")
     }
 
+    /// `<data>/events`, the log of what happens.
+    pub fn events(&self) -> PathBuf {
+        self.data.join("events")
+    }
+
+    /// `<data>/volumes`.
+    pub fn volumes(&self) -> PathBuf {
+        self.data.join("volumes")
+    }
+
     /// `<data>/contexts`, what is remembered of build contexts.
     pub fn contexts(&self) -> PathBuf {
         self.data.join("contexts")
@@ -65,6 +76,11 @@ impl Paths {
     /// `<data>/caches`, the directories of `RUN --mount=type=cache`.
     pub fn caches(&self) -> PathBuf {
         self.data.join("caches")
+    }
+
+    /// `<data>/uploads`, what is being sent to the built-in registry; made when it is needed.
+    pub fn uploads(&self) -> PathBuf {
+        self.data.join("uploads")
     }
 
     /// `<data>/tmp`, on the same file system as everything else; emptied when it is safe.
@@ -88,6 +104,12 @@ impl Paths {
     /// `<run>/locks`.
     pub fn locks(&self) -> PathBuf {
         self.run.join("locks")
+    }
+
+    /// `<data>/manifests`: lists of manifests that are put together here; made
+    /// with the first one.
+    pub fn manifests(&self) -> PathBuf {
+        self.data.join("manifests")
     }
 
     /// `<run>/containers`.
