@@ -94,7 +94,7 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Cli, Failure> {
 
 /// Docker's commands that a later version brings. Taken for the name of a
 /// context they would be told to lack one.
-const LATER: [&str; 25] = [
+const LATER: [&str; 23] = [
     "bake",
     "checkpoint",
     "commit",
@@ -102,7 +102,6 @@ const LATER: [&str; 25] = [
     "config",
     "cp",
     "diff",
-    "events",
     "export",
     "manifest",
     "network",
@@ -119,7 +118,6 @@ const LATER: [&str; 25] = [
     "trust",
     "unpause",
     "update",
-    "volume",
 ];
 
 /// Puts `build` before the first word that is no command: `rbuild -t user/app .`

@@ -166,12 +166,18 @@ impl Engine {
         let options = PullOptions {
             platform: platform.cloned().unwrap_or_else(Platform::host),
         };
-        Ok(transfer::pull(
+        let pulled = transfer::pull(
             self.store(),
             &self.registries()?,
             reference,
             &options,
             watch,
-        )?)
+        )?;
+        self.note_image(
+            "pull",
+            &reference.familiar(),
+            &reference.familiar_repository(),
+        );
+        Ok(pulled)
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use rbuild::engine::{Engine, ErrorKind, ImageDetails};
 use serde_json::{Map, Value, json};
 
-use super::containers;
+use super::{containers, volume};
 use crate::cli::format;
 use crate::cli::output::Output;
 use crate::cli::report::Failure;
@@ -19,7 +19,7 @@ pub(crate) struct Args {
     /// Show total file sizes of containers
     #[arg(short, long)]
     size: bool,
-    /// What to look for: container or image
+    /// What to look for: container, image or volume
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<String>,
     /// Names or IDs
@@ -55,13 +55,12 @@ pub(crate) struct ContainerArgs {
 /// `inspect`: a container, or else an image.
 pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u8, Failure> {
     let kind = args.kind.as_deref().filter(|kind| !kind.is_empty());
-    let (containers, images) = match kind {
-        None => (true, true),
-        Some("container") => (true, false),
-        Some("image") => (false, true),
-        Some(
-            other @ ("volume" | "network" | "node" | "service" | "plugin" | "secret" | "task"),
-        ) => {
+    let (containers, images, volumes) = match kind {
+        None => (true, true, true),
+        Some("container") => (true, false, false),
+        Some("image") => (false, true, false),
+        Some("volume") => (false, false, true),
+        Some(other @ ("network" | "node" | "service" | "plugin" | "secret" | "task")) => {
             let message = format!("inspecting a {other} is not available in this version");
             return Err(Failure::new(1, message));
         }
@@ -80,14 +79,26 @@ pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
                 Err(error) => return Err(error.into()),
             }
         }
-        match engine.image_details(name) {
-            Ok(details) => Ok(image(&details)),
+        if images {
+            match engine.image_details(name) {
+                Ok(details) => return Ok(image(&details)),
+                // What cannot be the name of an image may be another's.
+                Err(error) if volumes && is_other(error.kind()) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        match engine.volume(name) {
+            Ok(found) => Ok(volume::document(&found)),
             Err(error) if containers && error.kind() == ErrorKind::NotFound => {
                 Err(Failure::new(1, format!("No such object: {name}")))
             }
             Err(error) => Err(error.into()),
         }
     })
+}
+
+fn is_other(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::NotFound | ErrorKind::InvalidInput)
 }
 
 /// `image inspect`
@@ -109,6 +120,18 @@ pub(crate) fn containers(
 ) -> Result<u8, Failure> {
     each(&args.names, args.format.as_deref(), output, &|name| {
         Ok(containers::inspect(engine, name, args.size)?)
+    })
+}
+
+/// `volume inspect`
+pub(super) fn volumes(
+    names: &[String],
+    format: Option<&str>,
+    engine: &Engine,
+    output: &mut Output,
+) -> Result<u8, Failure> {
+    each(names, format, output, &|name| {
+        Ok(volume::document(&engine.volume(name)?))
     })
 }
 

@@ -3,9 +3,11 @@
 
 mod build;
 mod cache;
+mod completion;
 mod containers;
 mod context;
 mod debug;
+mod events;
 mod filters;
 mod history;
 mod images;
@@ -13,6 +15,7 @@ mod import;
 mod inspect;
 mod load;
 mod login;
+mod man;
 mod pull;
 mod push;
 mod reach;
@@ -22,6 +25,7 @@ mod save;
 mod system;
 mod tag;
 mod version;
+mod volume;
 
 use clap::Subcommand;
 use rbuild::engine::{Config, Engine};
@@ -51,6 +55,14 @@ pub(crate) enum Command {
     Logout(login::LogoutArgs),
     Import(import::Args),
     Version(version::Args),
+    Completion(completion::Args),
+    #[command(name = "__complete")]
+    Complete(completion::CompleteArgs),
+    Man(man::Args),
+    Events(events::Args),
+    /// Work with volumes
+    #[command(subcommand)]
+    Volume(volume::Command),
     Info(system::InfoArgs),
     Du(cache::DuArgs),
     Prune(cache::PruneArgs),
@@ -90,7 +102,7 @@ pub(crate) enum Image {
     Push(push::Args),
     Import(import::Args),
     /// Remove images that no container uses
-    Prune(system::PruneArgs),
+    Prune(system::ImagePruneArgs),
 }
 
 /// `container ...`
@@ -119,9 +131,10 @@ pub(crate) enum Builder {
 #[derive(Debug, Subcommand)]
 pub(crate) enum System {
     Df(system::DfArgs),
+    Events(events::Args),
     Info(system::InfoArgs),
     /// Remove stopped containers, unused images and the build cache
-    Prune(system::PruneArgs),
+    Prune(system::SystemPruneArgs),
 }
 
 /// Runs a command; returns the exit code.
@@ -138,6 +151,13 @@ pub(crate) fn run(
         Command::Context(args) => context::run(&args, config, open, output),
         Command::Debug(args) => debug::run(&args, config, open, output),
         Command::Version(args) => version::run(&args, output),
+        Command::Events(args) | Command::System(System::Events(args)) => {
+            events::run(&args, &open()?, output)
+        }
+        Command::Completion(args) => completion::run(&args, output),
+        Command::Complete(args) => completion::complete(&args, config, output),
+        Command::Man(args) => man::run(&args, output),
+        Command::Volume(command) => volume::run(&command, &open()?, output),
         Command::Images(args) | Command::Image(Image::Ls(args)) => {
             images::run(&args, &open()?, output)
         }
