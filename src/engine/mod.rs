@@ -7,11 +7,15 @@ mod build;
 mod changes;
 mod config;
 mod containers;
+mod copy;
 mod dockerfile;
 mod error;
 mod events;
 mod images;
+mod lists;
+mod referrers;
 mod registries;
+mod remote;
 mod repositories;
 mod serve;
 mod system;
@@ -28,11 +32,15 @@ pub use containers::{
     Event, ExecRequest, LogEntry, LogOptions, MountRequest, NetworkMode, PortForward, PortPublish,
     Spare, StartOptions, Started, Status, StopOptions, Stream, Streams, Ulimit, run_code, signal,
 };
+pub use copy::{CombineRequest, Combined};
 pub use error::{Error, ErrorKind};
 pub use events::{EventFilter, EventKind, EventRecord, EventStream};
 pub use images::{
     HistoryEntry, ImageDetails, ImageFilter, ImageSummary, Pruned, RemoveOptions, fits,
 };
+pub use lists::{ListRequest, MemberRequest};
+pub use referrers::Referrers;
+pub use remote::Found;
 pub use repositories::{Reach, Removal};
 pub use serve::RegistryOptions;
 pub use system::{DiskUsage, ImageUsage, Usage};

@@ -158,6 +158,15 @@ impl Engine {
         Ok(store.map_err(crate::registry::Error::from)?)
     }
 
+    /// The credentials that are kept for a registry, if there are any.
+    pub fn credentials(&self, host: &str) -> Result<Option<Credentials>, Error> {
+        let found = self.keyring().find(host, "");
+        Ok(match found.map_err(crate::registry::Error::from)? {
+            Credentials::Anonymous => None,
+            found => Some(found),
+        })
+    }
+
     /// Forgets the credentials for a registry; whether there were any.
     pub fn log_out(&self, host: &str) -> Result<bool, Error> {
         Ok(self

@@ -106,6 +106,12 @@ impl Paths {
         self.run.join("locks")
     }
 
+    /// `<data>/manifests`: lists of manifests that are put together here; made
+    /// with the first one.
+    pub fn manifests(&self) -> PathBuf {
+        self.data.join("manifests")
+    }
+
     /// `<run>/containers`.
     pub fn container_run(&self) -> PathBuf {
         self.run.join("containers")

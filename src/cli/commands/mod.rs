@@ -6,22 +6,26 @@ mod cache;
 mod completion;
 mod containers;
 mod context;
+mod copy;
 mod debug;
 mod events;
 mod filters;
 mod history;
 mod images;
+mod imagetools;
 mod import;
 mod inspect;
 mod load;
 mod login;
 mod man;
+mod manifest;
 mod pull;
 mod push;
 mod reach;
 mod registry;
 mod rmi;
 mod save;
+mod search;
 mod system;
 mod tag;
 mod version;
@@ -81,6 +85,13 @@ pub(crate) enum Command {
     /// Work with what lies on registries
     #[command(subcommand)]
     Registry(registry::Verb),
+    Search(search::Args),
+    /// Work with lists of manifests
+    #[command(subcommand)]
+    Manifest(manifest::Verb),
+    /// Work with images on registries
+    #[command(subcommand)]
+    Imagetools(imagetools::Verb),
     #[command(flatten)]
     Containers(containers::Command),
 }
@@ -101,6 +112,8 @@ pub(crate) enum Image {
     Pull(pull::Args),
     Push(push::Args),
     Import(import::Args),
+    Copy(copy::Args),
+    Tags(registry::tags::Args),
     /// Remove images that no container uses
     Prune(system::ImagePruneArgs),
 }
@@ -125,6 +138,9 @@ pub(crate) enum Builder {
     Pin(cache::PinArgs),
     /// Let items of the build cache go again
     Unpin(cache::PinArgs),
+    /// Work with images on registries
+    #[command(subcommand)]
+    Imagetools(imagetools::Verb),
 }
 
 /// `system ...`
@@ -178,6 +194,13 @@ pub(crate) fn run(
             push::run(&args, &open()?, output)
         }
         Command::Registry(verb) => registry::run(&verb, &open()?, output),
+        Command::Search(args) => search::run(&args, &open()?, output),
+        Command::Manifest(verb) => manifest::run(&verb, &open()?, output),
+        Command::Imagetools(verb) | Command::Builder(Builder::Imagetools(verb)) => {
+            imagetools::run(&verb, &open()?, output)
+        }
+        Command::Image(Image::Copy(args)) => copy::run(&args, &open()?, output),
+        Command::Image(Image::Tags(args)) => registry::tags::run(&args, &open()?, output),
         Command::Login(args) => login::login(&args, &open()?, output),
         Command::Logout(args) => login::logout(&args, &open()?, output),
         Command::Pull(args) | Command::Image(Image::Pull(args)) => {

@@ -1,6 +1,7 @@
 //! Registries: real ones, started for the test, and one that misbehaves.
 
 mod build;
+mod commands;
 mod serve;
 mod servers;
 mod transfer;

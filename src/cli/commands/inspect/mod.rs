@@ -1,10 +1,14 @@
 //! `inspect`, `image inspect`
 
+mod remote;
+
 use std::fmt::Write as _;
 
 use rbuild::engine::{Engine, ErrorKind, ImageDetails};
+use rbuild::oci::{ContainerConfig, Platform};
 use serde_json::{Map, Value, json};
 
+use super::reach::ReachArgs;
 use super::{containers, volume};
 use crate::cli::format;
 use crate::cli::output::Output;
@@ -33,6 +37,17 @@ pub(crate) struct ImageArgs {
     /// `json` or a Go template
     #[arg(short, long)]
     format: Option<String>,
+    /// Look at the images on their registries, without pulling them
+    #[arg(long)]
+    remote: bool,
+    /// With --remote: of an index, the image for this platform
+    #[arg(long, value_name = "PLATFORM", requires = "remote")]
+    platform: Option<Platform>,
+    /// With --remote: show the manifest or index as it is
+    #[arg(long, requires = "remote", conflicts_with = "format")]
+    raw: bool,
+    #[command(flatten)]
+    reach: ReachArgs,
     /// The images, by name or ID
     #[arg(required = true, value_name = "IMAGE")]
     names: Vec<String>,
@@ -107,6 +122,18 @@ pub(crate) fn images(
     engine: &Engine,
     output: &mut Output,
 ) -> Result<u8, Failure> {
+    if args.remote {
+        let asked = remote::Asked {
+            platform: args.platform.as_ref(),
+            reach: args.reach.reach(),
+        };
+        if args.raw {
+            return remote::raw(&args.names, &asked, engine, output);
+        }
+        return each(&args.names, args.format.as_deref(), output, &|name| {
+            remote::document(name, &asked, engine)
+        });
+    }
     each(&args.names, args.format.as_deref(), output, &|name| {
         Ok(image(&engine.image_details(name)?))
     })
@@ -198,13 +225,12 @@ fn image(details: &ImageDetails) -> Value {
         "digest": image.manifest_digest,
         "size": image.manifest_bytes.len(),
     });
-    document["Config"] = container_config(details);
+    document["Config"] = container_config(&config.config);
     document
 }
 
 /// The configuration, with the members that clients read without asking whether they are there.
-fn container_config(details: &ImageDetails) -> Value {
-    let config = &details.image.config.config;
+fn container_config(config: &ContainerConfig) -> Value {
     let mut document = Map::new();
     document.insert("User".to_owned(), json!(config.user));
     document.insert("Env".to_owned(), json!(config.env));
