@@ -2,6 +2,7 @@
 
 mod build;
 mod commands;
+mod copy;
 mod serve;
 mod servers;
 mod transfer;
