@@ -197,6 +197,12 @@ fn go_bool(text: &str) -> Result<bool, String> {
 /// Turns clap's error into a failure. Help is rendered from the plain command,
 /// whose switches do not show that they may take a value.
 fn explain(error: clap::Error, plain: clap::Command, arguments: &[OsString]) -> Failure {
+    // Global flags alone: the program was not told what to do.
+    if error.kind() == ErrorKind::MissingSubcommand {
+        let mut plain = plain;
+        let _unwritable = plain.print_help();
+        return Failure::silent(0);
+    }
     let error = match plain.try_get_matches_from(named(arguments)) {
         Err(plain) if plain.kind() == error.kind() => plain,
         _ => error,
