@@ -13,17 +13,13 @@ pub(in crate::container) fn with_shared(
 ) -> Result<Request, Error> {
     for text in request.volumes_from.clone() {
         let (name, mode) = text.split_once(':').unwrap_or((&text, "rw"));
-        let read_only = match mode
-            .split(',')
-            .find(|word| matches!(*word, "ro" | "rw" | "z" | "Z"))
-        {
-            Some(word) => word == "ro",
-            None => {
-                let message =
-                    format!("invalid volume specification: '{text}': invalid mode: {mode}");
-                return Err(Error::Invalid(message));
-            }
+        let mut words = mode.split(',');
+        let known = words.find(|word| matches!(*word, "ro" | "rw" | "z" | "Z"));
+        let Some(known) = known else {
+            let message = format!("invalid volume specification: '{text}': invalid mode: {mode}");
+            return Err(Error::Invalid(message));
         };
+        let read_only = known == "ro";
         let other = find(store, name)?;
         let record = Dir::new(store.paths(), &other.id).record()?;
         let anonymous = record.volumes.iter().map(|volume| MountRequest::Volume {
