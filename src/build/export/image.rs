@@ -52,7 +52,8 @@ impl<'a> Documents<'a> {
             .map(|base| image::find(self.store, &base.id.to_string()))
             .transpose()?;
         let labels = &self.request.labels;
-        let config = config::config(self.store, graph, solved, labels, built.epoch)?;
+        let mut config = config::config(self.store, graph, solved, labels, built.epoch)?;
+        built.embedded.put(&mut config);
         let new = NewImage {
             top: graph.target.and_then(|id| solved.result(id)),
             base,

@@ -12,6 +12,7 @@ pub(super) use image::Documents;
 
 use super::graph::Graph;
 use super::output::{Output, Target};
+use super::remote_cache::Embedded;
 use super::solve::Solved;
 use super::{BuildRequest, BuildResult, Error, ImageOutput, Steps};
 use crate::oci::Platform;
@@ -30,6 +31,8 @@ pub(super) struct Built {
     pub(super) solved: Solved,
     /// `SOURCE_DATE_EPOCH`, in seconds since 1970.
     pub(super) epoch: Option<i64>,
+    /// The cache that the image takes with it.
+    pub(super) embedded: Embedded,
 }
 
 /// Brings what was built to every output that was asked for. Progress is told in

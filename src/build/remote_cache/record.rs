@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::backend::{Backend, BackendError, RecordKey, RecordKind};
-use crate::oci::{CacheKey, DiffId, Digest};
+use crate::oci::{CacheKey, Descriptor, DiffId, Digest};
 use crate::store::KeyPart;
 
 /// The version that every record has.
@@ -107,6 +107,13 @@ impl Record for LayerRecord {
             return Err("it is another layer's");
         }
         Ok(())
+    }
+}
+
+impl LayerRecord {
+    /// The blob.
+    pub(super) fn descriptor(&self) -> Descriptor {
+        Descriptor::new(&self.media_type, self.blob, self.size)
     }
 }
 

@@ -395,9 +395,10 @@ fn stages_of_the_filter_run_and_those_after_them_go_by_content() {
 fn places_that_are_not_there_yet_are_named() {
     let project = Project::from_scratch("FROM scratch\n");
     for (flag, part) in [
-        ("--cache-to=user/app:cache", "type=registry"),
+        ("--cache-to=type=registry", "requires `ref`"),
         ("--cache-from=type=gha", "type=gha"),
-        ("--cache-to=type=inline", "type=inline"),
+        ("--cache-to=type=azblob,name=x", "type=azblob"),
+        ("--cache-from=type=inline", "a target alone"),
         ("--cache-from=type=local,dest=x", "requires `src`"),
         ("--cache-max-size=huge", "invalid size"),
     ] {
