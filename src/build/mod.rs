@@ -236,6 +236,8 @@ fn run<T>(
         registries: request.registries.as_ref(),
         platforms: &platforms,
         names: &names,
+        keeps_blobs: request.outputs.is_empty()
+            || request.outputs.iter().any(Output::is_image),
     };
     let imports = Imports::new(doors, &sink, &request.cache_from);
     let mut work = Work {

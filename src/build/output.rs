@@ -24,6 +24,11 @@ pub enum Output {
 }
 
 impl Output {
+    /// Whether it is an image.
+    pub(super) fn is_image(&self) -> bool {
+        matches!(self, Self::Image(_) | Self::Archive(_))
+    }
+
     /// Whether a tree is needed for it.
     pub(super) fn needs_tree(&self) -> bool {
         !matches!(self, Self::Nothing)

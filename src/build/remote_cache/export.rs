@@ -307,6 +307,7 @@ impl<'a> Exporter<'a> {
             media_type: compression.media_type().to_owned(),
             tar_size,
             created_at: row.created_at,
+            form: compression.codec().map(|codec| codec.to_string()),
         };
         if let (Some(codec), Some(diff_id)) = (compression.codec(), row.diff_id)
             && let Some(blob) = self.store.compressed_get(diff_id, &codec.to_string())?
@@ -317,10 +318,9 @@ impl<'a> Exporter<'a> {
                 Ok(file) => Ok(Box::new(file) as Box<dyn Read + Send>),
                 Err(err) => Err(io::Error::other(err)),
             };
-            let host = self.backend.repository().map(Reference::host);
             let source = BlobSource {
                 open: &open,
-                repository: self.names.iter().find(|name| Some(name.host()) == host),
+                repository: self.elsewhere(&record),
             };
             let sent = self.backend.add_blob(&record.descriptor(), &source)?;
             return Ok((record, sent));
@@ -341,6 +341,17 @@ impl<'a> Exporter<'a> {
         }
         let (blob, size) = sink.commit()?;
         Ok((record(packed.diff_id, blob, size, packed.size), true))
+    }
+
+    /// Another repository of the target's registry that has a blob, or may have it.
+    fn elsewhere(&self, record: &LayerRecord) -> Option<&Reference> {
+        let host = self.backend.repository()?.host();
+        let mut names = self.names.iter();
+        self.imports
+            .repositories_of(record)
+            .into_iter()
+            .find(|place| place.host() == host)
+            .or_else(|| names.find(|name| name.host() == host))
     }
 
     /// Copies a layer from where it was found; whether its bytes had to be sent.
@@ -401,6 +412,7 @@ impl<'a> Exporter<'a> {
             blob,
             size,
             media_type: compression.media_type().to_owned(),
+            form: compression.codec().map(|codec| codec.to_string()),
             ..record
         })
     }
@@ -417,7 +429,7 @@ impl<'a> Exporter<'a> {
             return Ok(Some(record));
         }
         let record = self.store.cache_peek(step.key)?;
-        Ok(record.map(|record| portable(record, layers)))
+        Ok(record.map(|record| portable(record, layers, step.content)))
     }
 
     /// Writes the record of a step, and its other name.
@@ -428,7 +440,7 @@ impl<'a> Exporter<'a> {
     ) -> Result<Vec<RecordKey>, BackendError> {
         let replace = step.renewed || !self.stands(step, record)?;
         let mut named = vec![self.put(step.key.0, record, replace)?];
-        if let Some(content) = step.content {
+        if let Some(content) = record.content {
             let alias = ContentRecord {
                 version: VERSION,
                 step: step.key,
@@ -470,7 +482,11 @@ impl<'a> Exporter<'a> {
 }
 
 /// A cache record without what only this store knows.
-pub(super) fn portable(record: CacheRecord, layers: Vec<DiffId>) -> StepRecord {
+pub(super) fn portable(
+    record: CacheRecord,
+    layers: Vec<DiffId>,
+    content: Option<Digest>,
+) -> StepRecord {
     StepRecord {
         version: VERSION,
         key: record.key,
@@ -483,6 +499,7 @@ pub(super) fn portable(record: CacheRecord, layers: Vec<DiffId>) -> StepRecord {
             .filter(|part| !key::is_local(&part.name))
             .map(|part| (part.name, part.value))
             .collect(),
+        content,
     }
 }
 

@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::backend::{Backend, BackendError, Checked};
 use super::record::{self, ContentRecord, LayerRecord, StepRecord};
-use super::{CachePlace, CacheSource, Doors, mounts, open_source};
+use super::{CachePlace, CacheSource, Doors, keep, mounts, open_source};
 use crate::build::key;
 use crate::image::{self, Image};
-use crate::oci::{CacheKey, ChainId, DiffId, Digest};
+use crate::oci::{CacheKey, ChainId, DiffId, Digest, Reference};
 use crate::progress::{Event, Sink};
 use crate::snapshot::{ChainError, ensure_chain};
 use crate::store::{self, CacheMountKey, CacheRecord, KeyPart, SnapshotId};
@@ -214,6 +214,18 @@ impl<'a> Imports<'a> {
             .expect("what was found somewhere was found in an open source")
     }
 
+    /// The repositories among the sources that have a layer in this blob. Those
+    /// that nobody looked into are left out.
+    pub(super) fn repositories_of(&self, layer: &LayerRecord) -> Vec<&Reference> {
+        let opened = self.sources.iter().filter_map(|source| source.backend.get());
+        let has = |backend: &&dyn Backend| {
+            let known = record::get::<LayerRecord>(*backend, layer.diff_id.0);
+            known.is_ok_and(|known| known.is_some_and(|known| known.blob == layer.blob))
+        };
+        let having = opened.filter_map(Option::as_deref).filter(has);
+        having.filter_map(Backend::repository).collect()
+    }
+
     /// Blobs that are not what they should be, for whoever could write them anew.
     pub(super) fn is_damaged(&self, blob: Digest) -> bool {
         let damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
@@ -277,6 +289,7 @@ impl<'a> Imports<'a> {
         base: Option<&Image>,
     ) -> Result<Option<SnapshotId>, ImportError> {
         let mut fetched: Vec<LayerRecord> = Vec::new();
+        let mut copies: Vec<(LayerRecord, keep::Copy)> = Vec::new();
         let backend = self.backend(hit);
         let layers = hit.layers();
         let opened = &mut fetched;
@@ -292,14 +305,26 @@ impl<'a> Imports<'a> {
             })?;
             let bytes = backend.read_blob(self.doors.store, layer.blob, layer.size)?;
             let checked = Checked::new(bytes, layer.blob, layer.size);
+            // It goes out again as it came, if it does.
+            let is_kept = self.doors.keeps_blobs && layer.form.is_some();
+            let reader: Box<dyn Read + Send> = if is_kept {
+                let (reader, copy) = keep::copied(self.doors.store, checked)?;
+                copies.push((layer.clone(), copy));
+                Box::new(reader)
+            } else {
+                Box::new(checked)
+            };
             opened.push(layer);
-            Ok::<Box<dyn Read + Send>, ImportError>(Box::new(checked))
+            Ok::<_, ImportError>(reader)
         });
         let top = top.inspect_err(|_| {
             // The last one opened is the one that failed.
             let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
             damaged.extend(fetched.last().map(|layer| layer.blob));
         })?;
+        for (layer, copy) in copies {
+            copy.keep(self.doors.store, &layer);
+        }
         self.date(layers, &fetched)?;
         Ok(top)
     }

@@ -65,7 +65,7 @@ pub(in crate::build) fn embedded(
                 }
                 let diff_ids = layers.iter().map(|layer| layer.diff_id).collect();
                 let record = store.cache_peek(step.key)?;
-                record.map(|record| portable(record, diff_ids))
+                record.map(|record| portable(record, diff_ids, step.content))
             }
             // It has layers that the image has not.
             ExportResult::Hit(_) => None,
@@ -120,6 +120,7 @@ fn layer_of(store: &Store, row: &SnapshotRow) -> Result<LayerRecord, BackendErro
         media_type: media_type::LAYER.to_owned(),
         tar_size: size,
         created_at: row.created_at,
+        form: None,
     })
 }
 

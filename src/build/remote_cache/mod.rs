@@ -17,6 +17,7 @@ mod content;
 mod export;
 mod import;
 mod inline;
+mod keep;
 mod local;
 mod mounts;
 mod record;
@@ -61,6 +62,8 @@ pub(super) struct Doors<'a> {
     pub(super) platforms: &'a [Platform],
     /// The names of the image.
     pub(super) names: &'a [Reference],
+    /// Whether blobs that come are kept as they are, for an image that may go on.
+    pub(super) keeps_blobs: bool,
 }
 
 impl Doors<'_> {

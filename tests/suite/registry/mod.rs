@@ -1,4 +1,5 @@
 //! Registries: real ones, started for the test, and one that misbehaves.
 
 mod cache;
+mod s3;
 mod servers;

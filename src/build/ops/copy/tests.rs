@@ -79,6 +79,7 @@ fn recorded_digests_are_those_of_the_layer() {
         registries: None,
         platforms: &[],
         names: &[],
+        keeps_blobs: false,
     };
     let imports = crate::build::remote_cache::Imports::new(doors, &Silent, &[]);
     let tools = Tools {
