@@ -132,6 +132,8 @@ impl Session {
         mut body: Option<&mut BodySource<'_>>,
     ) -> Result<Response, Error> {
         // A body that cannot be sent twice must find the door open.
+        // What it is sent with; another thread may learn more meanwhile.
+        let known = lock(&self.challenge).clone();
         let mut response = self.attempt(call, body.as_deref_mut())?;
         if response.status == 401 {
             let header: Vec<String> = response
@@ -142,7 +144,7 @@ impl Session {
                 &mut response.body,
                 Box::new(std::io::empty()),
             ));
-            if self.answer(&header.join(", "), call)? {
+            if self.answer(&header.join(", "), call, known.as_ref())? {
                 response = self.attempt(call, body)?;
             }
         }
@@ -213,7 +215,13 @@ impl Session {
     }
 
     /// Takes up a challenge; whether trying again makes sense.
-    fn answer(&self, header: &str, call: &Call<'_>) -> Result<bool, Error> {
+    /// `known` is the challenge that was known when the request was sent.
+    fn answer(
+        &self,
+        header: &str,
+        call: &Call<'_>,
+        known: Option<&Challenge>,
+    ) -> Result<bool, Error> {
         let refused = |why: &str| Error::Unauthorized {
             host: self.host.clone(),
             why: why.to_owned(),
@@ -226,12 +234,12 @@ impl Session {
         let Some(challenge) = bearer.or(challenges.first()).cloned() else {
             return Err(refused("the registry names no way to authenticate"));
         };
-        let before = lock(&self.challenge).replace(challenge.clone());
+        *lock(&self.challenge) = Some(challenge.clone());
         match challenge {
             Challenge::Basic if !matches!(self.credentials, Credentials::Password { .. }) => {
                 Err(refused("authentication required"))
             }
-            Challenge::Basic if before == Some(Challenge::Basic) => {
+            Challenge::Basic if known == Some(&Challenge::Basic) => {
                 Err(refused("the user name or the password is wrong"))
             }
             Challenge::Basic => Ok(true),

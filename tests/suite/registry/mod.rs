@@ -3,3 +3,4 @@
 mod cache;
 mod s3;
 mod servers;
+mod transfer;
