@@ -31,6 +31,11 @@ pub trait Watch: Sync {
     /// A layer's state. `layer` is the digest by which users know it: that of its
     /// blob when it is pulled, its diff ID when it is pushed.
     fn layer(&self, layer: Digest, state: LayerState);
+
+    /// Whether the transfer is to end: nobody wants it any more.
+    fn is_canceled(&self) -> bool {
+        false
+    }
 }
 
 /// Shows nothing.

@@ -1,5 +1,6 @@
 //! Registries: real ones, started for the test, and one that misbehaves.
 
+mod build;
 mod cache;
 mod s3;
 mod servers;
