@@ -218,8 +218,10 @@ fn a_damaged_cache_is_no_cache_and_is_mended_by_the_next_export() {
         }),
         ("changed", |path| {
             let mut bytes = std::fs::read(path).unwrap();
-            let middle = bytes.len() / 2;
-            bytes[middle] ^= 1;
+            for quarter in 1..4 {
+                let place = bytes.len() * quarter / 4;
+                bytes[place] ^= 1;
+            }
             std::fs::write(path, bytes).unwrap();
         }),
         ("link", |path| {

@@ -1,5 +1,6 @@
-//! A server of S3's protocol (`s3rver` of npm, which checks signatures), started
-//! for one test on loopback with files of its own.
+//! A server of S3's protocol (`s3rver` of npm), started for one test on loopback
+//! with files of its own. It asks who signed, not whether the signature is right:
+//! unit tests hold that against AWS' own examples.
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};

@@ -139,7 +139,9 @@ impl Bucket {
 
     /// Makes an object look as if it were written now, its bytes as they are.
     pub(super) fn touch(&self, key: &str) -> Result<(), S3Error> {
-        let source = format!("/{}/{}", encode(&self.name, false), encode(key, true));
+        // Not every server reads more than what has to be encoded.
+        let encoded = encode(key, true).replace("%3A", ":");
+        let source = format!("/{}/{encoded}", encode(&self.name, false));
         let headers = [
             ("x-amz-copy-source", source),
             ("x-amz-metadata-directive", "REPLACE".to_owned()),
