@@ -31,13 +31,11 @@ impl CacheCompression {
     /// Compresses `plain` to its end into `out`. What comes out is what a push of
     /// the same layer makes, so that a registry has it once.
     pub(super) fn compress<W: Write>(self, plain: &mut dyn Read, mut out: W) -> io::Result<W> {
-        match self.codec() {
-            Some(codec) => codec.compress(plain, out),
-            None => {
-                io::copy(plain, &mut out)?;
-                Ok(out)
-            }
+        if let Some(codec) = self.codec() {
+            return codec.compress(plain, out);
         }
+        io::copy(plain, &mut out)?;
+        Ok(out)
     }
 }
 

@@ -360,7 +360,7 @@ impl<'a> Exporter<'a> {
         let missing = || BackendError::damaged(format!("layer {diff_id}"), "it is missing");
         let record = record::get::<LayerRecord>(source, diff_id.0)?.ok_or_else(missing)?;
         if self.has_other_form(&record) {
-            return Ok((self.compress_again(source, record)?, true));
+            return Ok((self.compress_again(source, &record)?, true));
         }
         // It comes only if it has to go on, and once, whatever becomes of its sending.
         let bytes: OnceLock<Result<BlobWriter, BackendError>> = OnceLock::new();
@@ -397,7 +397,7 @@ impl<'a> Exporter<'a> {
     fn compress_again(
         &self,
         source: &dyn Backend,
-        record: LayerRecord,
+        record: &LayerRecord,
     ) -> Result<LayerRecord, BackendError> {
         let damaged =
             |err: io::Error| BackendError::damaged(format!("layer {}", record.diff_id), err);
@@ -413,7 +413,7 @@ impl<'a> Exporter<'a> {
             size,
             media_type: compression.media_type().to_owned(),
             form: compression.codec().map(|codec| codec.to_string()),
-            ..record
+            ..record.clone()
         })
     }
 

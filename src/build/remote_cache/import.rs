@@ -217,7 +217,10 @@ impl<'a> Imports<'a> {
     /// The repositories among the sources that have a layer in this blob. Those
     /// that nobody looked into are left out.
     pub(super) fn repositories_of(&self, layer: &LayerRecord) -> Vec<&Reference> {
-        let opened = self.sources.iter().filter_map(|source| source.backend.get());
+        let opened = self
+            .sources
+            .iter()
+            .filter_map(|source| source.backend.get());
         let has = |backend: &&dyn Backend| {
             let known = record::get::<LayerRecord>(*backend, layer.diff_id.0);
             known.is_ok_and(|known| known.is_some_and(|known| known.blob == layer.blob))

@@ -103,14 +103,13 @@ fn layers_of(store: &Store, id: SnapshotId) -> Result<Vec<LayerRecord>, BackendE
 }
 
 fn layer_of(store: &Store, row: &SnapshotRow) -> Result<LayerRecord, BackendError> {
-    let (diff_id, size) = match row.diff_id.zip(row.tar_size) {
-        Some(known) => known,
-        None => {
-            let dir = layer_dir(store, row.id);
-            let packed = pack_tree(&dir, PackOptions::default(), io::sink())?;
-            store.snapshot_set_diff(row.id, packed.diff_id, packed.size)?;
-            (packed.diff_id, packed.size)
-        }
+    let (diff_id, size) = if let Some(known) = row.diff_id.zip(row.tar_size) {
+        known
+    } else {
+        let dir = layer_dir(store, row.id);
+        let packed = pack_tree(&dir, PackOptions::default(), io::sink())?;
+        store.snapshot_set_diff(row.id, packed.diff_id, packed.size)?;
+        (packed.diff_id, packed.size)
     };
     Ok(LayerRecord {
         version: VERSION,
@@ -160,24 +159,24 @@ impl InlineCache {
     /// [`BackendError::Other`] when there is none in it.
     pub(super) fn of_registry(
         doors: &Doors<'_>,
-        client: Arc<Client>,
+        client: &Arc<Client>,
         reference: &Reference,
         fetched: Fetched,
     ) -> Result<Self, BackendError> {
         let mut cache = Self {
             table: Table::default(),
             layers: BTreeMap::new(),
-            bytes: Bytes::Registry(Arc::clone(&client), reference.clone()),
+            bytes: Bytes::Registry(Arc::clone(client), reference.clone()),
         };
         let mut is_buildkits = false;
-        for fetched in manifests(&client, reference, fetched, doors.platforms)? {
+        for fetched in manifests(client, reference, fetched, doors.platforms)? {
             let manifest: Manifest = serde_json::from_slice(&fetched.bytes)
                 .map_err(|_| BackendError::Other("it is neither a cache nor an image"))?;
             let what = "the image's configuration";
             if manifest.config.size > DOCUMENT_LIMIT {
                 return Err(BackendError::damaged(what, "it is too large"));
             }
-            let bytes = read_document(&client, reference, &manifest.config, what)?;
+            let bytes = read_document(client, reference, &manifest.config, what)?;
             let config: ImageConfig = serde_json::from_slice(&bytes)
                 .map_err(|_| BackendError::Other("it is neither a cache nor an image"))?;
             is_buildkits |= config.extra.contains_key(BUILDKIT_MEMBER);

@@ -177,7 +177,7 @@ fn open_named(doors: &Doors<'_>, place: &RegistryCache) -> Result<Box<dyn Backen
         let cache = RegistryBackend::read(client, place, &fetched)?;
         return Ok(Box::new(cache));
     }
-    let image = InlineCache::of_registry(doors, client, &place.reference, fetched)?;
+    let image = InlineCache::of_registry(doors, &client, &place.reference, fetched)?;
     Ok(Box::new(image))
 }
 

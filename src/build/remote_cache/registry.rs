@@ -146,7 +146,6 @@ impl RegistryBackend {
     }
 
     fn send(
-        &self,
         upload: registry::Upload,
         blob: &Descriptor,
         source: &BlobSource<'_>,
@@ -286,7 +285,7 @@ impl Backend for RegistryBackend {
         {
             Target::There | Target::Mounted(_) => false,
             Target::Send(upload) => {
-                self.send(upload, blob, source)?;
+                Self::send(upload, blob, source)?;
                 true
             }
         };

@@ -1,5 +1,6 @@
 //! Caches in registries and in images, and what bad ones do: nothing.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -103,8 +104,8 @@ fn uploads(server: &RegistryServer, before: usize) -> usize {
 
 /// A client without credentials.
 fn client() -> std::sync::Arc<Client> {
-    let keyring = Keyring::new(Default::default(), None);
-    let access = Access::new("/nonexistent".into(), keyring, Default::default());
+    let keyring = Keyring::new(BTreeMap::new(), None);
+    let access = Access::new("/nonexistent".into(), keyring, BTreeMap::new());
     access.client().unwrap()
 }
 

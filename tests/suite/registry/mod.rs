@@ -3,5 +3,6 @@
 mod build;
 mod cache;
 mod s3;
+mod serve;
 mod servers;
 mod transfer;

@@ -85,9 +85,10 @@ impl Bucket {
                 ..Options::default()
             })?,
             identity: identity(cache)?,
-            path: match in_path {
-                true => format!("{own}/{}", encode(&cache.bucket, false)),
-                false => own,
+            path: if in_path {
+                format!("{own}/{}", encode(&cache.bucket, false))
+            } else {
+                own
             },
             base,
             region: cache.region.clone(),
@@ -184,13 +185,13 @@ impl Bucket {
 
     /// Makes an object of its parts, whose tags are in order.
     pub(super) fn complete(&self, key: &str, upload: &str, tags: &[String]) -> Result<(), S3Error> {
-        let parts: String = (1..)
-            .zip(tags)
-            .map(|(number, tag): (u32, &String)| {
-                let tag = tag.replace('&', "&amp;").replace('<', "&lt;");
-                format!("<Part><PartNumber>{number}</PartNumber><ETag>{tag}</ETag></Part>")
-            })
-            .collect();
+        let mut parts = String::new();
+        for (number, tag) in (1u32..).zip(tags) {
+            let tag = tag.replace('&', "&amp;").replace('<', "&lt;");
+            parts.push_str(&format!(
+                "<Part><PartNumber>{number}</PartNumber><ETag>{tag}</ETag></Part>"
+            ));
+        }
         let body = format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>");
         let response = self.send(&Call {
             query: &[("uploadId", upload)],

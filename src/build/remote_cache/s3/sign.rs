@@ -86,10 +86,10 @@ impl Signed<'_> {
     }
 
     fn canonical(&self) -> String {
-        let headers = self.sorted().into_iter();
-        let headers: String = headers
-            .map(|(name, value)| format!("{name}:{}\n", value.trim()))
-            .collect();
+        let mut headers = String::new();
+        for (name, value) in self.sorted() {
+            headers.push_str(&format!("{name}:{}\n", value.trim()));
+        }
         format!(
             "{}\n{}\n{}\n{headers}\n{}\n{}",
             self.method,
@@ -126,7 +126,11 @@ pub(super) fn encode(text: &str, is_path: bool) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        text.push_str(&format!("{byte:02x}"));
+    }
+    text
 }
 
 /// Source: RFC 2104, "HMAC".
