@@ -148,6 +148,15 @@ impl Engine {
         Ok(store.map_err(crate::registry::Error::from)?)
     }
 
+    /// The credentials that are kept for a registry, if there are any.
+    pub fn credentials(&self, host: &str) -> Result<Option<Credentials>, Error> {
+        let found = self.keyring().find(host, "");
+        Ok(match found.map_err(crate::registry::Error::from)? {
+            Credentials::Anonymous => None,
+            found => Some(found),
+        })
+    }
+
     /// Forgets the credentials for a registry; whether there were any.
     pub fn log_out(&self, host: &str) -> Result<bool, Error> {
         Ok(self
@@ -166,12 +175,18 @@ impl Engine {
         let options = PullOptions {
             platform: platform.cloned().unwrap_or_else(Platform::host),
         };
-        Ok(transfer::pull(
+        let pulled = transfer::pull(
             self.store(),
             &self.registries()?,
             reference,
             &options,
             watch,
-        )?)
+        )?;
+        self.note_image(
+            "pull",
+            &reference.familiar(),
+            &reference.familiar_repository(),
+        );
+        Ok(pulled)
     }
 }

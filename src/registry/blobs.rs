@@ -172,6 +172,19 @@ impl Session {
         })
     }
 
+    /// Opens a blob from byte `from` on; what comes is not checked.
+    pub(super) fn blob_part(
+        self: &Arc<Self>,
+        path: &str,
+        digest: Digest,
+        size: u64,
+        from: u64,
+    ) -> Result<BlobReader, Error> {
+        let mut reader = self.blob(path, digest, size, Some((from, Hasher::new())))?;
+        reader.hasher = None;
+        Ok(reader)
+    }
+
     /// Asks for the bytes from `from` on, redirects followed.
     fn open_blob(
         &self,

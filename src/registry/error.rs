@@ -146,7 +146,7 @@ impl Error {
     }
 
     /// Whether the same request may succeed in a moment.
-    pub(super) fn is_passing(&self) -> bool {
+    pub fn is_passing(&self) -> bool {
         match self {
             Self::Http(err) => err.is_passing(),
             Self::TooMany { .. } | Self::WrongSize { .. } => true,

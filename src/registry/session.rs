@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::challenge::Challenge;
 use super::error::{ERROR_LIMIT, Error, said};
+use super::pause::Pauses;
 use super::scope::Scopes;
 use super::token::{Server, Token, login_hint};
 use super::{Credentials, Endpoint};
@@ -32,6 +33,7 @@ pub(super) struct Session {
     headers: Vec<(String, String)>,
     challenge: Mutex<Option<Challenge>>,
     tokens: Mutex<Vec<Token>>,
+    pauses: Pauses,
 }
 
 impl std::fmt::Debug for Session {
@@ -70,11 +72,13 @@ impl Session {
             headers,
             challenge: Mutex::new(None),
             tokens: Mutex::new(Vec::new()),
+            pauses: Pauses::default(),
         }
     }
 
-    /// Cuts every connection.
+    /// Cuts every connection; nothing is tried again.
     pub(super) fn close(&self) {
+        self.pauses.end();
         self.http.close();
     }
 
@@ -118,11 +122,12 @@ impl Session {
                     pause = retry_after(&response).unwrap_or(pause).min(PAUSE_LIMIT);
                     None
                 }
+                Err(err) if self.pauses.is_over() => return Err(err),
                 Err(err) if err.is_passing() && attempt < ATTEMPTS => Some(err),
                 Err(err) => return Err(err),
             };
             drop(error);
-            std::thread::sleep(pause);
+            self.pauses.pause(pause);
             pause = (pause * 2).min(PAUSE_LIMIT);
         }
         unreachable!("the last attempt returns")

@@ -2,6 +2,7 @@
 
 mod build;
 mod cache;
+mod commands;
 mod s3;
 mod serve;
 mod servers;
