@@ -218,8 +218,7 @@ fn a_damaged_cache_is_no_cache_and_is_mended_by_the_next_export() {
         }),
         ("changed", |path| {
             let mut bytes = std::fs::read(path).unwrap();
-            for quarter in 1..4 {
-                let place = bytes.len() * quarter / 4;
+            for place in [0, bytes.len() / 2] {
                 bytes[place] ^= 1;
             }
             std::fs::write(path, bytes).unwrap();

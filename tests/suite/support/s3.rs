@@ -40,6 +40,8 @@ impl S3Server {
             .args(["-a", "127.0.0.1", "-p", "0", "--configure-bucket", BUCKET])
             .arg("-d")
             .arg(dir.path().join("data"))
+            // It cuts colours off its log, whether they are there or not.
+            .env("FORCE_COLOR", "1")
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(errors)
@@ -76,9 +78,15 @@ impl S3Server {
         &self.host
     }
 
-    /// What it wrote to its log.
+    /// What it wrote to its log, without colours.
     pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+        let log = std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+        let mut parts = log.split('\u{1b}');
+        let mut plain = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            plain.push_str(part.split_once('m').map_or(part, |(_, rest)| rest));
+        }
+        plain
     }
 
     /// The files of the objects whose keys begin so, in order.
