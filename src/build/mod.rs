@@ -239,8 +239,7 @@ fn run<T>(
         registries: request.registries.as_ref(),
         platforms: &platforms,
         names: &names,
-        keeps_blobs: request.outputs.is_empty()
-            || request.outputs.iter().any(Output::is_image),
+        keeps_blobs: request.outputs.is_empty() || request.outputs.iter().any(Output::is_image),
     };
     let imports = Imports::new(doors, &sink, &request.cache_from);
     let numbers = Counter::new(place.first);
