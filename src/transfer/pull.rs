@@ -12,7 +12,7 @@ use crate::oci::{
     Descriptor, Digest, ImageConfig, ImageId, Index, Manifest, Platform, Reference, media_type,
 };
 use crate::registry::{Client, Fetched};
-use crate::store::Store;
+use crate::store::{LayerBlobRow, Store};
 
 /// Largest configuration that is read, in bytes.
 const CONFIG_LIMIT: u64 = 8 << 20;
@@ -203,10 +203,14 @@ impl Pull<'_> {
             layers,
             brought: Mutex::default(),
         };
+        let mut opened = Vec::new();
         let (downloaded, unpacked) = std::thread::scope(|scope| {
             let downloading = scope.spawn(|| downloads.run());
             let unpacked = image::unpack(self.store, image, &mut |index| {
-                Ok(Box::new(GrowingReader::new(Arc::clone(&growing[index]), 0)))
+                opened.push(index);
+                let reader = GrowingReader::new(Arc::clone(&growing[index]), 0);
+                let blob = self.store.blob_path(image.manifest.layers[index].digest);
+                Ok(Box::new(reader.named(blob)))
             });
             if unpacked.is_err() {
                 for one in &growing {
@@ -224,6 +228,17 @@ impl Pull<'_> {
                 downloaded?;
                 unpacked?;
             }
+        }
+        // A layer may be unpacked before its blob has its name: what its plain tar
+        // is can be told now.
+        for index in opened {
+            let layer = &image.manifest.layers[index];
+            self.store.layer_blob_put(&LayerBlobRow {
+                digest: layer.digest,
+                diff_id: Some(diff_ids[index]),
+                size: layer.size,
+                media_type: layer.media_type.clone(),
+            })?;
         }
         for layer in downloads.brought() {
             self.watch.layer(layer, LayerState::Done);

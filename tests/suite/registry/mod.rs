@@ -3,6 +3,7 @@
 mod build;
 mod cache;
 mod commands;
+mod copy;
 mod s3;
 mod serve;
 mod servers;
