@@ -53,7 +53,8 @@ pub use output::{
 };
 pub use plan::{Outline, OutlineArg, OutlineMount};
 pub use remote_cache::{
-    CacheCompression, CacheMode, CacheMounts, CachePlace, CacheSource, CacheTarget,
+    CacheCompression, CacheMode, CacheMounts, CachePlace, CacheSource, CacheTarget, RegistryCache,
+    S3Cache, s3_region,
 };
 pub use request::{
     BuildRequest, BuildResult, Cancel, ContextSource, DockerfileSource, NamedContext, PullPolicy,
@@ -232,7 +233,15 @@ fn run<T>(
         redactor: &redactor,
         sink: steps.sink,
     };
-    let imports = Imports::open(store, &sink, &request.cache_from);
+    let (platforms, names) = (platforms(request), output::names(request));
+    let doors = remote_cache::Doors {
+        store,
+        registries: request.registries.as_ref(),
+        platforms: &platforms,
+        names: &names,
+        keeps_blobs: request.outputs.is_empty() || request.outputs.iter().any(Output::is_image),
+    };
+    let imports = Imports::new(doors, &sink, &request.cache_from);
     let numbers = Counter::new(place.first);
     let bases = Bases::new(store, request, steps.sink, job.cancel, &numbers);
     let mut work = Work {
@@ -266,15 +275,24 @@ fn run<T>(
     }
     // What succeeded serves the next build, whatever became of this one.
     let export = remote_cache::Export {
-        store,
+        doors,
         imports: &imports,
         sink: steps.sink,
         first_step: numbers.take(request.cache_to.len()),
+        is_whole: outcome.is_ok(),
     };
     let exported = export.run(&request.cache_to, &results, &caches);
     let result = outcome?;
     exported.map_err(Error::CacheExport)?;
     Ok(result)
+}
+
+/// The platforms that are built for.
+fn platforms(request: &BuildRequest) -> Vec<Platform> {
+    match request.platforms.as_slice() {
+        [] => vec![Platform::host()],
+        platforms => platforms.to_vec(),
+    }
 }
 
 /// A build under way: one graph a platform, each solved in turn.
@@ -322,20 +340,20 @@ impl<'a> Work<'a> {
                 forget: true,
                 ..request.clone()
             };
-            let again = self.platforms(&anew)?;
+            let mut again = self.platforms(&anew)?;
+            for (again, built) in again.iter_mut().zip(&built) {
+                // What an image tells of the cache is no part of what it is.
+                again.embedded = built.embedded.clone();
+            }
             result.differences = Some(compare::differences(self.store, request, &built, &again)?);
         }
         Ok(result)
     }
 
     fn platforms(&mut self, request: &BuildRequest) -> Result<Vec<Built>, Error> {
-        let host = [Platform::host()];
-        let platforms = match request.platforms.as_slice() {
-            [] => &host,
-            platforms => platforms,
-        };
+        let platforms = platforms(request);
         let mut built = Vec::with_capacity(platforms.len());
-        for platform in platforms {
+        for platform in &platforms {
             built.push(self.platform(request, platform, platforms.len() > 1)?);
         }
         Ok(built)
@@ -360,7 +378,7 @@ impl<'a> Work<'a> {
         let source = &self.input.source;
         let solver = Solver::new(&graph, &tools, first, &source.text);
         let solved = solver.solve();
-        let exported = !request.cache_to.is_empty() && !request.forget;
+        let exported = (!request.cache_to.is_empty() || request.inline_cache) && !request.forget;
         let exports = if exported && !self.cancel.is_canceled() {
             solver.exports()
         } else {
@@ -368,6 +386,7 @@ impl<'a> Work<'a> {
         };
         let solved = solved.map_err(|failure| self.failed(&order, &graph, &tools, first, &failure));
         tools.failed.clear(self.store);
+        let embedded = self.embedded(request, &exports, solved.is_ok());
         if !exports.is_empty() {
             self.caches.extend(ops::run::portable_caches(&graph));
         }
@@ -380,6 +399,27 @@ impl<'a> Work<'a> {
             graph,
             solved,
             epoch,
+            embedded,
+        })
+    }
+
+    /// The cache that the image takes with it. It is an aid: an image without it is
+    /// as good.
+    fn embedded(
+        &self,
+        request: &BuildRequest,
+        exports: &[remote_cache::ExportStep],
+        succeeded: bool,
+    ) -> remote_cache::Embedded {
+        // The layers of a squashed image are no step's.
+        if !request.inline_cache || request.squash || !succeeded {
+            return remote_cache::Embedded::default();
+        }
+        remote_cache::embedded(self.store, exports).unwrap_or_else(|err| {
+            let why = remote_cache::causes(&err);
+            let text = format!("cannot put the cache into the image: {why}");
+            self.steps.sink.event(Event::Warning(text));
+            remote_cache::Embedded::default()
         })
     }
 

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::BuildRequest;
 use crate::layer::Codec;
 use crate::oci::{Platform, Reference};
 
@@ -20,6 +21,27 @@ pub enum Output {
     Files(FilesOutput),
     /// Nowhere: the cache has it.
     Nothing,
+}
+
+impl Output {
+    /// Whether it is an image.
+    pub(super) fn is_image(&self) -> bool {
+        matches!(self, Self::Image(_) | Self::Archive(_))
+    }
+
+    /// Whether a tree is needed for it.
+    pub(super) fn needs_tree(&self) -> bool {
+        !matches!(self, Self::Nothing)
+    }
+}
+
+/// Every name that images get.
+pub(super) fn names(request: &BuildRequest) -> Vec<Reference> {
+    let outputs = request.outputs.iter().flat_map(|output| match output {
+        Output::Image(output) => output.names.as_slice(),
+        _ => &[],
+    });
+    outputs.chain(&request.tags).cloned().collect()
 }
 
 /// An image in the store, on registries, or both.

@@ -121,6 +121,9 @@ pub struct BuildRequest {
     pub cache_from: Vec<CacheSource>,
     /// Where results go.
     pub cache_to: Vec<CacheTarget>,
+    /// Whether the image tells which steps its layers are the results of, so that it
+    /// can be a source itself.
+    pub inline_cache: bool,
     /// Most bytes that the build cache may have, also while the build runs.
     pub cache_max: Option<u64>,
     /// The network of RUN steps.
@@ -174,6 +177,7 @@ impl BuildRequest {
             pull: PullPolicy::Missing,
             cache_from: Vec::new(),
             cache_to: Vec::new(),
+            inline_cache: false,
             cache_max: None,
             network: RunNetwork::Default,
             extra_hosts: Vec::new(),

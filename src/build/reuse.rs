@@ -304,7 +304,10 @@ impl Solver<'_> {
     /// one is found by its key alone.
     fn exported_content(&self, id: VertexId, record: CacheRecord) -> Option<Digest> {
         let vertex = self.vertex(id);
-        if vertex.parent.is_some() && self.input(vertex.parent).is_none() {
+        // A base image is known by its layers, also where they are not unpacked.
+        let is_made = |id: &VertexId| !matches!(self.vertex(*id).op, Op::Image(_));
+        let made = vertex.parent.filter(is_made);
+        if made.is_some() && self.input(made).is_none() {
             return None;
         }
         let notes = notes_of(&record);

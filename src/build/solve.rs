@@ -17,6 +17,7 @@ use super::error::StepError;
 use super::graph::{BaseImage, CopyOp, Graph, LinkOp, Op, RunOp, Vertex, VertexId};
 use super::key::{self, Definition};
 use super::ops::{Tools, copy, link, run, workdir};
+use super::output::Output;
 use super::remote_cache::Imports;
 use crate::fs::Lock;
 use crate::image;
@@ -364,9 +365,14 @@ impl<'a> Solver<'a> {
         let mut needed = BTreeSet::new();
         let found = |id: &VertexId| self.imports.has(id.0);
         let layers = self.own_layers().filter(|id| !found(id));
+        // What is found has succeeded; only an output needs to have it here.
+        let outputs = &self.tools.request.outputs;
+        let has_output = outputs.is_empty() || outputs.iter().any(Output::needs_tree);
+        let target = self.graph.target.filter(|id| has_output || !found(id));
+        let required = self.graph.required.iter().copied();
         let mut todo: Vec<VertexId> = layers
-            .chain(self.graph.target)
-            .chain(self.graph.required.iter().copied())
+            .chain(target)
+            .chain(required.filter(|id| !found(id)))
             .collect();
         while let Some(id) = todo.pop() {
             if states[id.0].result.is_none() && needed.insert(id.0) && !found(&id) {

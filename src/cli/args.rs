@@ -94,27 +94,18 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Cli, Failure> {
 
 /// Docker's commands that a later version brings. Taken for the name of a
 /// context they would be told to lack one.
-const LATER: [&str; 20] = [
+const LATER: [&str; 11] = [
     "bake",
     "checkpoint",
-    "commit",
     "compose",
     "config",
-    "cp",
-    "diff",
-    "export",
     "node",
-    "pause",
     "plugin",
     "secret",
     "service",
     "stack",
-    "stats",
     "swarm",
-    "top",
     "trust",
-    "unpause",
-    "update",
 ];
 
 /// Puts `build` before the first word that is no command: `rbuild -t user/app .`

@@ -56,7 +56,8 @@ impl<'a> Documents<'a> {
             .map(|base| bases::image_of(self.store, base))
             .transpose()?;
         let labels = &self.request.labels;
-        let config = config::config(self.store, graph, solved, labels, built.epoch)?;
+        let mut config = config::config(self.store, graph, solved, labels, built.epoch)?;
+        built.embedded.put(&mut config);
         let new = NewImage {
             top: graph.target.and_then(|id| solved.result(id)),
             base,

@@ -15,6 +15,7 @@ use super::bases;
 use super::counter::Counter;
 use super::graph::{BaseImage, Graph};
 use super::output::{Output, Target};
+use super::remote_cache::Embedded;
 use super::solve::Solved;
 use super::{BuildRequest, BuildResult, Cancel, Error, ImageOutput, Steps};
 use crate::oci::Platform;
@@ -34,6 +35,8 @@ pub(super) struct Built {
     pub(super) solved: Solved,
     /// `SOURCE_DATE_EPOCH`, in seconds since 1970.
     pub(super) epoch: Option<i64>,
+    /// The cache that the image takes with it.
+    pub(super) embedded: Embedded,
 }
 
 /// What brings results to their outputs.

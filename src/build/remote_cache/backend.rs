@@ -1,14 +1,20 @@
 //! The face of every place that a cache can lie in.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{self, Read, Write};
 
+use super::s3::S3Error;
 use crate::fs::PathError;
-use crate::oci::{Digest, Hasher};
+use crate::oci::{Descriptor, Digest, Hasher, Reference};
+use crate::registry;
+use crate::store::Store;
 
 /// Largest record that is read, in bytes.
 pub(super) const RECORD_LIMIT: u64 = 16 << 20;
+
+/// Most layers that are written at once where the place has no wish.
+const LAYERS_AT_ONCE: usize = 4;
 
 /// What a record is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,33 +59,77 @@ impl fmt::Display for RecordKey {
     }
 }
 
+/// The bytes of a blob whose digest is known.
+pub(super) struct BlobSource<'a> {
+    /// Opens them, from their beginning.
+    pub(super) open: &'a (dyn Fn() -> io::Result<Box<dyn Read + Send>> + Sync),
+    /// A repository of a registry that has them.
+    pub(super) repository: Option<&'a Reference>,
+}
+
+/// What an export names.
+#[derive(Debug, Default)]
+pub(super) struct Named {
+    /// Its records.
+    pub(super) records: BTreeSet<RecordKey>,
+    /// The blobs that they name.
+    pub(super) blobs: BTreeMap<Digest, Descriptor>,
+}
+
+/// What becomes of what was there before an export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Before {
+    /// It stays, as far as the place keeps several exports.
+    AsUsual,
+    /// It stays: this export has less than a whole build.
+    Stays,
+    /// It goes.
+    Goes,
+}
+
 /// A place with blobs by digest and records by key.
 ///
-/// Both are written once: whoever writes looks first whether they are there. Any
-/// number of builds may read and write one place at the same time; a reader sees
-/// a blob or record whole or not at all.
+/// Whoever writes looks first whether it is there. Any number of builds may read
+/// and write one place at the same time; a reader sees a blob or record whole or
+/// not at all.
 pub(in crate::build) trait Backend: Send + Sync {
     /// The size of a blob, in bytes; `None` when it is not there.
     fn blob_size(&self, digest: Digest) -> Result<Option<u64>, BackendError>;
 
-    /// The bytes of a blob. They are not checked: wrap them in [`Checked`].
-    fn read_blob(&self, digest: Digest) -> Result<Box<dyn Read + Send>, BackendError>;
+    /// The bytes of a blob of this size. They may be anything: wrap them in [`Checked`].
+    fn read_blob(
+        &self,
+        store: &Store,
+        digest: Digest,
+        size: u64,
+    ) -> Result<Box<dyn Read + Send>, BackendError>;
 
-    /// Starts a blob whose digest is known when it is finished.
-    fn write_blob(&self) -> Result<Box<dyn BlobSink + '_>, BackendError>;
+    /// Starts a blob whose digest is known when it is finished. Until then it may
+    /// lie in `store`.
+    fn write_blob<'a>(&'a self, store: &'a Store) -> Result<Box<dyn BlobSink + 'a>, BackendError>;
+
+    /// Puts a blob there unless it is; whether its bytes had to be sent.
+    fn add_blob(&self, blob: &Descriptor, source: &BlobSource<'_>) -> Result<bool, BackendError>;
 
     /// The bytes of a record, [`RECORD_LIMIT`] at most.
     fn get_record(&self, key: RecordKey) -> Result<Option<Vec<u8>>, BackendError>;
 
-    /// Puts a record, in place of one that is there.
+    /// Puts a record, in place of one that is there. Others may see it only after
+    /// [`Backend::finish`].
     fn put_record(&self, key: RecordKey, bytes: &[u8]) -> Result<(), BackendError>;
 
-    /// Removes every record and blob that is not named here.
-    fn retain(
-        &self,
-        records: &BTreeSet<RecordKey>,
-        blobs: &BTreeSet<Digest>,
-    ) -> Result<(), BackendError>;
+    /// Ends an export.
+    fn finish(&self, named: &Named, before: Before) -> Result<(), BackendError>;
+
+    /// How many layers are best written at once.
+    fn layers_at_once(&self) -> usize {
+        LAYERS_AT_ONCE
+    }
+
+    /// The repository that blobs may be taken over from, where this is one.
+    fn repository(&self) -> Option<&Reference> {
+        None
+    }
 }
 
 /// A blob being written. Dropped before it is committed, it leaves nothing behind.
@@ -108,6 +158,21 @@ pub(in crate::build) enum BackendError {
     /// It is not a cache, and not empty.
     #[error("the directory is not empty and no cache")]
     Foreign,
+    /// It is one of another program.
+    #[error("{0}")]
+    Other(&'static str),
+    /// Nothing can be put there.
+    #[error("nothing can be put there")]
+    ReadOnly,
+    /// There is no way to registries.
+    #[error("this build has no access to registries")]
+    NoRegistries,
+    /// The registry refused.
+    #[error(transparent)]
+    Registry(#[from] registry::Error),
+    /// The bucket refused.
+    #[error(transparent)]
+    S3(#[from] S3Error),
     /// A file refused.
     #[error(transparent)]
     File(#[from] PathError),
@@ -117,6 +182,9 @@ pub(in crate::build) enum BackendError {
     /// The store refused.
     #[error(transparent)]
     Store(#[from] crate::store::Error),
+    /// An image cannot be read.
+    #[error(transparent)]
+    Image(#[from] crate::image::Error),
     /// The snapshots refused.
     #[error(transparent)]
     Snapshot(#[from] crate::snapshot::Error),

@@ -1,60 +1,72 @@
-//! Compressing layers on their way out.
+//! Packing and compressing layers on their way out.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
+use std::path::Path;
 
 use super::CacheCompression;
+use super::backend::BackendError;
+use crate::layer::{Codec, PackOptions, Packed, pack_tree};
 use crate::oci::media_type;
+use crate::snapshot::pipe;
 
-/// A writer that compresses.
-pub(super) enum Compressor<W: Write> {
-    Plain(W),
-    Gzip(flate2::write::GzEncoder<W>),
-    Zstd(zstd::Encoder<'static, W>),
+impl CacheCompression {
+    /// The codec, if there is one.
+    pub(super) fn codec(self) -> Option<Codec> {
+        match self {
+            Self::None => None,
+            Self::Gzip(level) => Some(Codec::Gzip(level)),
+            Self::Zstd(level) => Some(Codec::Zstd(level)),
+        }
+    }
+
+    /// The media type of a layer that is compressed so.
+    pub(super) fn media_type(self) -> &'static str {
+        match self {
+            Self::None => media_type::LAYER,
+            Self::Gzip(_) => media_type::LAYER_GZIP,
+            Self::Zstd(_) => media_type::LAYER_ZSTD,
+        }
+    }
+
+    /// Compresses `plain` to its end into `out`. What comes out is what a push of
+    /// the same layer makes, so that a registry has it once.
+    pub(super) fn compress<W: Write>(self, plain: &mut dyn Read, mut out: W) -> io::Result<W> {
+        if let Some(codec) = self.codec() {
+            return codec.compress(plain, out);
+        }
+        io::copy(plain, &mut out)?;
+        Ok(out)
+    }
 }
 
-impl<W: Write> Compressor<W> {
-    /// Compresses into `out`.
-    pub(super) fn new(compression: CacheCompression, out: W) -> io::Result<Self> {
-        Ok(match compression {
-            CacheCompression::None => Self::Plain(out),
-            CacheCompression::Gzip(level) => {
-                let level = flate2::Compression::new(level.min(9));
-                Self::Gzip(flate2::write::GzEncoder::new(out, level))
+/// Packs a tree, compressed, into `out`; compressing goes beside packing.
+pub(super) fn pack_into<W: Write>(
+    dir: &Path,
+    compression: CacheCompression,
+    out: W,
+) -> Result<(Packed, W), BackendError> {
+    std::thread::scope(|scope| {
+        let (mut writer, mut reader) = pipe();
+        let packing = scope.spawn(move || {
+            let packed = pack_tree(dir, PackOptions::default(), &mut writer);
+            if packed.is_err() {
+                writer.fail(io::ErrorKind::InvalidData.into());
             }
-            CacheCompression::Zstd(level) => Self::Zstd(zstd::Encoder::new(out, level)?),
-        })
-    }
-
-    /// Ends the stream and gives back the writer.
-    pub(super) fn finish(self) -> io::Result<W> {
-        match self {
-            Self::Plain(out) => Ok(out),
-            Self::Gzip(encoder) => encoder.finish(),
-            Self::Zstd(encoder) => encoder.finish(),
+            packed
+        });
+        let compressed = compression.compress(&mut reader, out);
+        // Nobody reads any more: the other thread must not wait for that.
+        drop(reader);
+        let packed = match packing.join() {
+            Ok(packed) => packed,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        match (packed, compressed) {
+            (Ok(packed), Ok(out)) => Ok((packed, out)),
+            (Err(err), _) if err.source.kind() != io::ErrorKind::BrokenPipe => Err(err.into()),
+            // The packer sees no more than that its reader has gone.
+            (_, Err(err)) => Err(BackendError::Pack(err)),
+            (Err(err), Ok(_)) => Err(err.into()),
         }
-    }
-}
-
-impl<W: Write> Write for Compressor<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(out) => out.write(bytes),
-            Self::Gzip(encoder) => encoder.write(bytes),
-            Self::Zstd(encoder) => encoder.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        // A flush in the middle would cost size; the end flushes.
-        Ok(())
-    }
-}
-
-/// The media type of a layer that is compressed so.
-pub(super) fn media_type(compression: CacheCompression) -> &'static str {
-    match compression {
-        CacheCompression::None => media_type::LAYER,
-        CacheCompression::Gzip(_) => media_type::LAYER_GZIP,
-        CacheCompression::Zstd(_) => media_type::LAYER_ZSTD,
-    }
+    })
 }

@@ -1,26 +1,23 @@
 //! Results to a place where other builds find them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::num::NonZero;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use super::backend::{Backend, BackendError, BlobSink, Checked, RecordKey};
-use super::compress::{Compressor, media_type};
-use super::import::{Hit, Imports};
+use super::backend::{
+    Backend, BackendError, Before, BlobSink, BlobSource, Checked, Named, RecordKey,
+};
+use super::compress::pack_into;
+use super::import::{Hit, Imports, causes};
 use super::record::{self, ContentRecord, LayerRecord, Record, StepRecord, VERSION};
-use super::{CacheMode, CacheTarget, mounts, open_target};
+use super::{CacheMode, CacheTarget, Doors, mounts, open_target};
 use crate::build::key;
-use crate::layer::{PackOptions, pack_tree};
-use crate::oci::{CacheKey, DiffId, Digest, Hasher};
+use crate::layer::decompress;
+use crate::oci::{CacheKey, DiffId, Digest, Hasher, Reference};
 use crate::snapshot::layer_dir;
-use crate::store::{CacheMountKey, CacheRecord, SnapshotId, SnapshotRow, Store};
-
-/// Bytes copied at once.
-const BUFFER: usize = 256 << 10;
-/// Most layers that are packed at once.
-const THREADS: usize = 4;
+use crate::store::{BlobWriter, CacheMountKey, CacheRecord, SnapshotId, SnapshotRow, Store};
 
 /// A step that has a result.
 pub(in crate::build) struct ExportStep {
@@ -90,6 +87,8 @@ pub(in crate::build) struct Exporter<'a> {
     imports: &'a Imports<'a>,
     target: &'a CacheTarget,
     backend: Box<dyn Backend>,
+    /// The names of the image, which may be where the cache goes.
+    names: &'a [Reference],
 }
 
 /// A layer to be written: where its bytes come from.
@@ -101,23 +100,26 @@ enum LayerSource<'a> {
 impl<'a> Exporter<'a> {
     /// Opens the place.
     pub(in crate::build) fn open(
-        store: &'a Store,
+        doors: &Doors<'a>,
         imports: &'a Imports<'a>,
         target: &'a CacheTarget,
     ) -> Result<Self, BackendError> {
         Ok(Self {
-            store,
+            store: doors.store,
             imports,
             target,
-            backend: open_target(&target.place)?,
+            backend: open_target(doors, &target.place)?,
+            names: doors.names,
         })
     }
 
     /// Writes what the target's mode asks for: layers first, then what names them.
+    /// `is_whole` says that nothing of the build is missing.
     pub(in crate::build) fn export(
         &self,
         steps: &[ExportStep],
         mounts: &[CacheMountKey],
+        is_whole: bool,
     ) -> Result<Exported, BackendError> {
         let mode = self.target.mode;
         let wanted: Vec<&ExportStep> = steps
@@ -131,17 +133,18 @@ impl<'a> Exporter<'a> {
         }
         let written = self.write_layers(sources)?;
         let mut exported = Exported::default();
-        let mut named = BTreeSet::new();
-        let mut blobs = BTreeSet::new();
+        let mut named = Named::default();
         for layer in written.values() {
-            if layer.is_new {
+            if layer.is_sent {
                 exported.layers += 1;
                 exported.bytes += layer.record.size;
             } else {
                 exported.known += 1;
             }
-            blobs.insert(layer.record.blob);
-            named.insert(self.put(layer.record.diff_id.0, &layer.record, layer.is_new)?);
+            let blob = layer.record.descriptor();
+            named.blobs.insert(blob.digest, blob);
+            let key = self.put(layer.record.diff_id.0, &layer.record, layer.is_new)?;
+            named.records.insert(key);
         }
         for (step, stack) in wanted.iter().zip(stacks) {
             let diff_id = |name: &LayerName| match name {
@@ -157,20 +160,23 @@ impl<'a> Exporter<'a> {
             if let Some(layers) = layers
                 && let Some(record) = self.record(step, layers)?
             {
-                named.extend(self.put_step(step, &record)?);
+                named.records.extend(self.put_step(step, &record)?);
                 exported.steps += 1;
             }
         }
         let carried = mounts::export(self.store, &*self.backend, self.target, mounts)?;
         for (key, blob) in carried.records {
             exported.mounts += 1;
-            named.insert(key);
-            blobs.insert(blob);
+            named.records.insert(key);
+            named.blobs.insert(blob.digest, blob);
         }
         exported.left = carried.left;
-        if self.target.reset {
-            self.backend.retain(&named, &blobs)?;
-        }
+        let before = match (self.target.reset, is_whole) {
+            (true, _) => Before::Goes,
+            (false, true) => Before::AsUsual,
+            (false, false) => Before::Stays,
+        };
+        self.backend.finish(&named, before)?;
         Ok(exported)
     }
 
@@ -215,8 +221,7 @@ impl<'a> Exporter<'a> {
         &self,
         sources: BTreeMap<LayerName, LayerSource<'_>>,
     ) -> Result<BTreeMap<LayerName, Layer>, BackendError> {
-        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
-        let threads = threads.min(THREADS).min(sources.len()).max(1);
+        let threads = self.backend.layers_at_once().min(sources.len()).max(1);
         let queue = Mutex::new(sources.into_iter());
         let results = Mutex::new(Vec::new());
         let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
@@ -253,19 +258,23 @@ impl<'a> Exporter<'a> {
             return Ok(Some(Layer {
                 record,
                 is_new: false,
+                is_sent: false,
             }));
         }
-        let record = match source {
-            LayerSource::Snapshot(row) => self.pack(&row)?,
-            LayerSource::Hit(hit, diff_id) => match self.copy(hit, diff_id) {
-                Err(BackendError::Damaged { .. }) => return Ok(None),
-                other => other?,
-            },
+        let written = match source {
+            LayerSource::Snapshot(row) => self.pack(&row),
+            LayerSource::Hit(hit, diff_id) => self.copy(hit, diff_id),
         };
-        Ok(Some(Layer {
-            record,
-            is_new: true,
-        }))
+        match (written, diff_id) {
+            (Ok((record, is_sent)), _) => Ok(Some(Layer {
+                record,
+                is_new: true,
+                is_sent,
+            })),
+            // The next build makes it again.
+            (Err(BackendError::Damaged { .. }), Some(_)) => Ok(None),
+            (Err(err), _) => Err(err),
+        }
     }
 
     /// The record of a layer that is there already, whole as far as can be seen.
@@ -274,19 +283,51 @@ impl<'a> Exporter<'a> {
         let Ok(Some(record)) = record::get::<LayerRecord>(&*self.backend, diff_id.0) else {
             return Ok(None);
         };
+        if self.has_other_form(&record) || self.imports.is_damaged(record.blob) {
+            return Ok(None);
+        }
         let size = self.backend.blob_size(record.blob)?;
-        let whole = size == Some(record.size) && !self.imports.is_damaged(record.blob);
-        Ok(whole.then_some(record))
+        Ok((size == Some(record.size)).then_some(record))
     }
 
-    /// Packs a layer of this store.
-    fn pack(&self, row: &SnapshotRow) -> Result<LayerRecord, BackendError> {
-        let dir = layer_dir(self.store, row.id);
-        let sink = HashingSink::new(self.backend.write_blob()?);
+    /// Whether a layer must be compressed anew.
+    fn has_other_form(&self, record: &LayerRecord) -> bool {
+        let target = self.target;
+        target.force_compression && record.media_type != target.compression.media_type()
+    }
+
+    /// Packs a layer of this store; whether its bytes had to be sent.
+    fn pack(&self, row: &SnapshotRow) -> Result<(LayerRecord, bool), BackendError> {
         let compression = self.target.compression;
-        let mut out = Compressor::new(compression, sink).map_err(BackendError::Pack)?;
-        let packed = pack_tree(&dir, PackOptions::default(), &mut out)?;
-        let sink = out.finish().map_err(BackendError::Pack)?;
+        let record = |diff_id, blob, size, tar_size| LayerRecord {
+            version: VERSION,
+            diff_id,
+            blob,
+            size,
+            media_type: compression.media_type().to_owned(),
+            tar_size,
+            created_at: row.created_at,
+            form: compression.codec().map(|codec| codec.to_string()),
+        };
+        if let (Some(codec), Some(diff_id)) = (compression.codec(), row.diff_id)
+            && let Some(blob) = self.store.compressed_get(diff_id, &codec.to_string())?
+        {
+            // A push has made it: the registry may have it under the image's name.
+            let record = record(diff_id, blob.digest, blob.size, row.tar_size.unwrap_or(0));
+            let open = || match self.store.blob_open(blob.digest) {
+                Ok(file) => Ok(Box::new(file) as Box<dyn Read + Send>),
+                Err(err) => Err(io::Error::other(err)),
+            };
+            let source = BlobSource {
+                open: &open,
+                repository: self.elsewhere(&record),
+            };
+            let sent = self.backend.add_blob(&record.descriptor(), &source)?;
+            return Ok((record, sent));
+        }
+        let dir = layer_dir(self.store, row.id);
+        let sink = HashingSink::new(self.backend.write_blob(self.store)?);
+        let (packed, sink) = pack_into(&dir, compression, sink)?;
         match row.diff_id {
             Some(want) if want != packed.diff_id => {
                 let why = format!("its tree packs to {}", packed.diff_id);
@@ -299,38 +340,81 @@ impl<'a> Exporter<'a> {
             }
         }
         let (blob, size) = sink.commit()?;
-        Ok(LayerRecord {
-            version: VERSION,
-            diff_id: packed.diff_id,
-            blob,
-            size,
-            media_type: media_type(compression).to_owned(),
-            tar_size: packed.size,
-            created_at: row.created_at,
-        })
+        Ok((record(packed.diff_id, blob, size, packed.size), true))
     }
 
-    /// Copies a layer from where it was found.
-    fn copy(&self, hit: &Hit, diff_id: DiffId) -> Result<LayerRecord, BackendError> {
+    /// Another repository of the target's registry that has a blob, or may have it.
+    fn elsewhere(&self, record: &LayerRecord) -> Option<&Reference> {
+        let host = self.backend.repository()?.host();
+        let mut names = self.names.iter();
+        self.imports
+            .repositories_of(record)
+            .into_iter()
+            .find(|place| place.host() == host)
+            .or_else(|| names.find(|name| name.host() == host))
+    }
+
+    /// Copies a layer from where it was found; whether its bytes had to be sent.
+    fn copy(&self, hit: &Hit, diff_id: DiffId) -> Result<(LayerRecord, bool), BackendError> {
         let source = self.imports.backend(hit);
         let missing = || BackendError::damaged(format!("layer {diff_id}"), "it is missing");
         let record = record::get::<LayerRecord>(source, diff_id.0)?.ok_or_else(missing)?;
-        let bytes = source.read_blob(record.blob)?;
-        let mut bytes = Checked::new(bytes, record.blob, record.size);
-        let mut sink = HashingSink::new(self.backend.write_blob()?);
-        let mut buffer = vec![0; BUFFER];
-        loop {
-            let count = match bytes.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(count) => count,
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
-                Err(err) => return Err(BackendError::damaged(format!("layer {diff_id}"), err)),
-            };
-            sink.write_all(&buffer[..count])
-                .map_err(BackendError::Pack)?;
+        if self.has_other_form(&record) {
+            return Ok((self.compress_again(source, &record)?, true));
         }
-        sink.commit()?;
-        Ok(record)
+        // It comes only if it has to go on, and once, whatever becomes of its sending.
+        let bytes: OnceLock<Result<BlobWriter, BackendError>> = OnceLock::new();
+        let open = || match bytes.get_or_init(|| self.take(source, &record)) {
+            Ok(spool) => Ok(Box::new(File::open(spool.path())?) as Box<dyn Read + Send>),
+            Err(err) => Err(io::Error::other(err.to_string())),
+        };
+        let blob = BlobSource {
+            open: &open,
+            repository: source.repository(),
+        };
+        let sent = self.backend.add_blob(&record.descriptor(), &blob);
+        if let Some(Err(err)) = bytes.into_inner() {
+            return Err(BackendError::damaged(
+                format!("layer {diff_id}"),
+                causes(&err),
+            ));
+        }
+        Ok((record, sent?))
+    }
+
+    /// The bytes of a layer in a temporary file, checked.
+    fn take(&self, source: &dyn Backend, record: &LayerRecord) -> Result<BlobWriter, BackendError> {
+        let bytes = source.read_blob(self.store, record.blob, record.size)?;
+        let mut bytes = Checked::new(bytes, record.blob, record.size);
+        let mut spool = self.store.blob_writer()?;
+        io::copy(&mut bytes, &mut spool)
+            .and_then(|_| spool.flush())
+            .map_err(BackendError::Pack)?;
+        Ok(spool)
+    }
+
+    /// Copies a layer in another form than it is found in.
+    fn compress_again(
+        &self,
+        source: &dyn Backend,
+        record: &LayerRecord,
+    ) -> Result<LayerRecord, BackendError> {
+        let damaged =
+            |err: io::Error| BackendError::damaged(format!("layer {}", record.diff_id), err);
+        let bytes = source.read_blob(self.store, record.blob, record.size)?;
+        let bytes = Checked::new(bytes, record.blob, record.size);
+        let (_, mut plain) = decompress(bytes).map_err(damaged)?;
+        let sink = HashingSink::new(self.backend.write_blob(self.store)?);
+        let compression = self.target.compression;
+        let sink = compression.compress(&mut plain, sink).map_err(damaged)?;
+        let (blob, size) = sink.commit()?;
+        Ok(LayerRecord {
+            blob,
+            size,
+            media_type: compression.media_type().to_owned(),
+            form: compression.codec().map(|codec| codec.to_string()),
+            ..record.clone()
+        })
     }
 
     /// The record of a step, if the store still has it.
@@ -345,7 +429,7 @@ impl<'a> Exporter<'a> {
             return Ok(Some(record));
         }
         let record = self.store.cache_peek(step.key)?;
-        Ok(record.map(|record| portable(record, layers)))
+        Ok(record.map(|record| portable(record, layers, step.content)))
     }
 
     /// Writes the record of a step, and its other name.
@@ -356,7 +440,7 @@ impl<'a> Exporter<'a> {
     ) -> Result<Vec<RecordKey>, BackendError> {
         let replace = step.renewed || !self.stands(step, record)?;
         let mut named = vec![self.put(step.key.0, record, replace)?];
-        if let Some(content) = step.content {
+        if let Some(content) = record.content {
             let alias = ContentRecord {
                 version: VERSION,
                 step: step.key,
@@ -398,7 +482,11 @@ impl<'a> Exporter<'a> {
 }
 
 /// A cache record without what only this store knows.
-fn portable(record: CacheRecord, layers: Vec<DiffId>) -> StepRecord {
+pub(super) fn portable(
+    record: CacheRecord,
+    layers: Vec<DiffId>,
+    content: Option<Digest>,
+) -> StepRecord {
     StepRecord {
         version: VERSION,
         key: record.key,
@@ -411,6 +499,7 @@ fn portable(record: CacheRecord, layers: Vec<DiffId>) -> StepRecord {
             .filter(|part| !key::is_local(&part.name))
             .map(|part| (part.name, part.value))
             .collect(),
+        content,
     }
 }
 
@@ -423,7 +512,10 @@ enum LayerName {
 
 struct Layer {
     record: LayerRecord,
+    /// Whether its record is to be written.
     is_new: bool,
+    /// Whether its bytes went.
+    is_sent: bool,
 }
 
 /// A blob that is hashed while it is written.

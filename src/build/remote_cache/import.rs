@@ -4,17 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::backend::{Backend, BackendError, Checked};
 use super::record::{self, ContentRecord, LayerRecord, StepRecord};
-use super::{CacheSource, mounts, open_source};
+use super::{CachePlace, CacheSource, Doors, keep, mounts, open_source};
 use crate::build::key;
 use crate::image::{self, Image};
-use crate::oci::{CacheKey, ChainId, DiffId, Digest};
+use crate::oci::{CacheKey, ChainId, DiffId, Digest, Reference};
 use crate::progress::{Event, Sink};
 use crate::snapshot::{ChainError, ensure_chain};
-use crate::store::{self, CacheMountKey, CacheRecord, KeyPart, SnapshotId, Store};
+use crate::store::{self, CacheMountKey, CacheRecord, KeyPart, SnapshotId};
 
 /// A step whose result was found elsewhere.
 #[derive(Debug)]
@@ -54,17 +54,18 @@ impl Hit {
     }
 }
 
-/// A place that a cache is read from.
+/// A place that a cache is read from; opened when it is first looked into.
 struct Source {
+    place: CachePlace,
+    backend: OnceLock<Option<Box<dyn Backend>>>,
     name: String,
-    backend: Box<dyn Backend>,
     /// Whether the user was told that something is wrong with it.
     warned: AtomicBool,
 }
 
 /// The sources of a build, and what was found in them.
 pub(in crate::build) struct Imports<'a> {
-    store: &'a Store,
+    doors: Doors<'a>,
     sink: &'a dyn Sink,
     sources: Arc<[Source]>,
     hits: Mutex<BTreeMap<usize, Arc<Hit>>>,
@@ -88,38 +89,44 @@ pub(in crate::build) enum ImportError {
 }
 
 impl<'a> Imports<'a> {
-    /// Opens the sources; those that are not there are warned of and left out.
-    pub(in crate::build) fn open(
-        store: &'a Store,
+    /// Nothing is opened until it is looked into: a build that finds everything
+    /// here asks nobody.
+    pub(in crate::build) fn new(
+        doors: Doors<'a>,
         sink: &'a dyn Sink,
         wanted: &[CacheSource],
     ) -> Self {
-        let mut sources = Vec::new();
-        for source in wanted {
-            let name = source.place.to_string();
-            match open_source(&source.place) {
-                Ok(backend) => sources.push(Source {
-                    name,
-                    backend,
-                    warned: AtomicBool::new(false),
-                }),
-                Err(err) => warn(sink, &name, &err),
-            }
-        }
+        let source = |wanted: &CacheSource| Source {
+            place: wanted.place.clone(),
+            backend: OnceLock::new(),
+            name: wanted.place.to_string(),
+            warned: AtomicBool::new(false),
+        };
         Self {
-            store,
+            doors,
             sink,
-            sources: sources.into(),
+            sources: wanted.iter().map(source).collect(),
             hits: Mutex::default(),
             lost: AtomicBool::new(false),
             damaged: Arc::default(),
         }
     }
 
+    /// A source, opened; nothing when it cannot be, which the user is told once.
+    fn opened(&self, number: usize) -> Option<&dyn Backend> {
+        let source = &self.sources[number];
+        let opened = source.backend.get_or_init(|| {
+            open_source(&self.doors, &source.place)
+                .inspect_err(|err| self.warn(number, err))
+                .ok()
+        });
+        opened.as_deref()
+    }
+
     /// The same sources, with nothing found yet: for another graph.
     pub(in crate::build) fn anew(&self) -> Self {
         Self {
-            store: self.store,
+            doors: self.doors,
             sink: self.sink,
             sources: Arc::clone(&self.sources),
             hits: Mutex::default(),
@@ -174,8 +181,11 @@ impl<'a> Imports<'a> {
         &self,
         ask: impl Fn(&dyn Backend) -> Result<Option<T>, BackendError>,
     ) -> Option<(usize, T)> {
-        for (number, source) in self.sources.iter().enumerate() {
-            match ask(&*source.backend) {
+        for number in 0..self.sources.len() {
+            let Some(backend) = self.opened(number) else {
+                continue;
+            };
+            match ask(backend) {
                 Ok(Some(answer)) => return Some((number, answer)),
                 Ok(None) => {}
                 Err(err) => self.warn(number, &err),
@@ -200,7 +210,23 @@ impl<'a> Imports<'a> {
     }
 
     pub(super) fn backend(&self, hit: &Hit) -> &dyn Backend {
-        &*self.sources[hit.source].backend
+        self.opened(hit.source)
+            .expect("what was found somewhere was found in an open source")
+    }
+
+    /// The repositories among the sources that have a layer in this blob. Those
+    /// that nobody looked into are left out.
+    pub(super) fn repositories_of(&self, layer: &LayerRecord) -> Vec<&Reference> {
+        let opened = self
+            .sources
+            .iter()
+            .filter_map(|source| source.backend.get());
+        let has = |backend: &&dyn Backend| {
+            let known = record::get::<LayerRecord>(*backend, layer.diff_id.0);
+            known.is_ok_and(|known| known.is_some_and(|known| known.blob == layer.blob))
+        };
+        let having = opened.filter_map(Option::as_deref).filter(has);
+        having.filter_map(Backend::repository).collect()
     }
 
     /// Blobs that are not what they should be, for whoever could write them anew.
@@ -244,10 +270,13 @@ impl<'a> Imports<'a> {
         let Some((source, record)) = self.find(|backend| mounts::find(backend, key)) else {
             return false;
         };
-        let restored = mounts::turn(self.store, target).and_then(|_turn| {
-            let backend = &*self.sources[source].backend;
+        let Some(backend) = self.opened(source) else {
+            return false;
+        };
+        let store = self.doors.store;
+        let restored = mounts::turn(store, target).and_then(|_turn| {
             if mounts::is_empty(target) {
-                mounts::restore(self.store, backend, &record, target)?;
+                mounts::restore(store, backend, &record, target)?;
             }
             Ok(())
         });
@@ -263,29 +292,42 @@ impl<'a> Imports<'a> {
         base: Option<&Image>,
     ) -> Result<Option<SnapshotId>, ImportError> {
         let mut fetched: Vec<LayerRecord> = Vec::new();
+        let mut copies: Vec<(LayerRecord, keep::Copy)> = Vec::new();
         let backend = self.backend(hit);
         let layers = hit.layers();
         let opened = &mut fetched;
-        let top = ensure_chain(self.store, layers, &mut |index| {
+        let top = ensure_chain(self.doors.store, layers, &mut |index| {
             if let Some(image) = base
                 && image.config.rootfs.diff_ids.get(index) == layers.get(index)
             {
-                return Ok(image::open_layer(self.store, image, index)?);
+                return Ok(image::open_layer(self.doors.store, image, index)?);
             }
             let layer = record::get::<LayerRecord>(backend, layers[index].0)?;
             let layer = layer.ok_or_else(|| {
                 BackendError::damaged(format!("layer {}", layers[index]), "it is missing")
             })?;
-            let bytes = backend.read_blob(layer.blob)?;
+            let bytes = backend.read_blob(self.doors.store, layer.blob, layer.size)?;
             let checked = Checked::new(bytes, layer.blob, layer.size);
+            // It goes out again as it came, if it does.
+            let is_kept = self.doors.keeps_blobs && layer.form.is_some();
+            let reader: Box<dyn Read + Send> = if is_kept {
+                let (reader, copy) = keep::copied(self.doors.store, checked)?;
+                copies.push((layer.clone(), copy));
+                Box::new(reader)
+            } else {
+                Box::new(checked)
+            };
             opened.push(layer);
-            Ok::<Box<dyn Read + Send>, ImportError>(Box::new(checked))
+            Ok::<_, ImportError>(reader)
         });
         let top = top.inspect_err(|_| {
             // The last one opened is the one that failed.
             let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
             damaged.extend(fetched.last().map(|layer| layer.blob));
         })?;
+        for (layer, copy) in copies {
+            copy.keep(self.doors.store, &layer);
+        }
         self.date(layers, &fetched)?;
         Ok(top)
     }
@@ -302,8 +344,10 @@ impl<'a> Imports<'a> {
                 continue;
             };
             let is_past = layer.created_at > 0 && i128::from(layer.created_at) <= now;
-            if is_past && let Some(row) = self.store.snapshot_by_chain(chain)? {
-                self.store.snapshot_set_created(row.id, layer.created_at)?;
+            if is_past && let Some(row) = self.doors.store.snapshot_by_chain(chain)? {
+                self.doors
+                    .store
+                    .snapshot_set_created(row.id, layer.created_at)?;
             }
         }
         Ok(())

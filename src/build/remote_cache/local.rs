@@ -12,7 +12,6 @@
 //! anybody's: every path is opened beneath it, so that a link in it leads nowhere
 //! else.
 
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
@@ -24,10 +23,13 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::backend::{Backend, BackendError, BlobSink, RECORD_LIMIT, RecordKey, RecordKind};
+use super::backend::{
+    Backend, BackendError, Before, BlobSink, BlobSource, Checked, Named, RECORD_LIMIT, RecordKey,
+    RecordKind,
+};
 use crate::fs::{At as _, PathError, Root};
-use crate::oci::Digest;
-use crate::store::Process;
+use crate::oci::{Descriptor, Digest};
+use crate::store::{Process, Store};
 
 /// The file that says what the directory is.
 const MARK: &str = "rbuild-cache";
@@ -169,6 +171,12 @@ impl LocalCache {
         Ok(Some(file))
     }
 
+    fn new_blob(&self) -> Result<NewFile<'_>, BackendError> {
+        let mut new = NewFile::begin(self, Path::new(BLOBS))?;
+        new.is_synced = true;
+        Ok(new)
+    }
+
     /// Reads a small file; `None` when it is not there.
     fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, BackendError> {
         let Some(file) = self.open_file(path)? else {
@@ -261,7 +269,12 @@ impl Backend for LocalCache {
         Ok(Some(meta.len()))
     }
 
-    fn read_blob(&self, digest: Digest) -> Result<Box<dyn Read + Send>, BackendError> {
+    fn read_blob(
+        &self,
+        _store: &Store,
+        digest: Digest,
+        _size: u64,
+    ) -> Result<Box<dyn Read + Send>, BackendError> {
         match self.open_file(&blob_path(digest))? {
             Some(file) => Ok(Box::new(file)),
             None => Err(BackendError::damaged(
@@ -271,10 +284,8 @@ impl Backend for LocalCache {
         }
     }
 
-    fn write_blob(&self) -> Result<Box<dyn BlobSink + '_>, BackendError> {
-        let mut new = NewFile::begin(self, Path::new(BLOBS))?;
-        new.is_synced = true;
-        Ok(Box::new(new))
+    fn write_blob<'a>(&'a self, _store: &'a Store) -> Result<Box<dyn BlobSink + 'a>, BackendError> {
+        Ok(Box::new(self.new_blob()?))
     }
 
     fn get_record(&self, key: RecordKey) -> Result<Option<Vec<u8>>, BackendError> {
@@ -286,11 +297,25 @@ impl Backend for LocalCache {
         self.write_whole(&dir, &key.id.hex(), bytes)
     }
 
-    fn retain(
-        &self,
-        records: &BTreeSet<RecordKey>,
-        blobs: &BTreeSet<Digest>,
-    ) -> Result<(), BackendError> {
+    fn add_blob(&self, blob: &Descriptor, source: &BlobSource<'_>) -> Result<bool, BackendError> {
+        if self.blob_size(blob.digest)? == Some(blob.size) {
+            return Ok(false);
+        }
+        let bytes = (source.open)().map_err(BackendError::Pack)?;
+        let mut sink = self.new_blob()?;
+        let mut bytes = Checked::new(bytes, blob.digest, blob.size);
+        io::copy(&mut bytes, &mut sink)
+            .map_err(|err| BackendError::damaged(format!("blob {}", blob.digest), err))?;
+        sink.finish(&blob.digest.hex())?;
+        Ok(true)
+    }
+
+    fn finish(&self, named: &Named, before: Before) -> Result<(), BackendError> {
+        // Records of all builds lie side by side.
+        if before != Before::Goes {
+            return Ok(());
+        }
+        let (records, blobs) = (&named.records, &named.blobs);
         // What somebody else is writing is not known here, so it all stays.
         let Some(lock) = &self.lock else {
             return Ok(());
@@ -309,7 +334,8 @@ impl Backend for LocalCache {
             self.remove(&dir, names)?;
         }
         let mut names = self.names(BLOBS)?;
-        names.retain(|name| !Digest::from_hex(name).is_ok_and(|digest| blobs.contains(&digest)));
+        names
+            .retain(|name| !Digest::from_hex(name).is_ok_and(|digest| blobs.contains_key(&digest)));
         self.remove(BLOBS, names)
     }
 }

@@ -4,7 +4,6 @@
 //! A mount that begins with the files of another step is not carried: its name has
 //! the number of a snapshot in it, which means nothing elsewhere.
 
-use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -13,13 +12,13 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::backend::{Backend, BackendError, Checked, RecordKey, RecordKind};
-use super::compress::{Compressor, media_type};
+use super::compress::pack_into;
 use super::export::HashingSink;
 use super::record::{self, Record, VERSION};
 use super::{CacheMounts, CacheTarget};
 use crate::fs::{At as _, Lock};
-use crate::layer::{Limits, NoLower, PackOptions, UnpackOptions, pack_tree};
-use crate::oci::{DiffId, Digest, Hasher};
+use crate::layer::{Limits, NoLower, UnpackOptions};
+use crate::oci::{Descriptor, DiffId, Digest, Hasher};
 use crate::snapshot::{tree_bytes, unpack_ahead};
 use crate::store::{CacheMountKey, CacheMountRow, Store};
 
@@ -73,7 +72,7 @@ fn name_of(namespace: &str, name: &str, base: &str) -> Digest {
 #[derive(Debug, Default)]
 pub(super) struct Carried {
     /// The records and blobs that were written or were there.
-    pub(super) records: Vec<(RecordKey, Digest)>,
+    pub(super) records: Vec<(RecordKey, Descriptor)>,
     /// Why others were left out.
     pub(super) left: Vec<String>,
 }
@@ -115,11 +114,12 @@ pub(super) fn export(
             carried.left.push(format!("{}: it is in use", row.key));
             continue;
         };
-        match one(backend, target, &held.row, id, left) {
+        match one(store, backend, target, &held.row, id, left) {
             Ok(Some(record)) => {
                 left = left.saturating_sub(record.bytes);
                 let kind = RecordKind::Mount;
-                carried.records.push((RecordKey { kind, id }, record.blob));
+                let blob = Descriptor::new(&record.media_type, record.blob, record.size);
+                carried.records.push((RecordKey { kind, id }, blob));
             }
             Ok(None) => {
                 let text = format!("{}: it is larger than what is left of the limit", row.key);
@@ -136,6 +136,7 @@ pub(super) fn export(
 
 /// Writes one mount unless the same is there; nothing when it is too large.
 fn one(
+    store: &Store,
     backend: &dyn Backend,
     target: &CacheTarget,
     row: &CacheMountRow,
@@ -147,17 +148,14 @@ fn one(
         return Ok(None);
     }
     let there = record::get::<MountRecord>(backend, id).ok().flatten();
-    let sink = HashingSink::new(backend.write_blob()?);
-    let mut out = Compressor::new(target.compression, sink).map_err(BackendError::Pack)?;
-    let packed = pack_tree(&row.path, PackOptions::default(), &mut out)?;
+    let sink = HashingSink::new(backend.write_blob(store)?);
+    let (packed, sink) = pack_into(&row.path, target.compression, sink)?;
     if let Some(there) = there
         && there.diff_id == packed.diff_id
         && backend.blob_size(there.blob)? == Some(there.size)
     {
         return Ok(Some(there));
     }
-    let mut sink = out.finish().map_err(BackendError::Pack)?;
-    sink.flush().map_err(BackendError::Pack)?;
     let (blob, size) = sink.commit()?;
     let record = MountRecord {
         version: VERSION,
@@ -167,7 +165,7 @@ fn one(
         diff_id: packed.diff_id,
         blob,
         size,
-        media_type: media_type(target.compression).to_owned(),
+        media_type: target.compression.media_type().to_owned(),
         bytes,
     };
     record::put(backend, id, &record)?;
@@ -192,7 +190,7 @@ pub(super) fn restore(
     target: &Path,
 ) -> Result<(), BackendError> {
     let beside = store.temp_dir()?;
-    let blob = backend.read_blob(record.blob)?;
+    let blob = backend.read_blob(store, record.blob, record.size)?;
     let source = Checked::new(blob, record.blob, record.size);
     let options = UnpackOptions {
         limits: Limits::default(),

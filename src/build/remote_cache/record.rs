@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::backend::{Backend, BackendError, RecordKey, RecordKind};
-use crate::oci::{CacheKey, DiffId, Digest};
+use crate::oci::{CacheKey, Descriptor, DiffId, Digest};
 use crate::store::KeyPart;
 
 /// The version that every record has.
@@ -28,6 +28,9 @@ pub(super) struct StepRecord {
     pub(super) layers: Vec<DiffId>,
     /// The parts of the key and its notes, names and values.
     pub(super) parts: Vec<(String, String)>,
+    /// What it is found by as well, so that whoever carries it on can say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) content: Option<Digest>,
 }
 
 /// Another name of a step's result.
@@ -58,6 +61,9 @@ pub(super) struct LayerRecord {
     pub(super) tar_size: u64,
     /// When the layer was made, nanoseconds since 1970.
     pub(super) created_at: i64,
+    /// What made the blob of the plain tar, as the store names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) form: Option<String>,
 }
 
 /// A document with a version and a kind.
@@ -107,6 +113,13 @@ impl Record for LayerRecord {
             return Err("it is another layer's");
         }
         Ok(())
+    }
+}
+
+impl LayerRecord {
+    /// The blob.
+    pub(super) fn descriptor(&self) -> Descriptor {
+        Descriptor::new(&self.media_type, self.blob, self.size)
     }
 }
 
@@ -168,6 +181,7 @@ mod tests {
             description: "RUN make".to_owned(),
             layers: vec![DiffId(Digest::of(b"layer"))],
             parts: vec![("user".to_owned(), String::new())],
+            content: None,
         }
     }
 

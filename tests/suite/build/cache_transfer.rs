@@ -218,8 +218,9 @@ fn a_damaged_cache_is_no_cache_and_is_mended_by_the_next_export() {
         }),
         ("changed", |path| {
             let mut bytes = std::fs::read(path).unwrap();
-            let middle = bytes.len() / 2;
-            bytes[middle] ^= 1;
+            for place in [0, bytes.len() / 2] {
+                bytes[place] ^= 1;
+            }
             std::fs::write(path, bytes).unwrap();
         }),
         ("link", |path| {
@@ -395,9 +396,10 @@ fn stages_of_the_filter_run_and_those_after_them_go_by_content() {
 fn places_that_are_not_there_yet_are_named() {
     let project = Project::from_scratch("FROM scratch\n");
     for (flag, part) in [
-        ("--cache-to=user/app:cache", "type=registry"),
+        ("--cache-to=type=registry", "requires `ref`"),
         ("--cache-from=type=gha", "type=gha"),
-        ("--cache-to=type=inline", "type=inline"),
+        ("--cache-to=type=azblob,name=x", "type=azblob"),
+        ("--cache-from=type=inline", "a target alone"),
         ("--cache-from=type=local,dest=x", "requires `src`"),
         ("--cache-max-size=huge", "invalid size"),
     ] {

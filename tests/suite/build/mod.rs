@@ -35,12 +35,12 @@ mod sources;
 mod together;
 mod tree;
 
-use project::Project;
+pub(crate) use project::Project;
 use tree::Tree;
 
 use crate::support::{Need, Outcome, needs};
 
 /// What a build with RUN or a base image needs.
-const RUNS: [Need; 3] = [Need::Root, Need::Busybox, Need::Overlay];
+pub(crate) const RUNS: [Need; 3] = [Need::Root, Need::Busybox, Need::Overlay];
 /// What a build from scratch needs.
 const FILES: [Need; 1] = [Need::Root];

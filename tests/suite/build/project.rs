@@ -13,29 +13,29 @@ use super::{Outcome, Tree};
 use crate::support::Home;
 
 /// The name that every build gives its image.
-pub(super) const NAME: &str = "result";
+pub(crate) const NAME: &str = "result";
 /// How long something that ends in the background may take to do so.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A context, and the data root that it is built in.
 #[derive(Debug)]
-pub(super) struct Project {
+pub(crate) struct Project {
     home: Home,
 }
 
 impl Project {
     /// With an empty data root.
-    pub(super) fn from_scratch(dockerfile: &str) -> Self {
+    pub(crate) fn from_scratch(dockerfile: &str) -> Self {
         Self::on(Home::new(), dockerfile)
     }
 
     /// With an empty data root in memory where there is room: for many files.
-    pub(super) fn in_memory(dockerfile: &str) -> Self {
+    pub(crate) fn in_memory(dockerfile: &str) -> Self {
         Self::on(Home::in_memory(), dockerfile)
     }
 
     /// With busybox to build on.
-    pub(super) fn on_busybox(dockerfile: &str) -> Self {
+    pub(crate) fn on_busybox(dockerfile: &str) -> Self {
         Self::on(Home::with_busybox(), dockerfile)
     }
 
@@ -46,29 +46,29 @@ impl Project {
     }
 
     /// The data root.
-    pub(super) fn home(&self) -> &Home {
+    pub(crate) fn home(&self) -> &Home {
         &self.home
     }
 
     /// The context's directory.
-    pub(super) fn context(&self) -> PathBuf {
+    pub(crate) fn context(&self) -> PathBuf {
         self.home.scratch().join("context")
     }
 
     /// Writes a file into the context.
-    pub(super) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         self.home.file(&format!("context/{name}"), content)
     }
 
     /// Makes a link in the context.
-    pub(super) fn link(&self, name: &str, target: &str) {
+    pub(crate) fn link(&self, name: &str, target: &str) {
         let path = self.context().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::os::unix::fs::symlink(target, path).unwrap();
     }
 
     /// What is typed for a build: steps have no network unless they ask for one.
-    pub(super) fn arguments(&self, more: &[&str]) -> Vec<String> {
+    pub(crate) fn arguments(&self, more: &[&str]) -> Vec<String> {
         let common = ["build", "--network=none", "--progress=plain", "-t", NAME];
         let mut arguments: Vec<String> = common.map(str::to_owned).to_vec();
         arguments.extend(more.iter().map(|one| (*one).to_owned()));
@@ -77,13 +77,13 @@ impl Project {
     }
 
     /// Builds the context, to whatever end.
-    pub(super) fn try_build(&self, more: &[&str]) -> Outcome {
+    pub(crate) fn try_build(&self, more: &[&str]) -> Outcome {
         self.home.run(&self.arguments(more))
     }
 
     /// Builds the context, and checks every promise that the image makes.
     #[track_caller]
-    pub(super) fn build(&self, more: &[&str]) -> Outcome {
+    pub(crate) fn build(&self, more: &[&str]) -> Outcome {
         let outcome = self.try_build(more);
         outcome.ok();
         self.image();
@@ -92,7 +92,7 @@ impl Project {
 
     /// Builds another Dockerfile of the same context; the tree of its image.
     #[track_caller]
-    pub(super) fn tree_of(&self, dockerfile: &str) -> Tree {
+    pub(crate) fn tree_of(&self, dockerfile: &str) -> Tree {
         self.file("Dockerfile", dockerfile);
         self.build(&[]);
         self.tree()
@@ -100,14 +100,14 @@ impl Project {
 
     /// Fails to build another Dockerfile of the same context.
     #[track_caller]
-    pub(super) fn refuses(&self, dockerfile: &str, part: &str) {
+    pub(crate) fn refuses(&self, dockerfile: &str, part: &str) {
         self.file("Dockerfile", dockerfile);
         self.try_build(&[]).fails(1, part);
         self.assert_tidy();
     }
 
     /// Starts a build and leaves it running.
-    pub(super) fn start(&self, more: &[&str]) -> Child {
+    pub(crate) fn start(&self, more: &[&str]) -> Child {
         self.home
             .command(&self.arguments(more))
             .stdin(Stdio::null())
@@ -118,19 +118,19 @@ impl Project {
     }
 
     /// The store, opened by the test.
-    pub(super) fn store(&self) -> Store {
+    pub(crate) fn store(&self) -> Store {
         Store::open(Paths::new(self.home.root(), self.home.run_root())).unwrap()
     }
 
     /// The image of the last build, validated.
     #[track_caller]
-    pub(super) fn image(&self) -> Image {
+    pub(crate) fn image(&self) -> Image {
         self.image_named(NAME)
     }
 
     /// An image by its name, validated.
     #[track_caller]
-    pub(super) fn image_named(&self, name: &str) -> Image {
+    pub(crate) fn image_named(&self, name: &str) -> Image {
         let store = self.store();
         let image = rbuild::image::find(&store, name).unwrap();
         rbuild::image::validate(&store, &image).unwrap();
@@ -139,19 +139,19 @@ impl Project {
 
     /// The tree of the last build's image.
     #[track_caller]
-    pub(super) fn tree(&self) -> Tree {
+    pub(crate) fn tree(&self) -> Tree {
         Tree::of(&self.store(), &self.image())
     }
 
     /// The configuration of the last build's image as it is stored.
     #[track_caller]
-    pub(super) fn config(&self) -> Value {
+    pub(crate) fn config(&self) -> Value {
         serde_json::from_slice(&self.image().config_bytes).unwrap()
     }
 
     /// Every image of the store keeps its promises.
     #[track_caller]
-    pub(super) fn assert_valid(&self) {
+    pub(crate) fn assert_valid(&self) {
         let store = self.store();
         for (image, names) in rbuild::image::find_all(&store).unwrap() {
             rbuild::image::validate(&store, &image)
@@ -162,7 +162,7 @@ impl Project {
     /// Nothing runs or is mounted beneath the data root any more. What was
     /// killed may still be going when the command that killed it has ended.
     #[track_caller]
-    pub(super) fn assert_quiet(&self) {
+    pub(crate) fn assert_quiet(&self) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let users = users_of(&self.home.root());
@@ -176,7 +176,7 @@ impl Project {
 
     /// What is on disk is what is registered, and nothing is half done.
     #[track_caller]
-    pub(super) fn assert_tidy(&self) {
+    pub(crate) fn assert_tidy(&self) {
         self.assert_quiet();
         let store = self.store();
         let rows = store.snapshot_list().unwrap();
@@ -223,7 +223,7 @@ fn users_of(root: &Path) -> Vec<String> {
 
 impl Outcome {
     /// The steps that progress told of and how each ended: `DONE` or `CACHED`.
-    pub(super) fn steps(&self) -> Vec<(String, String)> {
+    pub(crate) fn steps(&self) -> Vec<(String, String)> {
         let mut steps: Vec<(&str, String, String)> = Vec::new();
         for line in self.stderr.lines() {
             let Some((number, rest)) = line.strip_prefix('#').and_then(|line| line.split_once(' '))
@@ -249,7 +249,7 @@ impl Outcome {
     }
 
     /// The steps that ended in this way.
-    pub(super) fn ended(&self, how: &str) -> Vec<String> {
+    pub(crate) fn ended(&self, how: &str) -> Vec<String> {
         let steps = self.steps().into_iter().filter(|(_, end)| end == how);
         steps.map(|(name, _)| name).collect()
     }

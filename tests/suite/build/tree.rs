@@ -9,7 +9,7 @@ use rbuild::store::Store;
 
 /// Paths without a leading slash, to what stands there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Tree(BTreeMap<String, Node>);
+pub(crate) struct Tree(BTreeMap<String, Node>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Node {
@@ -23,7 +23,7 @@ struct Node {
 
 impl Tree {
     /// The tree of an image.
-    pub(super) fn of(store: &Store, image: &Image) -> Self {
+    pub(crate) fn of(store: &Store, image: &Image) -> Self {
         let mut tree = Self::default();
         for index in 0..image.config.rootfs.diff_ids.len() {
             let layer = open_layer(store, image, index).unwrap();
@@ -104,19 +104,19 @@ impl Tree {
     }
 
     /// Whether there is anything at `path`.
-    pub(super) fn has(&self, path: &str) -> bool {
+    pub(crate) fn has(&self, path: &str) -> bool {
         self.0.contains_key(path)
     }
 
     /// The content of a file, or the target of a link.
     #[track_caller]
-    pub(super) fn text(&self, path: &str) -> String {
+    pub(crate) fn text(&self, path: &str) -> String {
         String::from_utf8_lossy(&self.node(path).body).into_owned()
     }
 
     /// Kind, mode and owner: `d0755 0:0`.
     #[track_caller]
-    pub(super) fn meta(&self, path: &str) -> String {
+    pub(crate) fn meta(&self, path: &str) -> String {
         let node = self.node(path);
         let (uid, gid) = node.owner;
         format!("{}{:04o} {uid}:{gid}", node.kind, node.mode)
@@ -124,17 +124,17 @@ impl Tree {
 
     /// Seconds since 1970.
     #[track_caller]
-    pub(super) fn mtime(&self, path: &str) -> u64 {
+    pub(crate) fn mtime(&self, path: &str) -> u64 {
         self.node(path).mtime
     }
 
     /// How many entries there are.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
     /// Everything that is no directory: `a/b=content`, `l->target`.
-    pub(super) fn files(&self) -> Vec<String> {
+    pub(crate) fn files(&self) -> Vec<String> {
         let files = self.0.iter().filter(|(_, node)| node.kind != 'd');
         files
             .map(|(path, node)| {

@@ -14,6 +14,7 @@ mod debian;
 mod home;
 mod http;
 mod registry;
+mod s3;
 mod schema;
 mod terminal;
 mod tokens;
@@ -27,6 +28,7 @@ pub(crate) use debian::{Registry, debian_base, reachable};
 pub(crate) use home::{Home, Outcome, finish};
 pub(crate) use http::{Answer, Asked, HttpServer};
 pub(crate) use registry::{PASSWORD, RegistryServer, USER};
+pub(crate) use s3::{BUCKET, KEY as S3_KEY, S3Server};
 pub(crate) use schema::assert_fits;
 pub(crate) use terminal::Terminal;
 pub(crate) use tokens::{Grant, REFRESH, TokenServer};
@@ -51,6 +53,8 @@ pub(crate) enum Need {
     /// docker-registry, a registry to talk to, is installed, and openssl, which
     /// makes its certificates.
     DockerRegistry,
+    /// s3rver of npm, which speaks S3's protocol, is installed.
+    S3Server,
     /// podman, which pulls and pushes images, is installed.
     Podman,
     /// debootstrap is installed, or an archive of `debian:bookworm` is named.
@@ -117,6 +121,7 @@ fn lacking(need: Need) -> Option<String> {
         }
         Need::Chromium => Browser::find().err(),
         Need::DockerRegistry => installed(&["docker-registry", "openssl"]),
+        Need::S3Server => installed(&["s3rver"]),
         Need::Podman => installed(&["podman"]),
         Need::Skopeo => {
             let places = ["/usr/bin/skopeo", "/usr/local/bin/skopeo"];

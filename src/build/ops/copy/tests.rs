@@ -74,7 +74,14 @@ fn recorded_digests_are_those_of_the_layer() {
     let remote = crate::remote::Remote::new(&request.remote);
     let fetcher = crate::build::fetch::Fetcher::new(&store, &remote);
     let redactor = crate::build::redact::Redactor::new(&request.steps.secrets);
-    let imports = crate::build::remote_cache::Imports::open(&store, &Silent, &[]);
+    let doors = crate::build::remote_cache::Doors {
+        store: &store,
+        registries: None,
+        platforms: &[],
+        names: &[],
+        keeps_blobs: false,
+    };
+    let imports = crate::build::remote_cache::Imports::new(doors, &Silent, &[]);
     let tools = Tools {
         store: &store,
         fetcher: &fetcher,

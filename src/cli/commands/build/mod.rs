@@ -1,5 +1,6 @@
 //! `build`
 
+mod cache_options;
 mod caching;
 mod call;
 mod contexts;
