@@ -98,7 +98,7 @@ fn profiles_of_system_calls_are_the_users() {
     let option = format!("seccomp={}", profile.display());
     let flags = ["--security-opt", option.as_str()];
     let run = sh(&home, &flags, "mkdir /x; echo $?");
-    assert!(run.ok().ends_with("1"), "{}", run.text());
+    assert!(run.ok().ends_with('1'), "{}", run.text());
     let broken = home.file("broken.json", "{");
     let option = format!("seccomp={}", broken.display());
     sh(&home, &["--security-opt", &option], "true").fails(125, "seccomp profile");
