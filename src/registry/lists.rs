@@ -5,7 +5,7 @@
 use serde::Deserialize;
 
 use super::error::Error;
-use super::manifests::{MANIFEST_LIMIT, read_all};
+use super::manifests::MANIFEST_LIMIT;
 use super::scope::Scopes;
 use super::session::{Call, Session};
 use crate::http::{Method, Url};
@@ -14,6 +14,8 @@ use crate::oci::{Descriptor, Digest};
 /// Most entries of a list, and most pages, that are read.
 const ENTRIES: usize = 1_000_000;
 const PAGES: usize = 10_000;
+/// Most pages in a row that have no entry.
+const EMPTY_PAGES: u32 = 16;
 /// How many entries a page is asked to have.
 const PAGE: &str = "1000";
 
@@ -105,18 +107,20 @@ impl Session {
             what: what.to_owned(),
         };
         let mut all = Vec::new();
+        let mut empty = 0;
         for _ in 0..PAGES {
-            let response = self.check(self.call(&call)?, what, false)?;
+            let (response, bytes) = self.document(&call, MANIFEST_LIMIT)?;
             let next = response.all("link").find_map(next_link).map(str::to_owned);
-            let bytes = read_all(response, MANIFEST_LIMIT, what)?;
             let page = read(&bytes).map_err(|err| Error::Protocol {
                 what: what.to_owned(),
                 why: format!("its list cannot be read: {err}"),
             })?;
+            empty = if page.is_empty() { empty + 1 } else { 0 };
             all.extend(page);
             let Some(next) = next else { return Ok(all) };
             let url = call.url.join(&next)?;
-            if !url.same_origin(&call.url) || url == call.url || all.len() > ENTRIES {
+            let turns = url == call.url || empty > EMPTY_PAGES;
+            if !url.same_origin(&call.url) || turns || all.len() > ENTRIES {
                 break;
             }
             call.url = url;

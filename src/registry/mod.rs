@@ -12,6 +12,7 @@ mod error;
 mod lists;
 mod manifests;
 mod removal;
+mod retry;
 mod scope;
 mod session;
 mod settings;

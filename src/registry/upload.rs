@@ -12,7 +12,7 @@ use super::session::{Call, Outgoing, Session};
 use crate::http::{Method, Url};
 use crate::oci::Digest;
 
-/// How often a broken upload is taken up again without progress in between.
+/// How often a broken upload is taken up again, or begun anew, without progress in between.
 const RESUMPTIONS: u32 = 5;
 /// Pause before it is.
 const PAUSE: Duration = Duration::from_millis(300);
@@ -69,7 +69,7 @@ impl Session {
             path,
             self.url(&format!("/v2/{path}/blobs/uploads/"))?,
         );
-        let response = self.check(self.send(&call, None)?, &call.what, true)?;
+        let response = self.check(self.call(&call)?, &call.what, true)?;
         Ok(self.upload_at(path, Self::location(&call, &response)?))
     }
 
@@ -86,6 +86,7 @@ impl Session {
 
 impl Upload {
     /// Sends everything that `source` gives and closes the upload under `digest`.
+    /// What breaks is taken up where the registry is, or begun anew where it forgot.
     ///
     /// `size` is the whole size, where it is known.
     pub fn send(
@@ -95,14 +96,47 @@ impl Upload {
         digest: Digest,
         tell: &Tell<'_>,
     ) -> Result<(), Error> {
-        if size.is_some_and(|size| size <= SMALL) {
+        let mut broken = 0;
+        loop {
+            let before = self.at;
+            let error = match self.attempt(source, size, digest, tell) {
+                Ok(()) => return Ok(()),
+                Err(err) if err.is_broken() || is_lost(&err) => err,
+                Err(err) => return Err(err),
+            };
+            broken += 1;
+            if broken > RESUMPTIONS {
+                return Err(error);
+            }
+            std::thread::sleep(PAUSE * broken);
+            // The last answer alone may be what did not come.
+            if self.session.has_blob(&self.path, digest)? {
+                return Ok(());
+            }
+            self.take_up()?;
+            if self.at > before {
+                broken = 0;
+            }
+        }
+    }
+
+    fn attempt(
+        &mut self,
+        source: &mut UploadSource<'_>,
+        size: Option<u64>,
+        digest: Digest,
+        tell: &Tell<'_>,
+    ) -> Result<(), Error> {
+        if self.at == 0 && size.is_some_and(|size| size <= SMALL) {
             return self.send_small(source, digest);
         }
-        self.append(source, tell)?;
+        if size.is_none_or(|size| self.at < size) {
+            self.patch(source, tell)?;
+        }
         self.finish(digest)
     }
 
-    fn send_small(self, source: &mut UploadSource<'_>, digest: Digest) -> Result<(), Error> {
+    fn send_small(&self, source: &mut UploadSource<'_>, digest: Digest) -> Result<(), Error> {
         let mut bytes = Vec::new();
         let read = source(0).and_then(|(mut reader, _)| reader.read_to_end(&mut bytes));
         read.map_err(|source| self.unreadable(source))?;
@@ -116,25 +150,17 @@ impl Upload {
         self.session.check(response, &call.what, true).map(drop)
     }
 
-    /// Sends everything that `source` gives, again from where the registry is
-    /// when the connection breaks.
-    pub fn append(&mut self, source: &mut UploadSource<'_>, tell: &Tell<'_>) -> Result<(), Error> {
-        let mut broken = 0;
-        loop {
-            let before = self.at;
-            let error = match self.patch(source, tell) {
-                Ok(()) => return Ok(()),
-                Err(err) if err.is_passing() => err,
-                Err(err) => return Err(err),
-            };
-            broken += 1;
-            if broken > RESUMPTIONS {
-                return Err(error);
-            }
-            std::thread::sleep(PAUSE * broken);
-            self.ask_state()?;
-            if self.at > before {
-                broken = 0;
+    /// Finds out where the registry is; one that knows nothing of the upload any
+    /// more, or cannot go on with it, gets a new one.
+    fn take_up(&mut self) -> Result<(), Error> {
+        match self.ask_state() {
+            Ok(()) => Ok(()),
+            Err(
+                err @ (Error::Unauthorized { .. } | Error::Denied { .. } | Error::TooMany { .. }),
+            ) => Err(err),
+            Err(_) => {
+                *self = self.session.upload(&self.path)?;
+                Ok(())
             }
         }
     }
@@ -185,7 +211,7 @@ impl Upload {
     }
 
     /// Closes the upload: from here on the blob is there.
-    pub fn finish(self, digest: Digest) -> Result<(), Error> {
+    fn finish(&self, digest: Digest) -> Result<(), Error> {
         let url = self.location.with_query("digest", &digest.to_string());
         let call = self.session.upload_call(Method::Put, &self.path, url);
         let response = self.session.send(&call, None)?;
@@ -200,6 +226,15 @@ impl Upload {
             ),
             source,
         }
+    }
+}
+
+/// Whether the registry lost the upload, or is in trouble that may pass.
+fn is_lost(error: &Error) -> bool {
+    match error {
+        Error::NotFound { .. } => true,
+        Error::Status { status, .. } => matches!(status, 408 | 416 | 500 | 502 | 503 | 504),
+        _ => false,
     }
 }
 
