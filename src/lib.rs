@@ -13,6 +13,7 @@ pub mod oci;
 pub mod progress;
 #[allow(unsafe_code, reason = "the only module that calls the kernel directly")]
 pub mod sys;
+pub mod template;
 
 // Floor 1, content: bytes by digest, trees as bytes, bytes from elsewhere.
 pub mod http;

@@ -14,7 +14,6 @@ mod output;
 mod progress;
 mod report;
 mod report_page;
-mod template;
 mod transfer;
 mod values;
 

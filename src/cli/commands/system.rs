@@ -205,8 +205,8 @@ pub(crate) fn info(
         "DockerRootDir": config.data,
         "ServerVersion": env!("CARGO_PKG_VERSION"),
     });
-    if args.format.is_some() {
-        format::documents(output, args.format.as_deref(), &[document])?;
+    if let Some(format) = &args.format {
+        format::document(output, format, &document)?;
         return Ok(0);
     }
     for (label, member) in [

@@ -61,7 +61,7 @@ pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
         return Ok(0);
     }
     let template = args.format.as_deref();
-    let sizes = args.size || template.is_some_and(|template| template.contains(".Size"));
+    let sizes = args.size || format::mentions(template, "Size");
     let now = Timestamp::now();
     let mut rows = Vec::new();
     for container in &containers {
