@@ -59,22 +59,20 @@ impl BlobReader {
             }
             let wanted = buffer.len().min(left);
             let began = Instant::now();
-            match self.from_network(&mut buffer[..wanted]) {
+            match self.receive(&mut buffer[..wanted]) {
                 Ok(count @ 1..) if self.is_fast_enough(began.elapsed(), count) => {
                     return Ok(count);
                 }
                 Ok(0) => self.broke("it ended early")?,
                 Ok(_) => self.broke("it is too slow")?,
                 Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                Err(err) if err.get_ref().is_some_and(|inner| inner.is::<Error>()) => {
-                    return Err(err);
-                }
+                Err(err) if is_final(&err) => return Err(err),
                 Err(err) => self.broke(&err.to_string())?,
             }
         }
     }
 
-    fn from_network(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let response = match &mut self.response {
             Some(response) => response,
             none => {
@@ -298,6 +296,12 @@ impl Session {
         call.scopes = Scopes::repository(path, &["pull", "delete"]);
         self.check(self.call(&call)?, &call.what, true).map(drop)
     }
+}
+
+/// Whether the registry itself refused to go on.
+fn is_final(error: &io::Error) -> bool {
+    let inner = error.get_ref();
+    inner.is_some_and(<dyn std::error::Error + Send + Sync>::is::<Error>)
 }
 
 /// The first byte of `bytes FROM-TO/ALL`.

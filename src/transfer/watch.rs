@@ -29,6 +29,9 @@ pub trait Watch: Sync {
     /// A layer's state. `layer` is the digest by which users know it: that of its
     /// blob when it is pulled, its diff ID when it is pushed.
     fn layer(&self, layer: Digest, state: LayerState);
+
+    /// What a registry, or a mirror that was passed over, has to say to the user.
+    fn warning(&self, _text: &str) {}
 }
 
 /// Shows nothing.
