@@ -135,6 +135,7 @@ impl Words {
             LayerState::Waiting => ("Pulling fs layer", "Preparing"),
             LayerState::Unpacking => ("Download complete", "Pushing"),
             LayerState::Done => ("Pull complete", "Pushed"),
+            LayerState::Skipped => ("Skipped foreign layer", "Skipped foreign layer"),
             LayerState::Exists => ("Already exists", "Layer already exists"),
         };
         Some(if self == Self::Pull { pull } else { push }.to_owned())

@@ -1,12 +1,13 @@
 //! Images from and to registries.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::{Engine, Error};
-use crate::image::{self, Form};
+use crate::image::{self, Bundle, Variant};
 use crate::oci::{Platform, Reference};
 use crate::registry::{Access, Client, Credentials, Keyring, Settings};
-use crate::transfer::{self, PullOptions, Pulled, Pushed, Watch};
+use crate::transfer::{self, PullOptions, Pulled, PushOptions, Pushed, Watch};
 
 /// Settings of all users of a machine.
 const SYSTEM_SETTINGS: &str = "/etc/rbuild/registries.toml";
@@ -65,28 +66,70 @@ impl Engine {
         )
     }
 
-    /// Pushes the image of this name to its registry.
+    /// Pushes what this name stands for to its registry: one image, or those of
+    /// several platforms and an index over them. With `platform`, that one alone.
     pub fn push(
         &self,
         reference: &Reference,
-        form: &Form,
+        platform: Option<&Platform>,
+        options: &PushOptions,
         watch: &dyn Watch,
     ) -> Result<Pushed, Error> {
-        let image = image::find(self.store(), &reference.to_string()).map_err(|err| match err {
+        let bundle = self.bundle_to_push(reference, platform)?;
+        Ok(transfer::push(
+            self.store(),
+            &self.registries()?,
+            &bundle,
+            reference,
+            options,
+            watch,
+        )?)
+    }
+
+    fn bundle_to_push(
+        &self,
+        reference: &Reference,
+        platform: Option<&Platform>,
+    ) -> Result<Bundle, Error> {
+        let text = reference.to_string();
+        let image = image::find(self.store(), &text).map_err(|err| match err {
             image::Error::NotFound(_) => Error::Invalid(format!(
                 "An image does not exist locally with the tag: {}",
                 reference.familiar_repository()
             )),
             other => other.into(),
         })?;
-        Ok(transfer::push(
-            self.store(),
-            &self.registries()?,
-            &image,
-            reference,
-            form,
-            watch,
-        )?)
+        let names = vec![reference.clone()];
+        let variants = image::variants(self.store(), reference)?;
+        let Some(wanted) = platform else {
+            if variants.len() < 2 {
+                return Ok(Bundle::one(image, names));
+            }
+            let variants = variants.into_iter().map(|(platform, image)| Variant {
+                platform,
+                image,
+                annotations: BTreeMap::new(),
+            });
+            return Ok(Bundle::several(
+                variants.collect(),
+                names,
+                BTreeMap::new(),
+                false,
+            )?);
+        };
+        let image = image::find_for(self.store(), &text, wanted)?;
+        let config = &image.config;
+        let own = Platform::normalised(&config.os, &config.architecture, config.variant.as_deref());
+        let fits = own.os == wanted.os
+            && own.architecture == wanted.architecture
+            && (wanted.variant.is_none() || own.variant == wanted.variant);
+        if !fits {
+            return Err(Error::Invalid(format!(
+                "image with reference {} was found but does not provide the specified platform ({wanted})",
+                reference.familiar()
+            )));
+        }
+        Ok(Bundle::one(image, names))
     }
 
     /// The tags of a repository that the store knows.

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use super::{Error, Image};
 use crate::layer::{PackOptions, decompress, pack_tree};
-use crate::oci::{ChainId, DiffId};
+use crate::oci::{ChainId, DiffId, Digest, Hasher};
 use crate::snapshot::{layer_dir, pipe};
 use crate::store::{self, Store};
 
@@ -32,27 +32,34 @@ pub fn open_layer(
     if layer.digest != diff_id.0 {
         return Err(damaged(format!("the blob of layer {index} is missing")));
     }
-    open_plain(store, &image.config.rootfs.diff_ids[..=index])?
+    open_checked(store, &image.config.rootfs.diff_ids[..=index])?
         .ok_or_else(|| damaged(format!("layer {index} is missing")))
 }
 
 /// The plain tar of the top of the stack: from a blob or a snapshot; `None` when
-/// it is nowhere.
-pub(super) fn open_plain(
+/// it is nowhere. Its end is an error when it is not what the diff ID says.
+pub(super) fn open_checked(
     store: &Store,
     stack: &[DiffId],
 ) -> Result<Option<Box<dyn Read + Send>>, Error> {
     let Some(diff_id) = stack.last().copied() else {
         return Ok(None);
     };
+    let checked = |source| {
+        Box::new(Checked {
+            source,
+            hasher: Some(Hasher::new()),
+            want: diff_id.0,
+        })
+    };
     if let Ok(file) = store.blob_open(diff_id.0) {
-        return Ok(Some(Box::new(file)));
+        return Ok(Some(checked(Box::new(file))));
     }
     if let Some(row) = store.layer_blob_by_diff(diff_id)?
         && let Ok(file) = store.blob_open(row.digest)
         && let Ok((_, plain)) = decompress(file)
     {
-        return Ok(Some(plain));
+        return Ok(Some(checked(plain)));
     }
     let Some(chain) = ChainId::of(stack) else {
         return Ok(None);
@@ -72,4 +79,30 @@ pub(super) fn open_plain(
         },
     );
     Ok(Some(Box::new(reader)))
+}
+
+/// A reader whose end is an error unless its bytes have the digest that they should.
+struct Checked {
+    source: Box<dyn Read + Send>,
+    hasher: Option<Hasher>,
+    want: Digest,
+}
+
+impl Read for Checked {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.source.read(buffer)?;
+        if count > 0 || buffer.is_empty() {
+            if let Some(hasher) = &mut self.hasher {
+                hasher.update(&buffer[..count]);
+            }
+            return Ok(count);
+        }
+        match self.hasher.take().map(Hasher::finish) {
+            Some(got) if got != self.want => Err(io::Error::other(format!(
+                "layer `{}` hashes to `{got}`",
+                self.want
+            ))),
+            _ => Ok(0),
+        }
+    }
 }

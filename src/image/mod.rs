@@ -23,7 +23,9 @@ pub use archive::{
 };
 pub use assemble::{NewImage, assemble, make};
 pub use error::Error;
-pub use form::{Form, layer_in_form, open_blob, with_layers};
+pub use form::{
+    Form, Grew, MediaTypes, Planned, Recipe, layer_in_form, open_blob, plan_layer, with_layers,
+};
 pub use layers::open_layer;
 pub use read::{Image, OpenLayer, find, find_all, find_for, put, snapshot_of, unpack, variants};
 pub use remove::{Conflict, ImageUse, Removed, remove_reference};

@@ -10,9 +10,11 @@
 
 mod apply;
 mod attributes;
+mod blocks;
 mod codec;
 mod compress;
 mod entry;
+mod gzip;
 mod header;
 mod pack;
 mod read;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::at_once::AT_ONCE;
 use super::growing::Growing;
 use super::{Error, LayerState, Watch};
 use crate::fs::Lock;
@@ -12,8 +13,6 @@ use crate::oci::{Descriptor, DiffId, Digest, Reference};
 use crate::registry::Client;
 use crate::store::{LayerBlobRow, Store};
 
-/// Most blobs that come at once.
-const AT_ONCE: usize = 4;
 /// How much is taken from the network at a time.
 const PIECE: usize = 256 << 10;
 /// How often progress is told.
@@ -123,7 +122,7 @@ impl Downloads<'_> {
                 .write_all(&buffer[..count])
                 .and_then(|()| writer.flush())
                 .map_err(broken)?;
-            growing.grew(writer.path(), writer.len());
+            growing.grew(writer.path(), writer.len()).map_err(broken)?;
             if told.elapsed() >= TELL_EVERY {
                 told = Instant::now();
                 let (done, total) = (writer.len(), Some(layer.size));

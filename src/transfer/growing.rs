@@ -1,7 +1,7 @@
 //! A file that one thread writes while another reads it already.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -17,6 +17,8 @@ enum State {
     Whole(PathBuf),
     /// It will not be written.
     Failed(String),
+    /// Nobody wants it any more.
+    Abandoned,
 }
 
 /// The state of a file that grows, shared by writer and readers.
@@ -31,17 +33,38 @@ impl Growing {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn set(&self, state: State) {
-        *self.lock() = state;
+    /// Changes the state, unless nobody cares; whether somebody does.
+    fn set(&self, new: State) -> bool {
+        let mut state = self.lock();
+        if matches!(*state, State::Abandoned) {
+            return false;
+        }
+        *state = new;
         self.changed.notify_all();
+        true
     }
 
-    /// `length` bytes can be read at `path`.
-    pub(super) fn grew(&self, path: &Path, length: u64) {
-        self.set(State::Growing {
-            path: path.to_owned(),
-            length,
-        });
+    /// `length` bytes can be read at `path`. An error means that it was abandoned.
+    pub(super) fn grew(&self, path: &Path, length: u64) -> io::Result<()> {
+        let path = path.to_owned();
+        let wanted = self.set(State::Growing { path, length });
+        let stopped = || io::Error::other("the transfer was stopped");
+        wanted.then_some(()).ok_or_else(stopped)
+    }
+
+    /// Ends it from the reader's side; whether its writer had not failed before.
+    pub(super) fn abandon(&self) -> bool {
+        !matches!(*self.lock(), State::Failed(_)) && self.set(State::Abandoned)
+    }
+
+    /// Whether its reader ended it.
+    pub(super) fn is_abandoned(&self) -> bool {
+        matches!(*self.lock(), State::Abandoned)
+    }
+
+    /// Waits until the file has `length` bytes; whether it is whole, or has failed, before.
+    pub(super) fn is_whole_before(&self, length: u64) -> bool {
+        !matches!(self.wait(length.saturating_sub(1)), State::Growing { .. })
     }
 
     /// The whole file lies at `path`.
@@ -80,11 +103,12 @@ pub(super) struct GrowingReader {
 }
 
 impl GrowingReader {
-    pub(super) fn new(growing: Arc<Growing>) -> Self {
+    /// Reads from byte `at` on.
+    pub(super) fn new(growing: Arc<Growing>, at: u64) -> Self {
         Self {
             growing,
             file: None,
-            at: 0,
+            at,
         }
     }
 }
@@ -95,12 +119,16 @@ impl Read for GrowingReader {
             State::Growing { path, length } => (path, length - self.at),
             State::Whole(path) => (path, u64::MAX),
             State::Failed(why) => return Err(io::Error::other(why)),
-            State::Nothing => return Ok(0),
+            State::Nothing | State::Abandoned => return Ok(0),
         };
         // The file is renamed when it is whole; what is open stays the same file.
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(File::open(path)?),
+            none => {
+                let mut file = File::open(path)?;
+                file.seek(SeekFrom::Start(self.at))?;
+                none.insert(file)
+            }
         };
         let wanted = buffer
             .len()
@@ -121,7 +149,7 @@ mod tests {
     fn a_reader_follows_its_writer() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         let growing = Arc::new(Growing::default());
-        let mut reader = GrowingReader::new(Arc::clone(&growing));
+        let mut reader = GrowingReader::new(Arc::clone(&growing), 0);
         let reading = std::thread::spawn(move || {
             let mut text = String::new();
             reader.read_to_string(&mut text).map(|_| text)
@@ -130,17 +158,32 @@ mod tests {
         for piece in ["one ", "two ", "three"] {
             file.write_all(piece.as_bytes()).unwrap();
             length += piece.len() as u64;
-            growing.grew(file.path(), length);
+            growing.grew(file.path(), length).unwrap();
         }
         growing.whole(file.path().to_owned());
         assert_eq!(reading.join().unwrap().unwrap(), "one two three");
     }
 
     #[test]
+    fn what_is_abandoned_ends() {
+        let growing = Growing::default();
+        growing.grew(Path::new("/x"), 10).unwrap();
+        assert!(!growing.is_whole_before(10));
+        assert!(growing.abandon());
+        assert!(growing.grew(Path::new("/x"), 20).is_err());
+        let growing = Growing::default();
+        growing.failed("no");
+        assert!(growing.is_whole_before(10));
+        assert!(!growing.abandon());
+    }
+
+    #[test]
     fn a_failure_reaches_the_reader() {
         let growing = Arc::new(Growing::default());
         growing.failed("gone");
-        let err = GrowingReader::new(growing).read(&mut [0; 4]).unwrap_err();
+        let err = GrowingReader::new(growing, 0)
+            .read(&mut [0; 4])
+            .unwrap_err();
         assert_eq!(err.to_string(), "gone");
     }
 }

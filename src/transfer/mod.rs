@@ -4,16 +4,18 @@
 //! store, or on a registry. A transfer that is stopped at any moment leaves whole
 //! blobs, which the next one uses, and no half image.
 
+mod at_once;
 mod download;
 mod error;
 mod growing;
 mod pull;
 mod push;
+mod send;
 mod tags;
 mod watch;
 
 pub use error::Error;
 pub use pull::{PullOptions, Pulled, pull};
-pub use push::{Pushed, push};
+pub use push::{PushOptions, Pushed, push};
 pub use tags::tags_of;
 pub use watch::{LayerState, Unwatched, Watch};

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use super::download::Downloads;
 use super::growing::{Growing, GrowingReader};
+use super::send::is_foreign;
 use super::{Error, LayerState, Watch};
 use crate::image::{self, Image};
 use crate::oci::{
@@ -139,10 +140,7 @@ impl Pull<'_> {
                 self.unsupported(format!("it is an artifact of type `{kind}` and no image"))
             );
         }
-        let foreign = |layer: &&Descriptor| {
-            layer.media_type.contains("foreign") || layer.media_type.contains("nondistributable")
-        };
-        if let Some(layer) = manifest.layers.iter().find(foreign) {
+        if let Some(layer) = manifest.layers.iter().find(|layer| is_foreign(layer)) {
             return Err(self.unsupported(format!(
                 "layer `{}` is a foreign layer (Windows base images have them), which registries do not carry",
                 layer.digest
@@ -208,14 +206,25 @@ impl Pull<'_> {
         let (downloaded, unpacked) = std::thread::scope(|scope| {
             let downloading = scope.spawn(|| downloads.run());
             let unpacked = image::unpack(self.store, image, &mut |index| {
-                Ok(Box::new(GrowingReader::new(Arc::clone(&growing[index]))))
+                Ok(Box::new(GrowingReader::new(Arc::clone(&growing[index]), 0)))
             });
+            if unpacked.is_err() {
+                for one in &growing {
+                    one.abandon();
+                }
+            }
             let downloaded = downloading.join().expect("a download does not panic");
             (downloaded, unpacked)
         });
-        // Why a layer did not come says more than that it could not be unpacked.
-        downloaded?;
-        unpacked?;
+        // Why a layer did not come says more than that it could not be unpacked,
+        // unless it was not wanted any more because of that.
+        match (downloaded, unpacked) {
+            (Err(_), Err(err)) if growing.iter().any(|one| one.is_abandoned()) => Err(err)?,
+            (downloaded, unpacked) => {
+                downloaded?;
+                unpacked?;
+            }
+        }
         for layer in downloads.brought() {
             self.watch.layer(layer, LayerState::Done);
         }

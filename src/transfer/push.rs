@@ -1,72 +1,132 @@
 //! From the store to a registry.
 
 use std::collections::HashMap;
-use std::io::Read;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
+use super::at_once::all;
+use super::send::Sender;
 use super::{Error, LayerState, Watch};
-use crate::image::{self, Form, Image};
-use crate::oci::{Descriptor, Digest, Reference, media_type};
-use crate::registry::{Client, Target};
+use crate::image::{self, Bundle, Form, Image};
+use crate::oci::{Descriptor, DiffId, Digest, Reference, media_type};
+use crate::registry::Client;
 use crate::store::Store;
-
-/// Most blobs that go at once.
-const AT_ONCE: usize = 4;
-/// How often progress is told.
-const TELL_EVERY: Duration = Duration::from_millis(100);
 
 /// What became of an image that was pushed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pushed {
-    /// The digest of the manifest as the registry has it.
+    /// The digest of the manifest, or of the index over several, as the registry has it.
     pub digest: Digest,
-    /// The size of the manifest in bytes.
+    /// Its size in bytes.
     pub size: u64,
     /// Its media type.
     pub media_type: String,
 }
 
-/// Sends an image to the repository of `reference`, and gives it the tag there.
+/// How an image is pushed.
+#[derive(Debug, Clone, Default)]
+pub struct PushOptions {
+    /// How it is written down there.
+    pub form: Form,
+    /// Whether it gets no tag there, and is found by its digest alone.
+    pub by_digest: bool,
+}
+
+/// Sends what a bundle holds to the repository of `reference`, and gives it the
+/// tag there: one image, or those of several platforms and the index over them.
 ///
-/// Layers that were made here are compressed as `form` says, once for all pushes;
-/// those that came from elsewhere go as they came. What the registry has
-/// already is not sent.
+/// The images need not be in the store's list of images, but their layers must
+/// be in the store. To push under several names call it once for each: what is
+/// in the repository is not sent again, and what another repository of the
+/// registry has is taken over there. `reference` must not have a digest.
+///
+/// Layers that were made here are compressed as the form says, once for all pushes,
+/// and go while they are being compressed; those that came from elsewhere go as
+/// they came. What the registry has already is not sent.
 pub fn push(
     store: &Store,
     client: &Client,
-    image: &Image,
+    bundle: &Bundle,
     reference: &Reference,
-    form: &Form,
+    options: &PushOptions,
     watch: &dyn Watch,
 ) -> Result<Pushed, Error> {
-    image::pin_layers(store, image)?;
-    let push = Push {
-        store,
-        client,
-        reference,
-        watch,
-        elsewhere: elsewhere(store, reference)?,
-    };
-    let diff_ids = &image.config.rootfs.diff_ids;
-    for diff_id in diff_ids {
-        watch.layer(diff_id.0, LayerState::Waiting);
+    for image in bundle.images() {
+        image::pin_layers(store, image)?;
     }
-    let layers = all(diff_ids.len(), |index| push.layer(image, index, form))?;
-    let sent = image::with_layers(image, layers, form)?;
-    push.document(&sent.manifest.config, &sent.config_bytes)?;
-    let kind = sent
-        .manifest
-        .media_type
-        .as_deref()
-        .unwrap_or(media_type::MANIFEST);
-    client.put_manifest(reference, kind, &sent.manifest_bytes)?;
-    // By this name the image is known as the registry's from now on.
-    store.name_set(&reference.with_digest(sent.manifest_digest), image.id)?;
+    let form = &options.form;
+    let push = Push {
+        images: bundle.images(),
+        form,
+        watch,
+        sender: Sender {
+            store,
+            client,
+            reference,
+            watch,
+            elsewhere: elsewhere(store, reference)?,
+        },
+    };
+    let sent = push.images()?;
+    let whole = bundle.clone().with_images(sent, form.types)?;
+    let pushed = match (whole.index_document(), whole.images()) {
+        (Some((digest, bytes)), images) => {
+            // What an index names must be there before it.
+            all(images.len(), |at| {
+                let (kind, bytes) = manifest(&images[at]);
+                Ok(client.put_manifest_by_digest(reference, kind, bytes)?)
+            })?;
+            let kind = whole.descriptor().map(|whole| whole.media_type);
+            let kind = kind.unwrap_or_else(|| media_type::INDEX.to_owned());
+            put(client, reference, options, (digest, &kind, bytes))?
+        }
+        (None, images) => {
+            let image = images.first().expect("a bundle has an image");
+            let (kind, bytes) = manifest(image);
+            let document = (image.manifest_digest, kind, bytes);
+            put(client, reference, options, document)?
+        }
+    };
+    remember(store, whole.images(), reference, pushed.digest)?;
+    Ok(pushed)
+}
+
+/// By its digest the image is known as the registry's from now on.
+fn remember(
+    store: &Store,
+    images: &[Image],
+    reference: &Reference,
+    digest: Digest,
+) -> Result<(), Error> {
+    let known = store.name_get(reference)?;
+    let named = images.iter().find(|image| Some(image.id) == known);
+    if let Some(image) = named {
+        store.name_set(&reference.with_digest(digest), image.id)?;
+    }
+    Ok(())
+}
+
+fn manifest(image: &Image) -> (&str, &[u8]) {
+    let kind = image.manifest.media_type.as_deref();
+    (
+        kind.unwrap_or(media_type::MANIFEST),
+        &image.manifest_bytes[..],
+    )
+}
+
+/// Sends the document that stands for the whole, unless the name leads to it already.
+fn put(
+    client: &Client,
+    reference: &Reference,
+    options: &PushOptions,
+    (digest, kind, bytes): (Digest, &str, &[u8]),
+) -> Result<Pushed, Error> {
+    if options.by_digest {
+        client.put_manifest_by_digest(reference, kind, bytes)?;
+    } else {
+        client.put_manifest(reference, kind, bytes)?;
+    }
     Ok(Pushed {
-        digest: sent.manifest_digest,
-        size: sent.manifest_bytes.len() as u64,
+        digest,
+        size: bytes.len() as u64,
         media_type: kind.to_owned(),
     })
 }
@@ -98,112 +158,50 @@ fn elsewhere(store: &Store, reference: &Reference) -> Result<HashMap<Digest, Str
 }
 
 struct Push<'a> {
-    store: &'a Store,
-    client: &'a Client,
-    reference: &'a Reference,
+    images: &'a [Image],
+    form: &'a Form,
     watch: &'a dyn Watch,
-    elsewhere: HashMap<Digest, String>,
+    sender: Sender<'a>,
 }
+
+/// A layer by what it is: images may share it, or have it twice.
+type Key = (Digest, DiffId);
 
 impl Push<'_> {
-    /// Sends one layer; returns its descriptor as the registry has it.
-    fn layer(&self, image: &Image, index: usize, form: &Form) -> Result<Descriptor, Error> {
-        let shown = image.config.rootfs.diff_ids[index].0;
-        let layer = image::layer_in_form(self.store, image, index, form)?;
-        let from = self.elsewhere.get(&layer.digest).map(String::as_str);
-        match self
-            .client
-            .begin_upload(self.reference, Some(layer.digest), from)?
-        {
-            Target::There => self.watch.layer(shown, LayerState::Exists),
-            Target::Mounted(from) => self.watch.layer(shown, LayerState::Mounted(from)),
-            Target::Send(upload) => {
-                let told = Mutex::new(Instant::now());
-                let tell = |done: u64| {
-                    let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-                    if told.elapsed() >= TELL_EVERY {
-                        *told = Instant::now();
-                        let total = Some(layer.size);
-                        self.watch.layer(shown, LayerState::Moving { done, total });
-                    }
-                };
-                upload.send(
-                    &mut |at| {
-                        let mut source = image::open_blob(self.store, image, index, &layer)
-                            .map_err(std::io::Error::other)?;
-                        std::io::copy(&mut source.by_ref().take(at), &mut std::io::sink())?;
-                        Ok((source, Some(layer.size - at)))
-                    },
-                    Some(layer.size),
-                    layer.digest,
-                    &tell,
-                )?;
-                self.watch.layer(shown, LayerState::Done);
+    /// Sends layers and configurations; returns the images as the registry is to have them.
+    fn images(&self) -> Result<Vec<Image>, Error> {
+        let mut layers: Vec<(Key, &Image, usize)> = Vec::new();
+        for image in self.images {
+            for (index, key) in keys(image).enumerate() {
+                if !layers.iter().any(|(known, ..)| *known == key) {
+                    self.watch.layer(key.1.0, LayerState::Waiting);
+                    layers.push((key, image, index));
+                }
             }
         }
-        Ok(layer)
-    }
-
-    fn document(&self, descriptor: &Descriptor, bytes: &[u8]) -> Result<(), Error> {
-        match self
-            .client
-            .begin_upload(self.reference, Some(descriptor.digest), None)?
-        {
-            Target::There | Target::Mounted(_) => Ok(()),
-            Target::Send(upload) => {
-                let bytes = bytes.to_vec();
-                let length = bytes.len() as u64;
-                upload.send(
-                    &mut |at| {
-                        let from = usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
-                        Ok((
-                            Box::new(std::io::Cursor::new(bytes[from..].to_vec())),
-                            Some(length - at),
-                        ))
-                    },
-                    Some(length),
-                    descriptor.digest,
-                    &|_| {},
-                )?;
-                Ok(())
+        // The configurations go with the layers: they are the last of the work.
+        let count = layers.len();
+        let sent = all(count + self.images.len(), |at| {
+            if let Some((key, image, index)) = layers.get(at) {
+                let layer = self.sender.layer(image, *index, self.form)?;
+                return Ok(Some((*key, layer)));
             }
-        }
+            let image = &self.images[at - count];
+            let config = &image.manifest.config;
+            self.sender.document(config, &image.config_bytes)?;
+            Ok(None)
+        })?;
+        let sent: HashMap<Key, Descriptor> = sent.into_iter().flatten().collect();
+        let in_form = |image: &Image| {
+            let layers = keys(image).filter_map(|key| sent.get(&key).cloned());
+            Ok(image::with_layers(image, layers.collect(), self.form)?)
+        };
+        self.images.iter().map(in_form).collect()
     }
 }
 
-/// Does `work` for each number below `count`, several at once; the first
-/// failure ends it.
-pub(super) fn all<T: Send>(
-    count: usize,
-    work: impl Fn(usize) -> Result<T, Error> + Sync,
-) -> Result<Vec<T>, Error> {
-    let next = AtomicUsize::new(0);
-    let done: Mutex<Vec<(usize, T)>> = Mutex::default();
-    let failure: Mutex<Option<Error>> = Mutex::default();
-    let failed = || failure.lock().unwrap_or_else(PoisonError::into_inner);
-    std::thread::scope(|scope| {
-        for _ in 0..AT_ONCE.min(count) {
-            scope.spawn(|| {
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    if index >= count || failed().is_some() {
-                        return;
-                    }
-                    match work(index) {
-                        Ok(result) => done
-                            .lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .push((index, result)),
-                        Err(err) => drop(failed().get_or_insert(err)),
-                    }
-                }
-            });
-        }
-    });
-    if let Some(err) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        return Err(err);
-    }
-    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    done.sort_by_key(|(index, _)| *index);
-    Ok(done.into_iter().map(|(_, result)| result).collect())
+fn keys(image: &Image) -> impl Iterator<Item = Key> {
+    let diff_ids = image.config.rootfs.diff_ids.iter().copied();
+    let digests = image.manifest.layers.iter().map(|layer| layer.digest);
+    digests.zip(diff_ids)
 }

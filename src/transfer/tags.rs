@@ -1,7 +1,7 @@
 //! Which tags lead to a manifest.
 
 use super::Error;
-use super::push::all;
+use super::at_once::all;
 use crate::oci::{Digest, Reference};
 use crate::registry::Client;
 

@@ -20,6 +20,8 @@ pub enum LayerState {
     Done,
     /// It was there already.
     Exists,
+    /// Registries do not carry it.
+    Skipped,
     /// The registry took it over from this repository.
     Mounted(String),
 }

@@ -3,7 +3,7 @@
 use super::{Built, config, squash};
 use crate::build::output::{Annotated, OutputForm};
 use crate::build::{BuildRequest, BuildResult, Error, ImageOutput};
-use crate::image::{self, Bundle, Form, Image, NewImage, Variant};
+use crate::image::{self, Bundle, Form, Image, MediaTypes, NewImage, Variant};
 use crate::oci::{Platform, Reference};
 use crate::store::Store;
 
@@ -76,7 +76,7 @@ impl<'a> Documents<'a> {
                 let how = Form {
                     codec: form.codec,
                     force: form.force_compression,
-                    docker_types: form.docker_types,
+                    types: MediaTypes::docker_if(form.docker_types),
                     annotations: form.annotations(Annotated::Manifest, &platform),
                 };
                 Ok(Variant {

@@ -36,6 +36,9 @@ pub(crate) struct Args {
     name: Option<String>,
 }
 
+/// What stands where there is no name.
+const NONE: &str = "<none>";
+
 const TITLES: [Column; 3] = [
     ("CreatedAt", "CREATED AT"),
     ("Containers", "CONTAINERS"),
@@ -47,22 +50,19 @@ pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
     filter.references.extend(args.name.clone());
     let images = engine.images(&filter)?;
     if args.quiet && args.format.is_none() {
-        let mut shown = Vec::new();
         for image in &images {
             // One image with several names is one ID each, as Docker prints it.
-            for _ in 0..image.names.len().max(1) {
-                shown.push(id(image, args.no_trunc));
+            let rows = shown_names(&image.names, args.digests).len();
+            for _ in 0..rows.max(1) {
+                output.line(id(image, args.no_trunc))?;
             }
-        }
-        for id in shown {
-            output.line(id)?;
         }
         return Ok(0);
     }
     let now = Timestamp::now();
     let rows: Vec<Value> = images
         .iter()
-        .flat_map(|image| rows(image, args.no_trunc, now))
+        .flat_map(|image| rows(image, args, now))
         .collect();
     let mut columns = vec![("Repository", "REPOSITORY"), ("Tag", "TAG")];
     if args.digests {
@@ -85,15 +85,16 @@ fn id(image: &ImageSummary, whole: bool) -> String {
     }
 }
 
-/// One row for each name; one without a name for a dangling image.
-fn rows(image: &ImageSummary, whole: bool, now: Timestamp) -> Vec<Value> {
+/// One row for each tag; one for a repository whose digests are all that is
+/// known of it; one without a name for a dangling image.
+fn rows(image: &ImageSummary, args: &Args, now: Timestamp) -> Vec<Value> {
     let row = |repository: &str, tag: &str, digest: &str| {
         json!({
             "Containers": "N/A",
             "CreatedAt": human::moment(image.created),
             "CreatedSince": human::ago(image.created, now),
             "Digest": digest,
-            "ID": id(image, whole),
+            "ID": id(image, args.no_trunc),
             "Repository": repository,
             "SharedSize": "N/A",
             "Size": human::size(image.bytes),
@@ -101,19 +102,74 @@ fn rows(image: &ImageSummary, whole: bool, now: Timestamp) -> Vec<Value> {
             "UniqueSize": "N/A",
         })
     };
-    let none = "<none>";
     if image.names.is_empty() {
-        return vec![row(none, none, none)];
+        return vec![row(NONE, NONE, NONE)];
     }
-    image
-        .names
+    let names = shown_names(&image.names, args.digests);
+    names
         .iter()
-        .map(|name| match name.split_once('@') {
-            Some((repository, digest)) => row(repository, none, digest),
-            None => match name.rsplit_once(':') {
-                Some((repository, tag)) if !tag.contains('/') => row(repository, tag, none),
-                _ => row(name, none, none),
-            },
-        })
+        .map(|(repository, tag, digest)| row(repository, tag, digest))
         .collect()
+}
+
+/// Repository, tag and digest of each row. An image has a digest from a registry,
+/// beside its tag: they are one row, or with `digests` one for each pair.
+fn shown_names(names: &[String], digests: bool) -> Vec<(&str, &str, &str)> {
+    let split = |name: &str| -> (usize, Option<usize>) {
+        let colon = name.rfind(':').filter(|at| !name[*at..].contains('/'));
+        (colon.unwrap_or(name.len()), colon)
+    };
+    let known: Vec<(&str, &str)> = names
+        .iter()
+        .filter_map(|name| name.split_once('@'))
+        .collect();
+    let mut rows = Vec::new();
+    let mut tagged: Vec<&str> = Vec::new();
+    for name in names.iter().filter(|name| !name.contains('@')) {
+        let (end, colon) = split(name);
+        let repository = &name[..end];
+        let tag = colon.map_or(NONE, |at| &name[at + 1..]);
+        tagged.push(repository);
+        let before = rows.len();
+        if digests {
+            let same = known.iter().filter(|(own, _)| *own == repository);
+            rows.extend(same.map(|(_, digest)| (repository, tag, *digest)));
+        }
+        if rows.len() == before {
+            rows.push((repository, tag, NONE));
+        }
+    }
+    for (repository, digest) in &known {
+        let shown = rows.iter().any(|(own, ..)| own == repository);
+        if !tagged.contains(repository) && (digests || !shown) {
+            rows.push((repository, NONE, digest));
+        }
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_beside_a_tag_is_one_row() {
+        let names = ["a:1", "a@sha256:x", "h:5/b@sha256:x", "h:5/b@sha256:y"];
+        let names = names.map(str::to_owned);
+        assert_eq!(
+            shown_names(&names, false),
+            [("a", "1", NONE), ("h:5/b", NONE, "sha256:x")]
+        );
+        assert_eq!(
+            shown_names(&names, true),
+            [
+                ("a", "1", "sha256:x"),
+                ("h:5/b", NONE, "sha256:x"),
+                ("h:5/b", NONE, "sha256:y")
+            ]
+        );
+        let names = ["h:5/b:2".to_owned(), "c".to_owned()];
+        let rows = [("h:5/b", "2", NONE), ("c", NONE, NONE)];
+        assert_eq!(shown_names(&names, true), rows);
+    }
 }

@@ -1,9 +1,10 @@
 //! `push`, `image push`
 
 use rbuild::engine::Engine;
-use rbuild::image::Form;
+use rbuild::image::{Form, MediaTypes};
 use rbuild::layer::Codec;
-use rbuild::oci::{ParseReferenceError, Reference};
+use rbuild::oci::{ParseReferenceError, Platform, Reference};
+use rbuild::transfer::PushOptions;
 
 use crate::cli::output::Output;
 use crate::cli::report::Failure;
@@ -21,12 +22,25 @@ pub(crate) struct Args {
     /// Show nothing but the image's name
     #[arg(short, long)]
     quiet: bool,
+    /// Send the image for this platform alone
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<Platform>,
     /// How layers that were made here are compressed
-    #[arg(long, value_name = "gzip|zstd", default_value = "gzip", value_parser = ["gzip", "zstd"])]
+    #[arg(
+        long, value_name = "gzip|zstd|uncompressed", default_value = "gzip",
+        visible_alias = "compression-format",
+        value_parser = ["gzip", "zstd", "uncompressed", "estargz", "zstd:chunked"]
+    )]
     compression: String,
     /// How strongly
     #[arg(long, value_name = "LEVEL")]
     compression_level: Option<u8>,
+    /// Compress layers that came from elsewhere anew as well
+    #[arg(long)]
+    force_compression: bool,
+    /// Whose media types to write: those that the image has are kept otherwise
+    #[arg(short, long, value_name = "oci|v2s2", value_parser = ["oci", "v2s2"])]
+    format: Option<String>,
     /// Accepted for compatibility: content trust was never made here
     #[arg(long, hide = true)]
     disable_content_trust: bool,
@@ -68,10 +82,13 @@ pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
         ))?;
         output.flush()?;
     }
-    let form = form(args)?;
+    let options = PushOptions {
+        form: form(args)?,
+        by_digest: false,
+    };
     for name in &names {
         let layers = Layers::new(Words::Push, args.quiet, Target::Stdout);
-        let pushed = engine.push(name, &form, &layers);
+        let pushed = engine.push(name, args.platform.as_ref(), &options, &layers);
         layers.end();
         let pushed = pushed?;
         let tag = name.tag().unwrap_or("latest");
@@ -90,18 +107,34 @@ pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
 
 fn form(args: &Args) -> Result<Form, Failure> {
     let level = args.compression_level;
-    let codec = if args.compression == "zstd" {
-        let level = level.unwrap_or(3);
-        (1..=22).contains(&level).then(|| Codec::Zstd(level.into()))
-    } else {
-        let level = level.unwrap_or(6);
-        (level <= 9).then(|| Codec::Gzip(level.into()))
+    let wrong = |message: String, hint: &'static str| Err(Failure::new(1, message).with_hint(hint));
+    let codec = match (args.compression.as_str(), level) {
+        ("gzip", None) => Some(Codec::GZIP),
+        ("gzip", Some(level @ 0..=9)) => Some(Codec::Gzip(level.into())),
+        ("zstd", None) => Some(Codec::ZSTD),
+        ("zstd", Some(level @ 1..=22)) => Some(Codec::Zstd(level.into())),
+        ("uncompressed", None) => None,
+        (other @ ("estargz" | "zstd:chunked"), _) => {
+            return wrong(
+                format!("compression `{other}` is not supported"),
+                "`gzip` and `zstd` are read everywhere where it is",
+            );
+        }
+        (other, Some(level)) => {
+            return wrong(
+                format!("invalid compression level {level} for {other}"),
+                "gzip takes 0 to 9, zstd 1 to 22",
+            );
+        }
+        (other, None) => return wrong(format!("unknown compression `{other}`"), ""),
     };
-    let codec = codec.ok_or_else(|| {
-        Failure::new(1, "invalid --compression-level").with_hint("gzip takes 0 to 9, zstd 1 to 22")
-    })?;
     Ok(Form {
-        codec: Some(codec),
+        codec,
+        force: args.force_compression,
+        types: match args.format.as_deref() {
+            None => MediaTypes::Kept,
+            Some(format) => MediaTypes::docker_if(format == "v2s2"),
+        },
         ..Form::default()
     })
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::documents::{IMAGE_NAME, REF_NAME};
 use crate::image::assemble::to_json;
-use crate::image::{Error, Image};
+use crate::image::read::parse;
+use crate::image::{Error, Image, MediaTypes};
 use crate::oci::{Descriptor, Digest, Index, Platform, Reference, media_type};
 
 /// An image for one platform, or images for several under one index.
@@ -95,6 +96,25 @@ impl Bundle {
         self
     }
 
+    /// The same with these images instead of its own: others in form alone, in the
+    /// same order. The index over them is written anew where one has changed.
+    pub fn with_images(mut self, images: Vec<Image>, types: MediaTypes) -> Result<Self, Error> {
+        if let Some((old, bytes)) = &mut self.index {
+            let mut index: Index = parse("image index", bytes)?;
+            for (place, image) in index.manifests.iter_mut().zip(&images) {
+                let new = descriptor(image);
+                place.media_type = new.media_type;
+                (place.digest, place.size) = (new.digest, new.size);
+            }
+            let kind = types.of(&old.media_type).to_owned();
+            index.media_type = Some(kind.clone());
+            *bytes = to_json("image index", &index)?;
+            *old = Descriptor::new(&kind, Digest::of(bytes), bytes.len() as u64);
+        }
+        self.images = images;
+        Ok(self)
+    }
+
     /// The images, in the order of their platforms.
     pub fn images(&self) -> &[Image] {
         &self.images
@@ -115,7 +135,7 @@ impl Bundle {
     }
 
     /// The document of the index, where there is one.
-    pub(super) fn index_document(&self) -> Option<(Digest, &[u8])> {
+    pub fn index_document(&self) -> Option<(Digest, &[u8])> {
         let (descriptor, bytes) = self.index.as_ref()?;
         Some((descriptor.digest, bytes))
     }
