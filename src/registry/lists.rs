@@ -4,7 +4,7 @@
 
 use serde::Deserialize;
 
-use super::error::Error;
+use super::error::{Error, harmless};
 use super::manifests::MANIFEST_LIMIT;
 use super::scope::Scopes;
 use super::session::{Call, Session};
@@ -42,23 +42,21 @@ impl Session {
             .url(&format!("/v2/{path}/tags/list"))?
             .with_query("n", PAGE);
         let what = format!("{}/{path}", self.host);
-        self.pages(url, Scopes::repository(path, &["pull"]), &what, |bytes| {
+        let tags = self.pages(url, Scopes::repository(path, &["pull"]), &what, |bytes| {
             serde_json::from_slice::<Tags>(bytes).map(|page| page.tags.unwrap_or_default())
-        })
+        })?;
+        checked(tags, is_tag, &what)
     }
 
     /// The repositories of a registry, where it tells them.
     pub(super) fn catalog(&self) -> Result<Vec<String>, Error> {
         let url = self.url("/v2/_catalog")?.with_query("n", PAGE);
-        self.pages(
-            url,
-            Scopes::parse("registry:catalog:*"),
-            &self.host,
-            |bytes| {
-                serde_json::from_slice::<Catalog>(bytes)
-                    .map(|page| page.repositories.unwrap_or_default())
-            },
-        )
+        let scopes = Scopes::parse("registry:catalog:*");
+        let paths = self.pages(url, scopes, &self.host, |bytes| {
+            serde_json::from_slice::<Catalog>(bytes)
+                .map(|page| page.repositories.unwrap_or_default())
+        })?;
+        checked(paths, is_path, &self.host)
     }
 
     /// What refers to a manifest; `None` where the registry has no such list.
@@ -130,6 +128,34 @@ impl Session {
             why: "its list has no end".to_owned(),
         })
     }
+}
+
+/// The names of a list, which go on to terminals and into further requests.
+fn checked(
+    names: Vec<String>,
+    is_good: impl Fn(&str) -> bool,
+    what: &str,
+) -> Result<Vec<String>, Error> {
+    match names.iter().find(|name| !is_good(name)) {
+        None => Ok(names),
+        Some(wrong) => {
+            let why = format!("its list has `{}`, which is no name", harmless(wrong));
+            Err(Error::protocol(what, why))
+        }
+    }
+}
+
+/// Source: OCI distribution-spec 1.1, "Pulling manifests".
+fn is_tag(text: &str) -> bool {
+    let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let further = |byte: u8| word(byte) || b".-".contains(&byte);
+    text.len() <= 128 && text.bytes().next().is_some_and(word) && text.bytes().all(further)
+}
+
+fn is_path(text: &str) -> bool {
+    let good =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-/".contains(&byte);
+    (1..=255).contains(&text.len()) && text.bytes().all(good)
 }
 
 /// The target of `<...>; rel="next"`.

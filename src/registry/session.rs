@@ -347,13 +347,18 @@ impl Session {
             scopes: Scopes::default(),
             what: self.host.clone(),
         };
-        let response = self.send(&call, None)?;
+        let typed = |why: &str| Error::Unauthorized {
+            host: self.host.clone(),
+            why: why.to_owned(),
+            hint: "check the user name and the password".to_owned(),
+        };
+        let response = match self.call(&call) {
+            // The token server refused what was typed a moment ago.
+            Err(Error::Unauthorized { why, .. }) => return Err(typed(&why)),
+            other => other?,
+        };
         if response.status == 401 {
-            return Err(Error::Unauthorized {
-                host: self.host.clone(),
-                why: "incorrect username or password".to_owned(),
-                hint: "check the user name and the password".to_owned(),
-            });
+            return Err(typed("incorrect username or password"));
         }
         self.check(response, &call.what, false)?;
         let challenge = lock(&self.challenge).clone();

@@ -96,10 +96,58 @@ impl Upload {
         digest: Digest,
         tell: &Tell<'_>,
     ) -> Result<(), Error> {
+        let path = self.path.clone();
+        let session = Arc::clone(&self.session);
+        self.until_done(
+            // The last answer alone may be what did not come.
+            &mut || session.has_blob(&path, digest),
+            &mut |upload| upload.attempt(source, size, digest, tell),
+        )
+    }
+
+    /// Sends everything that `source` gives, its length and digest unknown;
+    /// [`finish`](Self::finish) closes the upload.
+    pub fn append(&mut self, source: &mut UploadSource<'_>, tell: &Tell<'_>) -> Result<(), Error> {
+        self.until_done(&mut || Ok(false), &mut |upload| upload.patch(source, tell))
+    }
+
+    /// Closes an upload that is whole: from here on the blob is there. `false` when the
+    /// registry lost it on the way, so that it must be sent anew.
+    pub fn finish(mut self, digest: Digest) -> Result<bool, Error> {
+        let whole = self.at;
+        let mut broken = 0;
+        loop {
+            let error = match self.close(digest) {
+                Ok(()) => return Ok(true),
+                Err(err) if err.is_broken() || is_lost(&err) => err,
+                Err(err) => return Err(err),
+            };
+            broken += 1;
+            if broken > RESUMPTIONS {
+                return Err(error);
+            }
+            std::thread::sleep(PAUSE * broken);
+            if self.session.has_blob(&self.path, digest)? {
+                return Ok(true);
+            }
+            self.take_up()?;
+            if self.at != whole {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Does `work` until it works, the upload taken up again in between, unless `is_done`
+    /// says that all is there.
+    fn until_done(
+        &mut self,
+        is_done: &mut dyn FnMut() -> Result<bool, Error>,
+        work: &mut dyn FnMut(&mut Self) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let mut broken = 0;
         loop {
             let before = self.at;
-            let error = match self.attempt(source, size, digest, tell) {
+            let error = match work(self) {
                 Ok(()) => return Ok(()),
                 Err(err) if err.is_broken() || is_lost(&err) => err,
                 Err(err) => return Err(err),
@@ -109,8 +157,7 @@ impl Upload {
                 return Err(error);
             }
             std::thread::sleep(PAUSE * broken);
-            // The last answer alone may be what did not come.
-            if self.session.has_blob(&self.path, digest)? {
+            if is_done()? {
                 return Ok(());
             }
             self.take_up()?;
@@ -133,7 +180,7 @@ impl Upload {
         if size.is_none_or(|size| self.at < size) {
             self.patch(source, tell)?;
         }
-        self.finish(digest)
+        self.close(digest)
     }
 
     fn send_small(&self, source: &mut UploadSource<'_>, digest: Digest) -> Result<(), Error> {
@@ -210,8 +257,7 @@ impl Upload {
         Ok(())
     }
 
-    /// Closes the upload: from here on the blob is there.
-    fn finish(&self, digest: Digest) -> Result<(), Error> {
+    fn close(&self, digest: Digest) -> Result<(), Error> {
         let url = self.location.with_query("digest", &digest.to_string());
         let call = self.session.upload_call(Method::Put, &self.path, url);
         let response = self.session.send(&call, None)?;

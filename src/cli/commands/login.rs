@@ -5,6 +5,7 @@ use std::io::{self, BufRead, IsTerminal, Read, Write};
 use rbuild::engine::Engine;
 use rbuild::registry::Credentials;
 
+use super::reach::ReachArgs;
 use crate::cli::output::Output;
 use crate::cli::report::Failure;
 
@@ -32,6 +33,8 @@ pub(crate) struct LoginArgs {
     /// Read the password from standard input
     #[arg(long)]
     password_stdin: bool,
+    #[command(flatten)]
+    reach: ReachArgs,
 }
 
 /// Forget the credentials for a registry
@@ -68,7 +71,11 @@ pub(crate) fn login(args: &LoginArgs, engine: &Engine, output: &mut Output) -> R
     if user.is_empty() || password.is_empty() {
         return Err(Failure::new(1, "username and password must not be empty"));
     }
-    let kept = engine.log_in(&host, &Credentials::Password { user, password });
+    let kept = engine.log_in(
+        &host,
+        &Credentials::Password { user, password },
+        args.reach.reach(),
+    );
     let helper = kept?;
     if helper.is_none() {
         let path = engine.keyring().path().display().to_string();

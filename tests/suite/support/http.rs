@@ -301,10 +301,13 @@ fn serve(stream: impl Stream, handler: &dyn Fn(&Asked) -> Answer) -> io::Result<
 }
 
 fn read(reader: &mut BufReader<impl Stream>) -> io::Result<Option<Asked>> {
-    let mut line = String::new();
-    if reader.read_line(&mut line)? == 0 {
+    // Who tries TLS on a server without it is not waited for: no line ends there.
+    const HANDSHAKE: u8 = 22;
+    if matches!(reader.fill_buf()?.first(), None | Some(&HANDSHAKE)) {
         return Ok(None);
     }
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
     let mut words = line.split_whitespace().map(str::to_owned);
     let mut asked = Asked {
         method: words.next().unwrap_or_default(),

@@ -1,6 +1,6 @@
 //! `create`
 
-use rbuild::engine::{ContainerRequest, Created, Engine, Error, ErrorKind, Streams};
+use rbuild::engine::{ContainerRequest, Created, Engine, Error, ErrorKind, Reach, Streams};
 use rbuild::oci::{ParseReferenceError, Reference};
 
 use super::flags::{self, Flags};
@@ -67,9 +67,9 @@ fn reference(flags: &Flags) -> Result<Reference, Failure> {
 
 fn pull(flags: &Flags, engine: &Engine) -> Result<(), Failure> {
     let reference = reference(flags)?;
-    transfer::pull(engine, &reference, None, flags.quiet, Target::Stderr)
-        .map(drop)
-        .map_err(|failure| failure.with_code(125))
+    let reach = Reach::default();
+    let pulled = transfer::pull(engine, &reference, None, reach, flags.quiet, Target::Stderr);
+    pulled.map(drop).map_err(|failure| failure.with_code(125))
 }
 
 fn refused(error: Error) -> Failure {
