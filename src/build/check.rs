@@ -4,12 +4,14 @@
 //! on the way, by the plan. What is wanted of them and what comes of them is
 //! decided here.
 
+use super::bases::Bases;
+use super::counter::Counter;
 use super::error::Source;
 use super::plan::{self, Checks, Choices, Outline};
 use super::{BuildRequest, Cancel, Error, input};
 use crate::dockerfile::{self, CheckOptions, Diagnostic, Dockerfile, Level, Parsed};
 use crate::oci::Platform;
-use crate::progress::{Event, Sink};
+use crate::progress::{Event, Silent, Sink};
 use crate::store::Store;
 
 /// The build argument that overrides the `check` directive.
@@ -32,8 +34,8 @@ pub struct Checked {
 
 /// Looks at the Dockerfile of a request as a build would, and builds nothing.
 ///
-/// Without a target every stage is looked at. A base image that is not in the
-/// store is taken for one of which nothing is known.
+/// Without a target every stage is looked at. A base image that is neither in the
+/// store nor on its registry is taken for one of which nothing is known.
 ///
 /// # Errors
 /// When there is no Dockerfile, or the options of the checks cannot be read.
@@ -72,8 +74,16 @@ pub fn check(store: &Store, request: &BuildRequest) -> Result<Checked, Error> {
         checks: &checks,
         is_check: true,
     };
+    let (cancel, numbers) = (Cancel::new(), Counter::new(1));
+    let bases = Bases::new(store, request, &Silent, &cancel, &numbers);
+    let unheard = Checks::new(&options, &input.ignored);
+    let asking = plan::Request {
+        checks: &unheard,
+        ..plan_request
+    };
+    bases.find_ahead(|images| drop(plan::check(&asking, images)));
     let planned = plan::check(&plan_request, &mut |reference, platform| {
-        super::find_image(store, reference, platform)
+        bases.find(reference, platform)
     });
     let warnings = warnings(&parsed, &options, &checks);
     let (outline, error) = match planned {

@@ -111,7 +111,8 @@ impl Work<'_> {
         let ending = cut::take_ending(&mut graph)
             .ok_or_else(|| Error::Scene("there is no such step".to_owned()))?;
         let tools = self.tools(&order, epoch);
-        let (first, text) = (self.next, &self.input.source.text);
+        let first = self.numbers.take(graph.vertices.len() + 1);
+        let text = &self.input.source.text;
         let solver = Solver::new(&graph, &tools, first, text);
         let solved = solver.solve();
         let solved = solved.map_err(|failure| self.failed(&order, &graph, &tools, first, &failure));

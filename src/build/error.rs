@@ -11,7 +11,7 @@ use super::plan::PlanError;
 use super::redact::Redactor;
 use crate::dockerfile::{Diagnostic, Span};
 use crate::fs::PathError;
-use crate::{context, image, remote, snapshot, store};
+use crate::{context, image, remote, snapshot, store, transfer};
 
 /// A Dockerfile as it was read: its name for messages, and its text.
 #[derive(Debug, Clone)]
@@ -111,6 +111,15 @@ pub enum Error {
     /// The context's archive is refused.
     #[error(transparent)]
     Archive(#[from] context::SourceError),
+    /// The result does not get to its registry, or the image that it stands on
+    /// does not come from there.
+    #[error("failed to solve: {message}")]
+    Transfer {
+        /// What, and why.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+    },
     /// Something that a later version brings.
     #[error("{0}")]
     Unsupported(String),
@@ -191,6 +200,22 @@ impl Error {
         self
     }
 
+    /// An error of a transfer; `what` failed.
+    pub(super) fn transfer(what: &str, err: &transfer::Error) -> Self {
+        Self::Transfer {
+            message: format!("{what}: {}", super::remote_cache::causes(err)),
+            hint: err.hint().map(str::to_owned),
+        }
+    }
+
+    /// What to do about an error without a place, where that is known.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Transfer { hint, .. } => hint.as_deref(),
+            _ => None,
+        }
+    }
+
     /// The place in the Dockerfile, what to call it, and what to do, where the error has one.
     pub fn place(&self) -> Option<(&Source, Vec<Diagnostic>)> {
         let one = |span: Span, message: &str, hint: &Option<String>| {
@@ -242,6 +267,8 @@ enum Cause {
     Copy(#[from] CopyError),
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    #[error(transparent)]
+    Transfer(#[from] transfer::Error),
     #[error(transparent)]
     Image(#[from] image::Error),
     #[error(transparent)]
@@ -313,6 +340,7 @@ impl StepError {
             }
             Cause::Run(RunError::Emulation(err)) => return err.hint(),
             Cause::Fetch(err) => return err.hint().map(str::to_owned),
+            Cause::Transfer(err) => return err.hint().map(str::to_owned),
             Cause::Copy(CopyError::SeveralSources(_)) => "write a / at the end of the destination",
             Cause::Run(err) => return err.hint(),
             _ => return None,

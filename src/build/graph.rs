@@ -6,6 +6,7 @@
 //! [`RunOp`] and [`CopyOp`] that say otherwise.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::dockerfile::Span;
 use crate::http::Url;
@@ -13,6 +14,7 @@ use crate::oci::{DiffId, Digest, History, ImageConfig, ImageId, Platform};
 use crate::remote::{Checksum, git};
 
 use super::RunNetwork;
+use super::bases::Remote;
 use super::chmod::Chmod;
 use super::mount::RunMount;
 use super::plan::cut::Place;
@@ -76,6 +78,8 @@ pub(super) struct BaseImage {
     pub(super) config: ImageConfig,
     /// Its layers, bottom first.
     pub(super) diff_ids: Vec<DiffId>,
+    /// Where its layers come from when they are needed; `None` when the store has the image.
+    pub(super) remote: Option<Arc<Remote>>,
 }
 
 impl BaseImage {
@@ -86,6 +90,7 @@ impl BaseImage {
             id: ImageId(Digest::of(b"")),
             config: ImageConfig::default(),
             diff_ids: Vec::new(),
+            remote: None,
         }
     }
 

@@ -305,6 +305,7 @@ mod tests {
             id: ImageId(Digest::of(b"id")),
             config: ImageConfig::default(),
             diff_ids: vec![DiffId(Digest::of(b"layer"))],
+            remote: None,
         };
         let workdir = WorkdirOp {
             path: "/w".to_owned(),

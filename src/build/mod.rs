@@ -6,9 +6,11 @@
 
 mod aftermath;
 mod ahead;
+mod bases;
 mod check;
 mod chmod;
 mod compare;
+mod counter;
 mod debug;
 mod emulation;
 mod epoch;
@@ -46,32 +48,33 @@ pub use debug::{DebugRequest, ParseStepError, StepAddress, debug};
 pub use error::{Error, Source};
 pub use listing::{ContextAnswer, ContextListing, explain_context, list_context};
 pub use output::{
-    Annotated, Annotation, ArchiveOutput, FilesOutput, ImageOutput, Output, OutputForm, Stream,
-    Target,
+    Annotated, Annotation, ArchiveOutput, FilesOutput, ImageOutput, Output, OutputForm, Push,
+    Stream, Target,
 };
 pub use plan::{Outline, OutlineArg, OutlineMount};
 pub use remote_cache::{
     CacheCompression, CacheMode, CacheMounts, CachePlace, CacheSource, CacheTarget,
 };
 pub use request::{
-    BuildRequest, BuildResult, Cancel, ContextSource, DockerfileSource, NamedContext, RunNetwork,
-    context_name,
+    BuildRequest, BuildResult, Cancel, ContextSource, DockerfileSource, NamedContext, PullPolicy,
+    RunNetwork, context_name,
 };
 pub use scene::{Nobody, Scene, Stands, Visitor};
 pub use step_options::{Entitlement, Retry, Secret, SshAgent, StepOptions, StepPattern, StepRule};
 
 use crate::dockerfile::{self, Diagnostic, Level, Parsed, Span};
-use crate::image;
 use crate::oci::Platform;
 use crate::progress::{Event, Layer, Outcome, Sink, StepId};
 use crate::remote::Remote;
 use crate::snapshot;
 use crate::store::{CacheMountKey, SnapshotId, Store};
 use aftermath::Aftermath;
+use bases::Bases;
+use counter::Counter;
 use epoch::Epoch;
-use export::Built;
+use export::{Built, Exporting};
 use fetch::Fetcher;
-use graph::{BaseImage, Graph};
+use graph::Graph;
 use ops::Tools;
 use ops::run::Failed;
 use plan::Choices;
@@ -230,6 +233,8 @@ fn run<T>(
         sink: steps.sink,
     };
     let imports = Imports::open(store, &sink, &request.cache_from);
+    let numbers = Counter::new(place.first);
+    let bases = Bases::new(store, request, steps.sink, job.cancel, &numbers);
     let mut work = Work {
         imports: &imports,
         results: Vec::new(),
@@ -249,23 +254,22 @@ fn run<T>(
         cancel: job.cancel,
         visitor: job.visitor,
         network: Arc::default(),
-        next: place.first,
+        bases: &bases,
+        numbers: &numbers,
     };
     let outcome = act(&mut work);
     let results = std::mem::take(&mut work.results);
     let caches: Vec<CacheMountKey> = std::mem::take(&mut work.caches).into_iter().collect();
-    let next = work.next;
     if let Some(Ok(attachment)) = Arc::into_inner(work.network).and_then(OnceLock::into_inner) {
         // A lease that cannot be given back ends with this process.
         drop(attachment.detach(store));
     }
-    let outputs = u32::try_from(request.outputs.len().max(1)).unwrap_or(1);
     // What succeeded serves the next build, whatever became of this one.
     let export = remote_cache::Export {
         store,
         imports: &imports,
         sink: steps.sink,
-        first_step: next.saturating_add(outputs),
+        first_step: numbers.take(request.cache_to.len()),
     };
     let exported = export.run(&request.cache_to, &results, &caches);
     let result = outcome?;
@@ -297,21 +301,22 @@ struct Work<'a> {
     cancel: &'a Cancel,
     visitor: &'a dyn Visitor,
     network: ops::SharedNetwork,
-    /// The number of the next step.
-    next: u32,
+    bases: &'a Bases<'a>,
+    /// Numbers of steps.
+    numbers: &'a Counter,
 }
 
 impl<'a> Work<'a> {
     fn all(&mut self) -> Result<BuildResult, Error> {
         let (request, began) = (self.request, Instant::now());
         let built = self.platforms(request)?;
-        let mut result = export::export(self.store, request, &built, self.steps, self.next)?;
+        let exporting = self.exporting(request);
+        let mut result = exporting.run(&built)?;
         for built in &built {
             tell_packed(self.store, self.steps.sink, built.solved.unpacked());
         }
         if request.check_reproducible {
             compare::wait_for_another_second(began);
-            self.next += u32::try_from(request.outputs.len().max(1)).unwrap_or(1);
             let anew = BuildRequest {
                 no_cache: true,
                 forget: true,
@@ -351,7 +356,7 @@ impl<'a> Work<'a> {
         let (graph, epoch) = self.plan(&order, None)?;
         self.warn(&graph);
         let tools = self.tools(&order, epoch);
-        let first = self.next;
+        let first = self.numbers.take(graph.vertices.len());
         let source = &self.input.source;
         let solver = Solver::new(&graph, &tools, first, &source.text);
         let solved = solver.solve();
@@ -367,7 +372,6 @@ impl<'a> Work<'a> {
             self.caches.extend(ops::run::portable_caches(&graph));
         }
         self.results.extend(exports);
-        self.next += u32::try_from(graph.vertices.len()).unwrap_or(u32::MAX - self.next);
         let solved = solved?;
         let target = graph.target.and_then(|id| u32::try_from(id.0).ok());
         Ok(Built {
@@ -381,7 +385,7 @@ impl<'a> Work<'a> {
 
     /// The plan, as far as `cut`, and `SOURCE_DATE_EPOCH` in seconds.
     fn plan(&self, order: &Order<'_>, cut: Option<Cut>) -> Result<(Graph, Option<i64>), Error> {
-        let (source, request) = (&self.input.source, order.request);
+        let request = order.request;
         let (checks, unheard) = (self.checks(), self.checks());
         let choices = Choices::of(request, self.input);
         let plan_request = plan::Request {
@@ -411,15 +415,41 @@ impl<'a> Work<'a> {
             build_args: &build_args,
             ..plan_request
         };
+        let asking = plan::Request {
+            checks: &unheard,
+            ..plan_request
+        };
+        // What is wrong with the plan is told by the real one.
+        self.bases
+            .find_ahead(|images| drop(plan::plan(&asking, images)));
         let graph = plan::plan(&plan_request, &mut |reference, platform| {
-            find_image(self.store, reference, platform)
+            self.bases.find(reference, platform)
         })
-        .map_err(|err| Error::plan(source, err));
+        .map_err(|err| self.unplanned(err));
         // The checks of a plan that is cut know only a part of the file.
         if cut.is_none() {
             self.told_checks(&checks)?;
         }
         Ok((graph?, epoch))
+    }
+
+    /// An error of the plan; a name that could not be asked for because the user
+    /// has stopped the build is none.
+    fn unplanned(&self, err: plan::PlanError) -> Error {
+        if self.cancel.is_canceled() {
+            return Error::Canceled;
+        }
+        Error::plan(&self.input.source, err)
+    }
+
+    fn exporting<'e>(&'e self, request: &'e BuildRequest) -> Exporting<'e> {
+        Exporting {
+            store: self.store,
+            request,
+            steps: self.steps,
+            numbers: self.numbers,
+            cancel: self.cancel,
+        }
     }
 
     fn tools<'t>(&'t self, order: &Order<'t>, epoch: Option<i64>) -> Tools<'t> {
@@ -476,9 +506,8 @@ impl<'a> Work<'a> {
                 None => input::remote_op(self.request)?,
             },
             Epoch::OfStage(index) => {
-                let mut images = |reference: &str, platform: &Platform| {
-                    find_image(self.store, reference, platform)
-                };
+                let mut images =
+                    |reference: &str, platform: &Platform| self.bases.find(reference, platform);
                 let found = epoch::op_of_stage(request, index, &mut images);
                 Some(found.map_err(plan_error)?)
             }
@@ -555,28 +584,6 @@ fn refuse_errors(source: &Source, parsed: &Parsed) -> Result<(), Error> {
     Err(Error::Parse {
         source_file: source.clone(),
         diagnostics,
-    })
-}
-
-fn find_image(store: &Store, reference: &str, platform: &Platform) -> Result<BaseImage, String> {
-    let image = image::find_for(store, reference, platform).map_err(|err| match err {
-        image::Error::NotFound(_) => match reference.parse::<crate::oci::Reference>() {
-            Ok(full) => format!(
-                "{reference}: failed to resolve source metadata for {full}: not found in the local store \
-                 (`rbuild pull`, `load` or `import` it first)"
-            ),
-            Err(err) => format!("failed to parse stage name {reference:?}: {err}"),
-        },
-        image::Error::Reference(err) => format!("failed to parse stage name {reference:?}: {err}"),
-        other => format!("{reference}: {other}"),
-    })?;
-    let reference = reference.parse::<crate::oci::Reference>();
-    Ok(BaseImage {
-        reference: reference
-            .map_or_else(|_| image.id.to_string(), |reference| reference.to_string()),
-        id: image.id,
-        diff_ids: image.config.rootfs.diff_ids.clone(),
-        config: image.config,
     })
 }
 

@@ -12,7 +12,7 @@ use crate::oci::{Platform, Reference};
 /// One place where the result goes.
 #[derive(Debug, Clone)]
 pub enum Output {
-    /// An image in the store.
+    /// An image in the store, on registries, or both.
     Image(ImageOutput),
     /// An archive or a directory of images.
     Archive(ArchiveOutput),
@@ -22,19 +22,30 @@ pub enum Output {
     Nothing,
 }
 
-/// An image in the store.
+/// An image in the store, on registries, or both.
 #[derive(Debug, Clone)]
 pub struct ImageOutput {
     /// Its names.
     pub names: Vec<Reference>,
     /// How it is written down.
     pub form: OutputForm,
-    /// Whether it is kept at all.
+    /// Whether it is kept in the store.
     pub store: bool,
     /// The repository that an image without a name is named in, by its digest.
     pub dangling_prefix: Option<String>,
     /// Whether each name is also given with the digest.
     pub canonical: bool,
+    /// Whether it goes to the registries of its names.
+    pub push: Option<Push>,
+}
+
+/// How an image goes to registries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Push {
+    /// Whether it gets no tag there, and is found by its digest alone.
+    pub by_digest: bool,
+    /// Whether the registry's certificate is not looked at.
+    pub insecure: bool,
 }
 
 impl ImageOutput {
@@ -46,6 +57,7 @@ impl ImageOutput {
             store: true,
             dangling_prefix: None,
             canonical: false,
+            push: None,
         }
     }
 }

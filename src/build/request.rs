@@ -62,6 +62,20 @@ pub enum DockerfileSource {
     Url(String),
 }
 
+/// When registries are asked for base images.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PullPolicy {
+    /// For those that the store does not have.
+    #[default]
+    Missing,
+    /// For each tag, whatever the store has.
+    Always,
+    /// The same, but a registry that has no answer is no failure where the store has the image.
+    Newer,
+    /// Never.
+    Never,
+}
+
 /// The network of RUN steps that do not choose one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunNetwork {
@@ -100,6 +114,8 @@ pub struct BuildRequest {
     pub remote: crate::remote::Settings,
     /// How registries are reached; the engine puts its own in when there is none.
     pub registries: Option<registry::Access>,
+    /// When they are asked for base images.
+    pub pull: PullPolicy,
     /// Where results are looked for that are not here.
     pub cache_from: Vec<CacheSource>,
     /// Where results go.
@@ -154,6 +170,7 @@ impl BuildRequest {
             contexts: BTreeMap::new(),
             remote: crate::remote::Settings::default(),
             registries: None,
+            pull: PullPolicy::Missing,
             cache_from: Vec::new(),
             cache_to: Vec::new(),
             cache_max: None,

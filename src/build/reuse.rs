@@ -4,13 +4,15 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
+use super::bases;
 use super::error::StepError;
 use super::graph::{BaseImage, Op, VertexId};
 use super::key::{self, Definition};
+use super::ops::Tools;
 use super::remote_cache::{ExportResult, ExportStep, causes, content_key};
 use super::solve::Solver;
 use super::usage;
-use crate::image;
+use crate::image::Image;
 use crate::oci::{DiffId, Digest};
 use crate::progress::Event;
 use crate::store::{CacheRecord, SnapshotId};
@@ -121,6 +123,22 @@ impl Solver<'_> {
         None
     }
 
+    /// An image with all of its layers, brought here as part of a step.
+    pub(super) fn whole(&self, base: &BaseImage, id: VertexId) -> Result<Image, StepError> {
+        let Tools {
+            store,
+            cancel,
+            sink,
+            ..
+        } = *self.tools;
+        let brought = bases::bring(store, base, cancel, (sink, self.step(id)));
+        if brought.is_err() && cancel.is_stopped() {
+            return Err(StepError::canceled());
+        }
+        brought?;
+        Ok(bases::image_of(store, base)?)
+    }
+
     fn base_layers(&self, id: VertexId) -> &[DiffId] {
         self.base_image(id)
             .map_or(&[], |image| image.diff_ids.as_slice())
@@ -128,12 +146,11 @@ impl Solver<'_> {
 
     /// Fetches what was found elsewhere and keeps it; nothing when it cannot be had.
     pub(super) fn fetch(&self, id: VertexId) -> Result<Option<SnapshotId>, StepError> {
-        let store = self.tools.store;
         let Some(hit) = self.imports.hit(id.0) else {
             return Ok(None);
         };
         let base = match self.base_image(id) {
-            Some(base) => Some(image::find(store, &base.id.to_string())?),
+            Some(base) => Some(self.whole(base, id)?),
             None => None,
         };
         let Some(result) = self.imports.fetch(id.0, base.as_ref()) else {

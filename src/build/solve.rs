@@ -541,7 +541,7 @@ impl<'a> Solver<'a> {
     fn obtain(&self, id: VertexId) -> Result<Option<(SnapshotId, bool)>, StepError> {
         let vertex = self.vertex(id);
         if let Op::Image(base) = &vertex.op {
-            return Ok(Some((self.base(base)?, false)));
+            return Ok(Some((self.base(base, id)?, false)));
         }
         if self.imports.has(id.0) {
             let fetched = self.fetch(id)?;
@@ -590,10 +590,10 @@ impl<'a> Solver<'a> {
         Ok((result, false))
     }
 
-    /// The tree of an image, unpacked if it was not.
-    fn base(&self, base: &BaseImage) -> Result<SnapshotId, StepError> {
+    /// The tree of an image, downloaded and unpacked if it was not.
+    fn base(&self, base: &BaseImage, id: VertexId) -> Result<SnapshotId, StepError> {
         let store = self.tools.store;
-        let image = image::find(store, &base.id.to_string())?;
+        let image = self.whole(base, id)?;
         let top = image::snapshot_of(store, &image)?;
         top.ok_or_else(|| image::Error::NotFound(base.reference.clone()).into())
     }
@@ -705,7 +705,7 @@ impl<'a> Solver<'a> {
         earlier: Option<&CacheRecord>,
     ) -> Result<(SnapshotId, Option<copy::Files>), StepError> {
         match &self.vertex(id).op {
-            Op::Image(base) => Ok((self.base(base)?, None)),
+            Op::Image(base) => Ok((self.base(base, id)?, None)),
             Op::Workdir(op) => Ok((workdir::run(self.tools, op, parent)?, None)),
             Op::Http(_) | Op::Git(_) => {
                 let fresh = self.ignores_cache(id);

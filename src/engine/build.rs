@@ -37,7 +37,7 @@ impl Engine {
     }
 
     /// The request with what the user's settings add to it.
-    fn equipped<'a>(&self, request: &'a BuildRequest) -> Cow<'a, BuildRequest> {
+    pub(super) fn equipped<'a>(&self, request: &'a BuildRequest) -> Cow<'a, BuildRequest> {
         let mut request = Cow::Borrowed(request);
         if request.registries.is_none() {
             request.to_mut().registries = Some(self.registry_access());

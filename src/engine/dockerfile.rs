@@ -11,6 +11,6 @@ impl Engine {
     /// When there is no Dockerfile, or it cannot be parsed, or the options of
     /// the checks cannot be read. Other errors are a part of the result.
     pub fn check(&self, request: &BuildRequest) -> Result<Checked, Error> {
-        Ok(build::check(&self.store, request)?)
+        Ok(build::check(&self.store, &self.equipped(request))?)
     }
 }

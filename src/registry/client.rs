@@ -171,6 +171,15 @@ impl Client {
             .delete_blob(reference.path(), digest)
     }
 
+    /// Cuts every connection, so that whoever waits for a registry ends with an
+    /// error. Nothing can be asked of this client any more.
+    pub fn close(&self) {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        for session in sessions.values() {
+            session.close();
+        }
+    }
+
     /// The tags of a repository.
     pub fn tags(&self, reference: &Reference) -> Result<Vec<String>, Error> {
         self.origin(reference)?.tags(reference.path())

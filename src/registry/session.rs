@@ -85,6 +85,11 @@ impl Session {
         }
     }
 
+    /// Cuts every connection.
+    pub(super) fn close(&self) {
+        self.http.close();
+    }
+
     /// The URL of a path beneath the registry's root.
     pub(super) fn url(&self, path: &str) -> Result<Url, Error> {
         let url = self.base()?.join(path)?;

@@ -42,7 +42,7 @@ impl Downloads<'_> {
                     while let Some((layer, diff_id, growing)) =
                         self.layers.get(next.fetch_add(1, Ordering::Relaxed))
                     {
-                        let stop = || failed().is_some();
+                        let stop = || failed().is_some() || self.watch.is_canceled();
                         match self.bring(layer, *diff_id, growing, &stop) {
                             Ok(()) => {}
                             Err(err) => {
@@ -112,7 +112,7 @@ impl Downloads<'_> {
         let mut told = Instant::now();
         loop {
             if stop() {
-                return Err(broken(std::io::Error::other("another layer failed")));
+                return Err(broken(std::io::Error::other("the transfer was stopped")));
             }
             let count = fill(&mut source, &mut buffer).map_err(broken)?;
             if count == 0 {

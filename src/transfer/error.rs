@@ -53,6 +53,16 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// What the user can do, where that is known.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Registry(err) => err.hint(),
+            _ => None,
+        }
+    }
+}
+
 impl From<snapshot::ChainError> for Error {
     fn from(err: snapshot::ChainError) -> Self {
         Self::Image(err.into())

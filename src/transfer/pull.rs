@@ -20,7 +20,7 @@ const CONFIG_LIMIT: u64 = 8 << 20;
 /// Most layers of an image that is pulled: overlayfs takes 500.
 const LAYER_LIMIT: usize = 500;
 /// Most indexes within indexes.
-const INDEX_DEPTH: usize = 4;
+pub(super) const INDEX_DEPTH: usize = 4;
 
 /// What is pulled of an image.
 #[derive(Debug, Clone)]
@@ -80,17 +80,17 @@ pub fn pull(
     })
 }
 
-struct Pull<'a> {
-    store: &'a Store,
-    client: &'a Client,
-    reference: &'a Reference,
-    options: &'a PullOptions,
-    watch: &'a dyn Watch,
+pub(super) struct Pull<'a> {
+    pub(super) store: &'a Store,
+    pub(super) client: &'a Client,
+    pub(super) reference: &'a Reference,
+    pub(super) options: &'a PullOptions,
+    pub(super) watch: &'a dyn Watch,
 }
 
 impl Pull<'_> {
     /// Manifest and configuration of the image for the platform.
-    fn documents(&self, fetched: Fetched, depth: usize) -> Result<Image, Error> {
+    pub(super) fn documents(&self, fetched: Fetched, depth: usize) -> Result<Image, Error> {
         match media_type::to_oci(&fetched.media_type) {
             media_type::MANIFEST => self.image(fetched),
             media_type::INDEX if depth > 0 => {
@@ -198,7 +198,7 @@ impl Pull<'_> {
     }
 
     /// Downloads and unpacks what is missing.
-    fn layers(&self, image: &Image) -> Result<(), Error> {
+    pub(super) fn layers(&self, image: &Image) -> Result<(), Error> {
         let diff_ids = &image.config.rootfs.diff_ids;
         let mut layers: Vec<(Descriptor, _, Arc<Growing>)> = Vec::new();
         let mut place = Vec::new();

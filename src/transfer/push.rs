@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::at_once::all;
 use super::send::Sender;
-use super::{Error, LayerState, Watch};
+use super::{Error, LayerState, Origins, Watch};
 use crate::image::{self, Bundle, Form, Image};
 use crate::oci::{Descriptor, DiffId, Digest, Reference, media_type};
 use crate::registry::Client;
@@ -49,8 +49,34 @@ pub fn push(
     options: &PushOptions,
     watch: &dyn Watch,
 ) -> Result<Pushed, Error> {
+    push_from(
+        store,
+        client,
+        (bundle, &Origins::STORE),
+        reference,
+        options,
+        watch,
+    )
+}
+
+/// The same with layers that may not be in the store.
+pub fn push_from(
+    store: &Store,
+    client: &Client,
+    (bundle, origins): (&Bundle, &Origins<'_>),
+    reference: &Reference,
+    options: &PushOptions,
+    watch: &dyn Watch,
+) -> Result<Pushed, Error> {
+    let mut elsewhere = elsewhere(store, reference)?;
     for image in bundle.images() {
         image::pin_layers(store, image)?;
+        let origins = origins.repositories.iter();
+        for origin in origins.filter(|origin| origin.host() == reference.host()) {
+            for layer in &image.manifest.layers {
+                elsewhere.insert(layer.digest, origin.path().to_owned());
+            }
+        }
     }
     let form = &options.form;
     let push = Push {
@@ -62,7 +88,8 @@ pub fn push(
             client,
             reference,
             watch,
-            elsewhere: elsewhere(store, reference)?,
+            elsewhere,
+            origins: *origins,
         },
     };
     let sent = push.images()?;

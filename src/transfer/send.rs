@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::growing::{Growing, GrowingReader};
-use super::{Error, LayerState, Watch};
+use super::{Error, LayerState, Origins, Watch};
 use crate::image::{self, Form, Image, Planned, Recipe};
 use crate::oci::{Descriptor, Digest, Reference};
 use crate::registry::{Client, Target, Upload};
@@ -26,6 +26,8 @@ pub(super) struct Sender<'a> {
     pub(super) watch: &'a dyn Watch,
     /// For each blob that may be in another repository, that one's path.
     pub(super) elsewhere: HashMap<Digest, String>,
+    /// Where layers come from that are not in the store.
+    pub(super) origins: Origins<'a>,
 }
 
 impl Sender<'_> {
@@ -44,6 +46,9 @@ impl Sender<'_> {
             }
             Planned::There(layer) => {
                 self.blob(shown, &layer, &mut |at| {
+                    if layer.digest != shown && !self.store.blob_exists(layer.digest) {
+                        (self.origins.bring)(image).map_err(io::Error::other)?;
+                    }
                     let layer = image::open_blob(self.store, image, index, &layer);
                     from(layer.map_err(io::Error::other)?, at)
                 })?;

@@ -34,6 +34,11 @@ pub trait Watch: Sync {
 
     /// What a registry, or a mirror that was passed over, has to say to the user.
     fn warning(&self, _text: &str) {}
+
+    /// Whether the transfer is to end: nobody wants it any more.
+    fn is_canceled(&self) -> bool {
+        false
+    }
 }
 
 /// Shows nothing.

@@ -72,7 +72,7 @@ fn a_build_without_a_context_says_so() {
 #[test]
 fn flags_of_later_versions_are_refused_by_name() {
     let home = Home::new();
-    for flag in ["--push", "--sbom", "--provenance=mode=max", "--policy=x"] {
+    for flag in ["--sbom", "--provenance=mode=max", "--policy=x"] {
         let name = flag.split('=').next().unwrap();
         let said = format!("`{name}` is not available in this version");
         home.run(&["build", flag, "."]).fails(1, &said);

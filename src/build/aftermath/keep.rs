@@ -24,11 +24,9 @@ pub(super) fn keep(
     title: &str,
     epoch: Option<i64>,
 ) -> Result<LeftImage, Error> {
-    let base = graph
-        .base
-        .as_ref()
-        .map(|base| image::find(store, &base.id.to_string()))
-        .transpose()?;
+    // Without an image of its own the tree is described by itself.
+    let base = graph.base.as_ref();
+    let base = base.and_then(|base| image::find(store, &base.id.to_string()).ok());
     let config = config(store, graph, solved, &[], epoch)?;
     let has_entrypoint = config.config.entrypoint.is_some();
     let name = name(title)?;

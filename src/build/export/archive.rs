@@ -33,7 +33,7 @@ pub(super) fn write(
     }
     let image = images[preferred(&images)].1;
     let descriptor = bundle.descriptor();
-    tell(result, image, output.names.clone(), descriptor);
+    tell(result, Some(image), output.names.clone(), descriptor);
     let created = image.config.created.clone();
     let created = created.map(|moment| (CREATED.to_owned(), moment));
     let bundles = [bundle.clone().annotated(created.into_iter().collect())];

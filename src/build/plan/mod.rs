@@ -32,6 +32,7 @@ pub use outline::{Outline, OutlineArg, OutlineMount};
 use scope::Variables;
 use stage::StageState;
 
+use super::bases::NoImage;
 use super::graph::{BaseImage, Graph, HistoryItem, Op, Vertex, VertexId};
 use super::{Entitlement, RunNetwork};
 use crate::dockerfile::{Dockerfile, Span};
@@ -65,8 +66,8 @@ pub(super) struct Request<'a> {
     pub(in crate::build) is_check: bool,
 }
 
-/// Finds an image by reference, for a platform. The error is the message.
-pub(super) type Images<'a> = dyn FnMut(&str, &Platform) -> Result<BaseImage, String> + 'a;
+/// Finds an image by reference, for a platform.
+pub(super) type Images<'a> = dyn FnMut(&str, &Platform) -> Result<BaseImage, NoImage> + 'a;
 
 /// The value that an argument has before the first `FROM`, from the command line
 /// or from the Dockerfile, and its place there; `None` when it has none.
@@ -293,7 +294,10 @@ impl<'a, 'i> Planner<'a, 'i> {
         let image = match (self.images)(reference, platform) {
             Ok(image) => image,
             Err(_) if self.request.is_check => BaseImage::unknown(reference),
-            Err(message) => return Err(PlanError::new(span.unwrap_or_default(), message)),
+            Err(NoImage { message, hint }) => {
+                let error = PlanError::new(span.unwrap_or_default(), message);
+                return Err(error.with_hint(hint));
+            }
         };
         let vertex = (!image.diff_ids.is_empty()).then(|| {
             self.push(Vertex {

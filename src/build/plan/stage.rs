@@ -207,8 +207,9 @@ impl Planner<'_, '_> {
         let (image, top) =
             self.image(&base, &platform, Some(span), title)
                 .map_err(|err| match self.suggest_stage(&base, index) {
-                    None => err,
-                    hint => err.with_hint(hint),
+                    // Whoever is told to log in has written the right name.
+                    hint @ Some(_) if err.hint.is_none() => err.with_hint(hint),
+                    _ => err,
                 })?;
         self.check_base_platform(definition, &base, &image);
         let mut stage = Self::scratch(label, &platform);
@@ -397,6 +398,8 @@ impl Planner<'_, '_> {
             .filter_map(|stage| stage.from.value.name.as_ref())
             .map(|name| name.text.as_str());
         let names: Vec<&str> = names.chain(COMMON).collect();
+        // What is a name may have a tag that there is not.
+        let name = name.split([':', '@']).next().unwrap_or(name);
         if names.contains(&name) {
             return None;
         }

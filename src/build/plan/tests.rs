@@ -8,9 +8,9 @@ use crate::context::Patterns;
 use crate::dockerfile;
 use crate::oci::{DiffId, Digest, ImageConfig, ImageId};
 
-fn base(reference: &str, _platform: &Platform) -> Result<BaseImage, String> {
+fn base(reference: &str, _platform: &Platform) -> Result<BaseImage, NoImage> {
     if reference == "missing" {
-        return Err("missing: not found".to_owned());
+        return Err("missing: not found".to_owned().into());
     }
     let mut config = ImageConfig::default();
     config.config.env = vec!["PATH=/bin".to_owned(), "BASE=1".to_owned()];
@@ -23,6 +23,7 @@ fn base(reference: &str, _platform: &Platform) -> Result<BaseImage, String> {
         id: ImageId(Digest::of(reference.as_bytes())),
         config,
         diff_ids: vec![DiffId(Digest::of(reference.as_bytes()))],
+        remote: None,
     })
 }
 

@@ -63,11 +63,13 @@ impl Transfer {
     fn line(&self, now: Instant, end: &str) -> String {
         let seconds = now.duration_since(self.started).as_secs_f64();
         let done = human::size(self.done);
-        let amount = match self.total {
-            Some(total) if total > 0 => format!("{done} / {}", human::size(total)),
-            _ => done,
+        let amount = match (self.total, self.done) {
+            (Some(total), _) if total > 0 => format!(" {done} / {}", human::size(total)),
+            // What has no bytes is something that is being done.
+            (None, 0) => String::new(),
+            _ => format!(" {done}"),
         };
-        format!("{} {amount} {seconds:.1}s{end}", visible(&self.name))
+        format!("{}{amount} {seconds:.1}s{end}", visible(&self.name))
     }
 }
 

@@ -119,7 +119,7 @@ fn later_flags_are_refused_by_name() {
         return;
     }
     let project = Project::from_scratch("FROM scratch\n");
-    for flag in ["--push", "--sbom=true", "--attest=type=sbom"] {
+    for flag in ["--sbom=true", "--attest=type=sbom"] {
         let outcome = project.try_build(&[flag]);
         outcome.fails(1, "not available in this version");
         let name = flag.split('=').next().unwrap();

@@ -123,7 +123,10 @@ fn unknown_stages_and_images_are_told() {
         "FROM scratch AS early\nCOPY --from=later /x /\nFROM scratch AS later\nFROM early\n",
         "needs to be defined before current stage",
     );
-    project.refuses("FROM nowhere/nothing:1\n", "not found in the local store");
+    project.refuses(
+        "FROM nowhere/nothing:1\n",
+        "failed to resolve source metadata",
+    );
     project.refuses("FROM Bad..Name//\n", "Bad..Name");
 }
 

@@ -1,6 +1,7 @@
 //! Registries: real ones, started for the test, and one that misbehaves.
 
 mod auth;
+mod build;
 mod cuts;
 mod fake;
 mod hostile;

@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::build::RunNetwork;
+use crate::build::bases::NoImage;
 use crate::build::graph::BaseImage;
 use crate::build::plan::{Choices, Request, check};
 use crate::dockerfile::parse;
@@ -9,7 +10,7 @@ use crate::oci::{Digest, ImageConfig, ImageId, Platform};
 
 /// Images: `base` has a variable and a shell; `foreign` is for another machine;
 /// `trigger` has triggers; others are missing.
-fn image(reference: &str, _platform: &Platform) -> Result<BaseImage, String> {
+fn image(reference: &str, _platform: &Platform) -> Result<BaseImage, NoImage> {
     let mut config = ImageConfig {
         architecture: "amd64".to_owned(),
         os: "linux".to_owned(),
@@ -26,13 +27,14 @@ fn image(reference: &str, _platform: &Platform) -> Result<BaseImage, String> {
             let triggers = ["ENV K v", "CMD x", "EXPOSE 80/TCP"];
             config.config.on_build = triggers.map(str::to_owned).to_vec();
         }
-        _ => return Err("not found".to_owned()),
+        _ => return Err("not found".to_owned().into()),
     }
     Ok(BaseImage {
         reference: reference.to_owned(),
         id: ImageId(Digest::of(reference.as_bytes())),
         config,
         diff_ids: Vec::new(),
+        remote: None,
     })
 }
 

@@ -50,6 +50,10 @@ pub(crate) struct Args {
     /// Run every step, whatever the cache holds
     #[arg(long)]
     no_cache: bool,
+    /// Ask the registries for newer base images: always, missing, newer, never
+    #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "always")]
+    pull: Option<String>,
     /// Say for each step that runs what has changed
     #[arg(long)]
     explain_cache: bool,
@@ -121,9 +125,6 @@ pub(crate) struct Args {
 /// Flags that ask for what happens anyway.
 #[derive(Debug, clap::Args)]
 struct Accepted {
-    /// Look for newer base images (there is no registry to look at yet)
-    #[arg(long, hide = true)]
-    pull: bool,
     /// Remove intermediate containers (there are none)
     #[arg(long, hide = true)]
     rm: bool,
@@ -356,6 +357,9 @@ fn build_failure(error: &build::Error, log: String, colors: bool) -> Failure {
     let mut failure = Failure::build(why).with_excerpt(excerpt);
     if let Some(hint) = hint {
         failure = failure.with_hint(hint);
+    }
+    if let Some(known) = error.hint() {
+        failure = failure.with_hint(known);
     }
     if let build::Error::Step { left, .. } = error {
         failure = failure.with_notes(failing::notes(left));

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rbuild::build::{BuildRequest, ContextSource, DockerfileSource, RunNetwork};
+use rbuild::build::{BuildRequest, ContextSource, DockerfileSource, PullPolicy, RunNetwork};
 use rbuild::context::is_archive;
 use rbuild::engine::{Config, Engine, Error};
 use rbuild::fs::At;
@@ -105,7 +105,9 @@ pub(in crate::cli::commands) fn read(
     build.resources = resources(args)?;
     args.steps.apply(&mut build, config)?;
     args.contexts.apply(&mut build, config)?;
-    args.outputs.apply(&mut build, config, &args.steps.allow)?;
+    args.outputs
+        .apply(&mut build, config, &args.steps.allow, &args.tag)?;
+    build.pull = pull(args.pull.as_deref())?;
     args.caching.apply(&mut build, config)?;
     args.failing.apply(&mut build, config)?;
     args.reporting.apply(&mut build, config)?;
@@ -209,6 +211,20 @@ fn tags(texts: &[String]) -> Result<Vec<Reference>, Failure> {
         }
     }
     Ok(tags)
+}
+
+/// buildx' `--pull[=true|false]`, and the words of podman and buildah.
+fn pull(when: Option<&str>) -> Result<PullPolicy, Failure> {
+    match when {
+        None | Some("false" | "0" | "missing" | "ifmissing") => Ok(PullPolicy::Missing),
+        Some("true" | "1" | "always") => Ok(PullPolicy::Always),
+        Some("newer" | "ifnewer") => Ok(PullPolicy::Newer),
+        Some("never") => Ok(PullPolicy::Never),
+        Some(other) => {
+            let message = format!("invalid argument \"{other}\" for \"--pull\" flag");
+            Err(Failure::new(1, message).with_hint("use `always`, `missing`, `newer` or `never`"))
+        }
+    }
 }
 
 fn network(mode: &str) -> Result<RunNetwork, Failure> {

@@ -14,22 +14,20 @@ use super::later::unavailable;
 use crate::cli::output::Output as Printer;
 use crate::cli::report::Failure;
 
-/// What to do instead of pushing from a build.
-const PUSH_HINT: &str = "name the image with `-t`, then `rbuild push` it";
 /// How a line of differences begins that says what to do.
 const HINT: &str = "hint: ";
 
 /// The flags.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Outputs {
-    /// Where the result goes: a directory, `-`, or `type=image|docker|oci|tar|local|cacheonly,...`; may be repeated
+    /// Where the result goes: a directory, `-`, or `type=image|registry|docker|oci|tar|local|cacheonly,...`; may be repeated
     #[arg(short, long, value_name = "OUTPUT")]
     output: Vec<String>,
     /// Put the image into the store; short for `--output=type=docker`
     #[arg(long)]
     load: bool,
-    /// Push the image
-    #[arg(long, hide = true)]
+    /// Push the image to the registries of its names; short for `--output=type=registry`
+    #[arg(long)]
     push: bool,
     /// Annotate the image: `[manifest|index|manifest-descriptor|index-descriptor[[PLATFORM]]:]KEY=VALUE`
     #[arg(long, value_name = "KEY=VALUE")]
@@ -63,12 +61,14 @@ pub(crate) struct Outputs {
 }
 
 impl Outputs {
-    /// Puts what was asked for into the request. `allowed` is what `--allow` grants.
+    /// Puts what was asked for into the request. `allowed` is what `--allow` grants,
+    /// `tags` is `--tag` as it was written.
     pub(super) fn apply(
         &self,
         build: &mut BuildRequest,
         config: &Config,
         allowed: &[String],
+        tags: &[String],
     ) -> Result<(), Failure> {
         self.refuse_attestations()?;
         build.platforms = self.platforms(config)?;
@@ -77,6 +77,8 @@ impl Outputs {
         let mut reader = parse::Reader {
             config,
             tags: &build.tags,
+            written: tags,
+            push: self.push,
             allowed,
             stream: None,
             keep_times: Vec::new(),
@@ -87,21 +89,12 @@ impl Outputs {
         // Times are kept only where no output wants them changed.
         build.keep_times =
             !reader.keep_times.is_empty() && reader.keep_times.iter().all(|keep| *keep);
-        if self.push {
-            if self.load {
-                let message = "push and load may not be set together at the moment";
-                return Err(Failure::new(1, message));
-            }
-            return Err(unavailable("--push").with_hint(PUSH_HINT));
+        let is_pushed = |one: &Output| matches!(one, Output::Image(image) if image.push.is_some());
+        if self.push && !build.outputs.iter().any(is_pushed) {
+            build.outputs.push(reader.output("type=registry")?);
         }
-        if self.load
-            && !build
-                .outputs
-                .iter()
-                .any(|one| matches!(one, Output::Image(_)))
-        {
-            let image = ImageOutput::new(build.tags.clone());
-            build.outputs.push(Output::Image(image));
+        if self.load {
+            load(build);
         }
         self.annotate(build)
     }
@@ -183,8 +176,7 @@ impl Outputs {
         printer: &mut Printer,
     ) -> Result<u8, Failure> {
         if let Some(path) = &self.iidfile {
-            let id = result.image.map(|id| id.to_string());
-            facts::write(path, id.unwrap_or_default().as_bytes())?;
+            facts::write(path, name_of(result).unwrap_or_default().as_bytes())?;
         }
         if let Some(path) = &self.metadata_file {
             facts::write(path, &facts::document(result, warnings, config)?)?;
@@ -197,7 +189,7 @@ impl Outputs {
             };
             matches!(target, Target::Stream(_))
         };
-        if let Some(id) = result.image.filter(|_| quiet)
+        if let Some(id) = name_of(result).filter(|_| quiet)
             && !build.outputs.iter().any(is_taken)
         {
             printer.line(id)?;
@@ -220,4 +212,26 @@ impl Outputs {
             },
         )
     }
+}
+
+/// Makes sure that the image comes into the store.
+fn load(build: &mut BuildRequest) {
+    let mut images = build.outputs.iter_mut().filter_map(|one| match one {
+        Output::Image(image) => Some(image),
+        _ => None,
+    });
+    if let Some(image) = images.next() {
+        image.store = true;
+        return;
+    }
+    let image = ImageOutput::new(build.tags.clone());
+    build.outputs.push(Output::Image(image));
+}
+
+/// The ID of the image; the digest of the index where there are several and the
+/// store has none.
+fn name_of(result: &BuildResult) -> Option<String> {
+    let whole = result.descriptor.as_ref();
+    let image = result.image.map(|id| id.to_string());
+    image.or_else(|| Some(whole?.digest.to_string()))
 }

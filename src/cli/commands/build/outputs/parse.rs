@@ -5,12 +5,14 @@
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
-use rbuild::build::{ArchiveOutput, FilesOutput, ImageOutput, Output, OutputForm, Stream, Target};
+use rbuild::build::{
+    ArchiveOutput, FilesOutput, ImageOutput, Output, OutputForm, Push, Stream, Target,
+};
 use rbuild::engine::Config;
 use rbuild::layer::Codec;
 use rbuild::oci::Reference;
 
-use super::{PUSH_HINT, annotation};
+use super::annotation;
 use crate::cli::commands::build::later::unavailable;
 use crate::cli::report::Failure;
 
@@ -18,11 +20,9 @@ use crate::cli::report::Failure;
 const DELETE: &str = "buildx.local.delete";
 
 /// Options that say nothing here, or ask for what happens anyway.
-const ACCEPTED: [&str; 8] = [
+const ACCEPTED: [&str; 6] = [
     "unpack",
     "context",
-    "registry.insecure",
-    "push-by-digest",
     "oci-artifact",
     "attestation-inline",
     "attestation-prefix",
@@ -36,6 +36,10 @@ pub(super) struct Reader<'a> {
     pub(super) config: &'a Config,
     /// The names of `--tag`, which win over those of an output.
     pub(super) tags: &'a [Reference],
+    /// The same as they were written.
+    pub(super) written: &'a [String],
+    /// Whether `--push` is given.
+    pub(super) push: bool,
     /// What `--allow` grants.
     pub(super) allowed: &'a [String],
     /// Standard output, once an output has it.
@@ -58,8 +62,9 @@ impl Reader<'_> {
             return Err(fail("type is required for output"));
         }
         let output = match options.kind.as_str() {
-            "image" | "moby" => Output::Image(self.image(&mut options)?),
-            "registry" => return Err(unavailable("--output type=registry").with_hint(PUSH_HINT)),
+            "image" => Output::Image(self.image(&mut options, self.push)?),
+            "moby" => Output::Image(self.image(&mut options, false)?),
+            "registry" => Output::Image(self.image(&mut options, true)?),
             "docker" => self.docker(&mut options)?,
             "oci" => self.archive(&mut options, false)?,
             "tar" | "local" => self.files(&mut options)?,
@@ -70,17 +75,62 @@ impl Reader<'_> {
         Ok(output)
     }
 
-    fn image(&mut self, options: &mut Options) -> Result<ImageOutput, Failure> {
-        if options.boolean("push")?.unwrap_or(false) {
-            return Err(unavailable("--output type=image,push=true").with_hint(PUSH_HINT));
-        }
-        Ok(ImageOutput {
-            store: options.boolean("store")?.unwrap_or(true),
+    /// An image that is pushed where it does not say otherwise, if `push`. What
+    /// only goes to a registry is not kept.
+    fn image(&mut self, options: &mut Options, push: bool) -> Result<ImageOutput, Failure> {
+        let by_digest = options.boolean("push-by-digest")?.unwrap_or(false);
+        let insecure = options.boolean("registry.insecure")?.unwrap_or(false);
+        let push = options.boolean("push")?.unwrap_or(push) || (self.push && push);
+        let push = push.then_some(Push {
+            by_digest,
+            insecure,
+        });
+        let only_pushed = options.kind == "registry" && push.is_some();
+        let named = options.text("name");
+        let output = ImageOutput {
+            store: options.boolean("store")?.unwrap_or(!only_pushed),
             dangling_prefix: options.take("dangling-name-prefix"),
             canonical: options.boolean("name-canonical")?.unwrap_or(false),
-            form: self.form(options, None)?,
+            // Registries are sent compressed layers.
+            form: self.form(options, push.map(|_| Codec::GZIP))?,
             names: self.names(options)?,
-        })
+            push,
+        };
+        if push.is_some() {
+            self.check_names(&output, by_digest, named.as_deref())?;
+        }
+        Ok(output)
+    }
+
+    /// What is pushed needs a name; by digest it may have no tag.
+    fn check_names(
+        &self,
+        output: &ImageOutput,
+        by_digest: bool,
+        named: Option<&str>,
+    ) -> Result<(), Failure> {
+        if output.names.is_empty() {
+            return Err(fail("tag is needed when pushing to registry"));
+        }
+        let own = named.unwrap_or_default().split(',');
+        let written = self.written.iter().map(String::as_str);
+        let names: Vec<&str> = if self.written.is_empty() {
+            own.collect()
+        } else {
+            written.collect()
+        };
+        let is_tagged = |name: &&str| {
+            name.rsplit('/')
+                .next()
+                .is_some_and(|last| last.contains(':'))
+        };
+        match names.into_iter().find(is_tagged) {
+            Some(name) if by_digest => {
+                let text = format!("can't push tagged ref {name} by digest");
+                Err(fail(text).with_hint("name the repository alone, without a tag"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Without a destination the image goes where `docker load` would put it.
@@ -89,7 +139,7 @@ impl Reader<'_> {
             return self.archive(options, true);
         }
         options.take("tar");
-        Ok(Output::Image(self.image(options)?))
+        Ok(Output::Image(self.image(options, false)?))
     }
 
     fn archive(&mut self, options: &mut Options, docker: bool) -> Result<Output, Failure> {
@@ -357,6 +407,12 @@ fn split(text: &str) -> Option<Vec<String>> {
 }
 
 impl Options {
+    /// What an option says, left where it is.
+    fn text(&self, name: &str) -> Option<String> {
+        let found = self.pairs.iter().find(|(key, _)| key == name);
+        found.map(|(_, value)| value.clone())
+    }
+
     /// Takes an option out.
     fn take(&mut self, name: &str) -> Option<String> {
         let place = self.pairs.iter().position(|(key, _)| key == name)?;
