@@ -77,7 +77,8 @@ fn pushes_arrive_whatever_is_cut() {
     }
     let (server, seed) = (RegistryServer::plain(), seed());
     let relay = Relay::to(server.host());
-    let (scene, whole) = (Scene::new(), LAYERS.iter().map(|size| *size as u64).sum());
+    let scene = Scene::new();
+    let whole: u64 = LAYERS.iter().map(|size| *size as u64).sum();
     let (mut failed, mut cut) = (0, 0);
     for round in 0..rounds("RBUILD_CUT_ROUNDS", ROUNDS) {
         let name = format!("{}/cut/push{round}:1", relay.host());

@@ -204,8 +204,9 @@ impl HttpServer {
                 }
                 // Small answers go at once, as real servers have it.
                 stream.set_nodelay(true).expect("it is TCP");
-                let copy = stream.try_clone().expect("descriptors are left");
-                own_streams.lock().expect("nobody panics").push(copy);
+                let copy = || stream.try_clone().expect("descriptors are left");
+                own_streams.lock().expect("nobody panics").push(copy());
+                let own = copy();
                 let (handler, tls) = (Arc::clone(&handler), tls.clone());
                 workers.push(std::thread::spawn(move || {
                     // A client may go away at any moment.
@@ -217,6 +218,8 @@ impl HttpServer {
                                 serve(rustls::StreamOwned::new(connection, stream), &*handler)
                             }),
                     };
+                    // Copies of it are open still.
+                    let _gone = own.shutdown(Shutdown::Both);
                 }));
             }
             for worker in workers {

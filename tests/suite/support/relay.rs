@@ -204,6 +204,9 @@ impl Tunnel {
                     head.push(byte[0]);
                 }
                 let heads: &Mutex<Vec<String>> = &own_heads;
+                if head.is_empty() {
+                    continue;
+                }
                 let head = String::from_utf8_lossy(&head).into_owned();
                 heads.lock().expect("nobody panics").push(head);
                 let Ok(server) = TcpStream::connect(target) else {
