@@ -18,6 +18,7 @@ pub mod template;
 // Floor 1, content: bytes by digest, trees as bytes, bytes from elsewhere.
 pub mod http;
 pub mod layer;
+pub mod serve;
 pub mod store;
 
 // Floor 2, trees: layers stacked into file systems.
@@ -33,7 +34,9 @@ pub mod registry;
 pub mod remote;
 pub mod sandbox;
 
-// Floor 5, transfer: images between registries and the store.
+// Floor 5, transfer: images between registries and the store, and a registry of
+// our own over it.
+pub mod depot;
 pub mod transfer;
 
 // Floor 6, workflows: the life of a build, the life of a container.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds rbuild, then builds and runs the image of testdata/demo with it, and
-# shows each command as it goes.
+# Builds rbuild, then builds and runs the image of testdata/demo with it, pushes it
+# to rbuild's own registry and pulls it from there, and shows each command as it goes.
 #
 # Needs a Debian or Ubuntu with cargo. What else is missing comes from apt. All
 # data goes to a temporary directory and is removed at the end; set RBUILD_ROOT
@@ -80,8 +80,16 @@ export RBUILD_ROOT=${RBUILD_ROOT:-$temporary/data}
 export RBUILD_RUN=${RBUILD_RUN:-$temporary/run}
 rbuild() { "${as_root[@]}" env "RBUILD_ROOT=$RBUILD_ROOT" "RBUILD_RUN=$RBUILD_RUN" "$program" "$@"; }
 
+registry=
+stop_registry() {
+  [ -n "$registry" ] || return 0
+  "${as_root[@]}" kill "$registry" 2> /dev/null || true
+  wait "$registry" 2> /dev/null || true
+  registry=
+}
 clean_up() {
   local code=$?
+  stop_registry
   rbuild rm -f rbuild-demo > /dev/null 2>&1 || true
   # Takes down the network that nobody uses any more.
   [ "$RBUILD_ROOT" != "$temporary/data" ] || rbuild system prune -af > /dev/null 2>&1 || true
@@ -115,4 +123,23 @@ time show rbuild -t user/app testdata/demo
 say "Stopping it"
 show rbuild stop -t 1 rbuild-demo
 show rbuild rm rbuild-demo
+
+say "A registry of our own: the image goes there and comes back"
+printf '\n$ rbuild registry serve --port 0 --quiet &\n'
+# Replaces the shell, so that its number is the registry's, or that of sudo, which
+# passes signals on.
+(exec "${as_root[@]}" env "RBUILD_ROOT=$RBUILD_ROOT" "RBUILD_RUN=$RBUILD_RUN" \
+  "$program" registry serve --port 0 --quiet) > "$temporary/registry" &
+registry=$!
+until grep -q . "$temporary/registry"; do
+  kill -0 "$registry" 2> /dev/null || "${as_root[@]}" kill -0 "$registry"
+  sleep 0.1
+done
+cat "$temporary/registry"
+host=$(sed -n 's|^Listening on http://||p' "$temporary/registry")
+show rbuild tag user/app "$host/user/app"
+show rbuild push "$host/user/app"
+show rbuild rmi "$host/user/app" user/app
+show rbuild run --rm "$host/user/app" cat /www/about.txt
+stop_registry
 say "That was rbuild. The program is $program."

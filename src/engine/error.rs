@@ -1,6 +1,8 @@
 //! Kinds of errors; every lower error finds its kind here.
 
-use crate::{build, container, image, network, registry, snapshot, store, transfer};
+use std::net::SocketAddr;
+
+use crate::{build, container, depot, image, network, registry, serve, snapshot, store, transfer};
 
 /// What kind of thing went wrong: the sole source of exit codes and HTTP statuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +65,21 @@ pub enum Error {
     /// A transfer failed.
     #[error(transparent)]
     Transfer(#[from] transfer::Error),
+    /// Nobody can listen there.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A certificate or its key is of no use.
+    #[error(transparent)]
+    Tls(#[from] serve::TlsError),
+    /// The users of a registry cannot be told.
+    #[error(transparent)]
+    Access(#[from] depot::AccessError),
     /// A file refused.
     #[error(transparent)]
     File(#[from] crate::fs::PathError),

@@ -12,6 +12,7 @@ mod error;
 mod images;
 mod registries;
 mod repositories;
+mod serve;
 mod system;
 
 pub use crate::build::usage::{
@@ -29,6 +30,7 @@ pub use images::{
     HistoryEntry, ImageDetails, ImageFilter, ImageSummary, Pruned, RemoveOptions, fits,
 };
 pub use repositories::{Reach, Removal};
+pub use serve::RegistryOptions;
 pub use system::{DiskUsage, Usage};
 
 use crate::store::{Paths, Store};

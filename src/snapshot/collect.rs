@@ -26,6 +26,7 @@ pub fn collect(store: &Store) -> Result<u64, Error> {
     freed.add(store.temp_sweep().map_err(Error::from));
     freed.add(collect_snapshots(store));
     freed.add(collect_strays(store));
+    freed.add(store.hosted_sweep().map_err(Error::from));
     freed.add(collect_blobs(store));
     freed.add(store.cache_mount_sweep().map(|()| 0).map_err(Error::from));
     freed.finish()

@@ -33,6 +33,11 @@ impl BlobWriter {
         self.file.get_ref().path()
     }
 
+    /// The file, the digest of its bytes and their number.
+    pub(super) fn into_parts(self) -> (BufWriter<NamedTempFile>, Digest, u64) {
+        (self.file, self.hasher.finish(), self.length)
+    }
+
     /// Whether nothing was written yet.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -112,12 +112,15 @@ impl Store {
         Ok(())
     }
 
-    /// The layer blobs that no image's manifest names, nor a living process has
-    /// pinned or brought. Remove them with [`Store::layer_blob_remove`].
+    /// The layer blobs that no image's manifest names, no repository of the
+    /// built-in registry has, nor a living process has pinned or brought. Remove them with [`Store::layer_blob_remove`].
     pub fn layer_blob_unreached(&self) -> Result<Vec<LayerBlobRow>, Error> {
         let db = self.db();
         let reached = reached(&db)?;
-        let sql = format!("SELECT {COLUMNS}, stored_at, pid, started FROM layer_blobs");
+        let sql = format!(
+            "SELECT {COLUMNS}, stored_at, pid, started FROM layer_blobs WHERE NOT EXISTS
+                 (SELECT 1 FROM hosted_blobs WHERE hosted_blobs.digest = layer_blobs.digest)"
+        );
         let mut statement = db.prepare_cached(&sql)?;
         let mut rows = statement.query([])?;
         let mut unreached = Vec::new();
@@ -140,7 +143,10 @@ impl Store {
                 )?
                 .query_row([digest], |row| is_fresh(row, 0))
                 .optional()?;
-            if fresh == Some(true) || reached(tx)?.contains(&digest) {
+            if fresh == Some(true)
+                || super::hosted::is_linked(tx, digest)?
+                || reached(tx)?.contains(&digest)
+            {
                 return Ok(false);
             }
             // The file first: a record without a file would be a broken promise,

@@ -12,7 +12,7 @@ use crate::fs::{At, PathError, spread_children};
 /// ```text
 /// <data>/index.sqlite   lock   blobs/sha256/<hex>   snapshots/<id>/{fs,work}
 ///        containers/<id>/{request,state}.json, log, fs, work    contexts/<hash>    tmp/    mnt/    stubs/
-///        caches/<id>/{lock,fs}    repositories/<hash>
+///        caches/<id>/{lock,fs}    repositories/<hash>    uploads/<id>
 /// <run>/ containers/<id>/socket   locks/<name>
 /// ```
 #[derive(Debug, Clone)]
@@ -65,6 +65,11 @@ impl Paths {
     /// `<data>/caches`, the directories of `RUN --mount=type=cache`.
     pub fn caches(&self) -> PathBuf {
         self.data.join("caches")
+    }
+
+    /// `<data>/uploads`, what is being sent to the built-in registry; made when it is needed.
+    pub fn uploads(&self) -> PathBuf {
+        self.data.join("uploads")
     }
 
     /// `<data>/tmp`, on the same file system as everything else; emptied when it is safe.

@@ -9,6 +9,7 @@ mod kills;
 mod peers;
 mod reach;
 mod scene;
+mod serve;
 mod servers;
 mod transfer;
 

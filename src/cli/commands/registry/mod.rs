@@ -1,7 +1,8 @@
-//! `registry ...`: what lies on registries, one file a verb.
+//! `registry ...`: what lies on registries, and one of our own; one file a verb.
 
 mod repos;
 mod rm;
+mod serve;
 mod tags;
 
 use clap::Subcommand;
@@ -18,6 +19,7 @@ pub(crate) enum Verb {
     Repos(repos::Args),
     #[command(visible_aliases = ["remove", "untag"])]
     Rm(rm::Args),
+    Serve(Box<serve::Args>),
 }
 
 pub(crate) fn run(verb: &Verb, engine: &Engine, output: &mut Output) -> Result<u8, Failure> {
@@ -25,6 +27,7 @@ pub(crate) fn run(verb: &Verb, engine: &Engine, output: &mut Output) -> Result<u
         Verb::Tags(args) => tags::run(args, engine, output),
         Verb::Repos(args) => repos::run(args, engine, output),
         Verb::Rm(args) => Ok(rm::run(args, engine, output)),
+        Verb::Serve(args) => serve::run(args, engine, output),
     }
 }
 
