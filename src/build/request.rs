@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use super::aftermath::{BringOut, OnError};
 use super::{CacheSource, CacheTarget, Output, StepOptions};
+use crate::layer::Codec;
 use crate::oci::{Descriptor, ImageId, Platform, Reference};
 use crate::registry;
 use crate::sandbox::{Killer, ResourceLimits, Rlimit};
@@ -190,6 +191,21 @@ impl BuildRequest {
             check_reproducible: false,
             forget: false,
         }
+    }
+}
+
+impl BuildRequest {
+    /// How new layers will be compressed, where it is known before they are all there.
+    pub(super) fn codec_ahead(&self) -> Option<Codec> {
+        // One layer is made of all, or none is kept.
+        if self.squash || self.forget {
+            return None;
+        }
+        self.outputs.iter().find_map(|output| match output {
+            Output::Image(image) => image.form.codec,
+            Output::Archive(archive) => archive.form.codec,
+            Output::Files(_) | Output::Nothing => None,
+        })
     }
 }
 

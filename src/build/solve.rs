@@ -397,8 +397,9 @@ impl<'a> Solver<'a> {
         std::thread::scope(|scope| {
             let (layers, queue) = mpsc::channel::<SnapshotId>();
             let (store, until) = (self.tools.store, &until);
+            let codec = self.tools.request.codec_ahead();
             if needed.len() > 1 {
-                scope.spawn(move || ahead::pack(store, &queue, until));
+                scope.spawn(move || ahead::pack(store, &queue, codec, until));
             }
             let (done, ended) = mpsc::channel::<(usize, Result<(), StepError>)>();
             let mut running = 0;

@@ -38,8 +38,8 @@ pub(crate) struct Global {
     /// Keep runtime files in this directory [env: RBUILD_RUN]
     #[arg(long, value_name = "DIR")]
     pub(crate) run_root: Option<PathBuf>,
-    /// Directory of client configuration (accepted for compatibility)
-    #[arg(long, value_name = "DIR", hide = true)]
+    /// Directory of the client's configuration, with its credentials [env: DOCKER_CONFIG]
+    #[arg(long, value_name = "DIR")]
     pub(crate) config: Option<PathBuf>,
     /// Show the warnings of a build with their places
     #[arg(short = 'D', long, hide = true)]
@@ -94,7 +94,7 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Cli, Failure> {
 
 /// Docker's commands that a later version brings. Taken for the name of a
 /// context they would be told to lack one.
-const LATER: [&str; 25] = [
+const LATER: [&str; 21] = [
     "bake",
     "checkpoint",
     "commit",
@@ -102,14 +102,11 @@ const LATER: [&str; 25] = [
     "config",
     "cp",
     "diff",
-    "events",
     "export",
-    "manifest",
     "network",
     "node",
     "pause",
     "plugin",
-    "search",
     "secret",
     "service",
     "stack",
@@ -119,7 +116,6 @@ const LATER: [&str; 25] = [
     "trust",
     "unpause",
     "update",
-    "volume",
 ];
 
 /// Puts `build` before the first word that is no command: `rbuild -t user/app .`

@@ -74,5 +74,8 @@ fn configure(
     };
     let data = named(&global.root, "RBUILD_ROOT");
     let run = named(&global.run_root, "RBUILD_RUN");
-    Ok(Config::new(data, run, environment, working_directory))
+    let client = named(&global.config, "DOCKER_CONFIG");
+    let mut config = Config::new(data, run, environment, working_directory);
+    config.client = client;
+    Ok(config)
 }

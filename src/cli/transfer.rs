@@ -16,6 +16,7 @@ use crate::cli::report::Failure;
 pub(crate) enum Words {
     Pull,
     Push,
+    Copy,
 }
 
 /// Where progress goes: `pull` and `push` tell it on standard output, `run`,
@@ -139,7 +140,18 @@ impl Words {
             LayerState::Skipped => ("Skipped foreign layer", "Skipped foreign layer"),
             LayerState::Exists => ("Already exists", "Layer already exists"),
         };
-        Some(if self == Self::Pull { pull } else { push }.to_owned())
+        let copy = match state {
+            LayerState::Waiting => "Waiting",
+            LayerState::Done => "Copied",
+            LayerState::Exists => "Already exists",
+            _ => "Copying",
+        };
+        let word = match self {
+            Self::Pull => pull,
+            Self::Push => push,
+            Self::Copy => copy,
+        };
+        Some(word.to_owned())
     }
 
     /// A style with a bar.
@@ -147,6 +159,7 @@ impl Words {
         match self {
             Self::Pull => style("{prefix}: Downloading [{bar:30}] {bytes}/{total_bytes}"),
             Self::Push => style("{prefix}: Pushing [{bar:30}] {bytes}/{total_bytes}"),
+            Self::Copy => style("{prefix}: Copying [{bar:30}] {bytes}/{total_bytes}"),
         }
     }
 }

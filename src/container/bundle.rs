@@ -7,7 +7,7 @@ use super::request::set_variable;
 use super::{Error, Request, capabilities};
 use crate::oci::passwd::Account;
 use crate::sandbox::{
-    Mount, MountKind, NetworkNamespace, Overlay, ResourceLimits, RootFs, Seccomp, Spec, Terminal,
+    Mount, MountKind, NetworkNamespace, Overlay, Reach, ResourceLimits, RootFs, Seccomp, Spec, Terminal,
 };
 
 /// The search path of a container whose image names none.
@@ -155,6 +155,7 @@ pub(super) fn bind(
         kind: MountKind::Bind {
             source,
             propagation,
+            reach: Reach::All,
         },
         target: Path::new(target).to_owned(),
         read_only,

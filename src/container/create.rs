@@ -5,7 +5,7 @@ use std::path::Path;
 use super::dir::Dir;
 use super::record::{AnonymousVolume, Record};
 use super::request::{MountRequest, Request};
-use super::{Error, names, now, ports, volumes};
+use super::{Error, events, names, now, ports, volumes};
 use crate::fs::{At, PathError};
 use crate::image::{self, Image};
 use crate::layer::Lower;
@@ -45,6 +45,7 @@ pub fn create(store: &Store, image: &Image, request: Request) -> Result<Created,
         let _left = crate::fs::remove_tree(dir.data());
     }
     made?;
+    events::note(store.paths(), &dir, "create", &[]);
     Ok(Created { id, warnings })
 }
 
@@ -64,15 +65,20 @@ fn fill(
     let mut record = Record::new(dir.id().to_owned(), image_id, now(), request);
     let view = View::open(store, snapshot)?;
     make_tree(dir, &view)?;
-    record.volumes = make_volumes(store, dir, &view, &record.request)?;
+    // Held until the container's documents name its volumes.
+    let _using = volumes::lock_for_use(store.paths())?;
+    record.request.mounts = with_images(store, record.request.mounts)?;
+    record.volumes = make_volumes(store, &view, &record.request)?;
     dir.write_record(&record)?;
-    register(store, name, |name| ContainerRow {
+    let named = register(store, name, |name| ContainerRow {
         id: dir.id().to_owned(),
         name,
         image: image.id,
         snapshot,
         created_at: record.created_at,
-    })
+    })?;
+    events::keep_name(dir, &named);
+    Ok(())
 }
 
 /// Others have no business in a container's directory: its files keep their modes.
@@ -100,10 +106,32 @@ fn make_tree(dir: &Dir, view: &View) -> Result<(), PathError> {
     chmod(&fs, Mode::from_bits_truncate(mode)).at("set the mode of", &fs)
 }
 
+/// The mounts with the IDs of images for their names: a name may mean another
+/// image when the container starts.
+fn with_images(store: &Store, mounts: Vec<MountRequest>) -> Result<Vec<MountRequest>, Error> {
+    let resolve = |mount| match mount {
+        MountRequest::Image {
+            image,
+            target,
+            subpath,
+        } => {
+            let found = image::find(store, &image)?;
+            // Unpacked now: a start finds it ready.
+            image::snapshot_of(store, &found)?;
+            Ok(MountRequest::Image {
+                image: found.id.to_string(),
+                target,
+                subpath,
+            })
+        }
+        other => Ok(other),
+    };
+    mounts.into_iter().map(resolve).collect()
+}
+
 /// Makes the volumes; returns the anonymous ones.
 fn make_volumes(
     store: &Store,
-    dir: &Dir,
     view: &View,
     request: &Request,
 ) -> Result<Vec<AnonymousVolume>, Error> {
@@ -114,20 +142,20 @@ fn make_volumes(
             target: target.to_owned(),
             read_only,
         };
-        volumes::make_anonymous(dir, &volume, view, copy)?;
+        volumes::make_anonymous(store.paths(), &volume.name, view, target, copy)?;
         anonymous.push(volume);
         Ok(())
     };
     for mount in &request.mounts {
         if let MountRequest::Volume {
-            name,
             target,
             read_only,
             copy,
+            ..
         } = mount
         {
-            match name {
-                Some(name) => volumes::make_named(store.paths(), name, view, target, *copy)?,
+            match mount.volume() {
+                Some(wanted) => volumes::make_named(store.paths(), &wanted, view, target, *copy)?,
                 None => make(target, *read_only, *copy)?,
             }
         }
@@ -143,22 +171,26 @@ fn make_volumes(
     Ok(anonymous)
 }
 
-/// Registers the container under its name, or under a made-up one that is free.
+/// Registers the container under its name, or under a made-up one that is free;
+/// returns which.
 fn register(
     store: &Store,
     name: Option<String>,
     row: impl Fn(String) -> ContainerRow,
-) -> Result<(), Error> {
+) -> Result<String, Error> {
     if let Some(name) = name {
-        return Ok(store.container_put(&row(name))?);
+        store.container_put(&row(name.clone()))?;
+        return Ok(name);
     }
     for attempt in 0..NAME_TRIES {
-        match store.container_put(&row(names::generate(attempt > 0))) {
+        let row = row(names::generate(attempt > 0));
+        match store.container_put(&row) {
             Err(store::Error::NameTaken { .. }) => {}
-            other => return Ok(other?),
+            other => return Ok(other.map(|()| row.name)?),
         }
     }
     let mut last = row(String::new());
     last.name = last.id.chars().take(12).collect();
-    Ok(store.container_put(&last)?)
+    store.container_put(&last)?;
+    Ok(last.name)
 }

@@ -64,6 +64,17 @@ pub enum Error {
     /// Nothing to attach to.
     #[error("You cannot attach to a stopped container, start it first")]
     AttachStopped,
+    /// No volume has this name.
+    #[error("get {0}: no such volume")]
+    NoVolume(String),
+    /// Containers have the volume.
+    #[error("remove {name}: volume is in use - [{users}]")]
+    VolumeInUse {
+        /// The volume.
+        name: String,
+        /// Their IDs.
+        users: String,
+    },
     /// Something else is being done to this container.
     #[error("container {0} is being started or removed by another command")]
     Busy(String),

@@ -1,6 +1,7 @@
 //! Containers by name, ID or ID prefix.
 
-use super::{Error, names};
+use super::dir::Dir;
+use super::{Error, events, names};
 use crate::store::{ContainerRow, Store};
 
 /// Finds the container that `text` names: its name (Docker's leading slash is
@@ -29,6 +30,10 @@ pub fn rename(store: &Store, text: &str, name: &str) -> Result<(), Error> {
         ));
     }
     if store.container_rename(&row.id, name)? {
+        let dir = Dir::new(store.paths(), &row.id);
+        events::keep_name(&dir, name);
+        let old = format!("/{}", row.name);
+        events::note(store.paths(), &dir, "rename", &[("oldName", &old)]);
         return Ok(());
     }
     Err(Error::NotFound(text.to_owned()))

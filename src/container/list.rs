@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::dir::Dir;
-use super::record::{Record, State, Status};
+use super::record::{AnonymousVolume, Record, State, Status};
 use super::request::{MountRequest, NetworkMode, Request};
-use super::{Error, find, now, ports, status};
+use super::{Error, find, now, ports, status, volumes};
 use crate::image;
 use crate::oci::{ImageId, Reference};
 use crate::store::{ContainerRow, Store};
@@ -39,6 +39,10 @@ pub struct Summary {
     pub networks: String,
     /// Sources of its mounts.
     pub mounts: Vec<String>,
+    /// How many volumes it has.
+    pub local_volumes: usize,
+    /// IDs of the images that it mounts.
+    pub mounted_images: Vec<String>,
 }
 
 /// Which containers are wanted.
@@ -115,7 +119,11 @@ pub fn own_size(store: &Store, text: &str) -> Result<u64, Error> {
 
 fn summary(candidate: Candidate, names: &BTreeMap<Reference, ImageId>, now: i64) -> Summary {
     let Candidate { row, record, state } = candidate;
+    let volumes = record.as_ref().map(volumes::names_of).unwrap_or_default();
+    let anonymous = record.as_ref().map(|record| record.volumes.clone());
     let request = record.map(|record| record.request).unwrap_or_default();
+    let sources = request.mounts.iter().map(mount_name);
+    let anonymous = anonymous.into_iter().flatten().map(|volume| volume.name);
     let expose: &[String] = if state.is_running() {
         &request.expose
     } else {
@@ -131,7 +139,12 @@ fn summary(candidate: Candidate, names: &BTreeMap<Reference, ImageId>, now: i64)
         status: status::render(&state, now),
         ports: ports::render(&state.ports, expose),
         networks: network_name(&request.network),
-        mounts: request.mounts.iter().map(mount_name).collect(),
+        mounts: sources
+            .chain(anonymous)
+            .filter(|name| !name.is_empty())
+            .collect(),
+        local_volumes: volumes.len(),
+        mounted_images: request.mounts.iter().filter_map(mounted_image).collect(),
         labels: request.labels,
         id: row.id,
         name: row.name,
@@ -150,7 +163,15 @@ fn mount_name(mount: &MountRequest) -> String {
     match mount {
         MountRequest::Bind { source, .. } => source.display().to_string(),
         MountRequest::Volume { name, .. } => name.clone().unwrap_or_default(),
+        MountRequest::Image { image, .. } => image.clone(),
         MountRequest::Tmpfs { .. } => String::new(),
+    }
+}
+
+fn mounted_image(mount: &MountRequest) -> Option<String> {
+    match mount {
+        MountRequest::Image { image, .. } => Some(image.clone()),
+        _ => None,
     }
 }
 
@@ -307,10 +328,12 @@ fn holds(key: &str, value: &str, candidate: &Candidate) -> bool {
         "network" => candidate
             .request()
             .is_some_and(|request| network_name(&request.network) == value),
-        "volume" => candidate.request().is_some_and(|request| {
+        "volume" => candidate.record.as_ref().is_some_and(|record| {
             let mounted =
                 |mount: &MountRequest| mount.target() == value || mount_name(mount) == value;
-            request.mounts.iter().any(mounted)
+            let anonymous =
+                |volume: &AnonymousVolume| volume.name == value || volume.target == value;
+            record.request.mounts.iter().any(mounted) || record.volumes.iter().any(anonymous)
         }),
         "publish" => {
             let wanted = ports::exposed(value);

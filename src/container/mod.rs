@@ -18,6 +18,7 @@ mod check;
 mod create;
 mod dir;
 mod error;
+mod events;
 mod exec;
 mod find;
 mod inspect;
@@ -48,11 +49,16 @@ pub use list::{Filter, Summary, list, own_size};
 pub use logs::{LogEntry, LogOptions, Stream, logs};
 pub use protocol::Streams;
 pub use record::Status;
-pub use remove::{collect, remove};
+pub use remove::{RemoveOptions, collect, remove};
+pub use mounts::BindRecursive;
 pub use request::{MountRequest, NetworkMode, Request, Ulimit};
 pub use shim::{SHIM_ARGV0, shim_main};
 pub use start::{Spare, StartOptions, Started, start};
 pub use stop::{StopOptions, kill, stop, wait};
+pub use volumes::{
+    Volume, VolumeFilter, VolumeRequest, create_volume, export_volume, find_volume, import_volume,
+    list_volumes, prune_volumes, remove_volume, volume_size, volume_uses,
+};
 
 /// Nanoseconds since 1970.
 fn now() -> i64 {

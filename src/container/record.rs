@@ -28,10 +28,10 @@ pub(super) struct Record {
     pub volumes: Vec<AnonymousVolume>,
 }
 
-/// A volume that goes with its container.
+/// A volume that was made for the container alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct AnonymousVolume {
-    /// Its name, 64 hexadecimal digits; also its directory in the container's.
+    /// Its name, 64 hexadecimal digits.
     pub name: String,
     /// Where it is mounted.
     pub target: String,

@@ -4,25 +4,35 @@ use std::time::{Duration, Instant};
 
 use super::dir::Dir;
 use super::signal::SIGKILL;
-use super::{Error, find, stop};
+use super::{Error, events, find, stop};
 use crate::fs::{At, Lock, PathError};
+use crate::store::events::{EventKind, EventRecord, append};
 use crate::store::{Paths, Store};
 
 /// How long a container that was just ended may still be put away by its shim.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// What goes with a container, and which one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RemoveOptions {
+    /// Also one that runs, by killing it.
+    pub force: bool,
+    /// Its anonymous volumes too.
+    pub volumes: bool,
+}
+
 /// Removes the container `text` with everything that is its own; a running one
-/// only when `force`d, by killing it.
+/// only by force.
 ///
 /// # Errors
 /// [`Error::StillRunning`] for a running one without force.
-pub fn remove(store: &Store, text: &str, force: bool) -> Result<(), Error> {
+pub fn remove(store: &Store, text: &str, options: RemoveOptions) -> Result<(), Error> {
     let row = find(store, text)?;
     let dir = Dir::new(store.paths(), &row.id);
     // One that is damaged does not run: a running one's documents are whole.
     if dir.state().is_ok_and(|state| state.is_running()) {
-        if !force {
+        if !options.force {
             return Err(Error::StillRunning(text.to_owned()));
         }
         match stop::kill(store, &row.id, SIGKILL) {
@@ -32,7 +42,7 @@ pub fn remove(store: &Store, text: &str, force: bool) -> Result<(), Error> {
         }
     }
     let _removing = lock(&dir)?;
-    erase(store, &dir)
+    erase(store, &dir, options.volumes)
 }
 
 /// Takes the lock of a container's directory; `None` when there is no directory.
@@ -50,18 +60,33 @@ fn lock(dir: &Dir) -> Result<Option<Lock>, Error> {
 }
 
 /// Removes a container that nobody uses. Its name is free first; directories
-/// that an interruption leaves are without a row and are collected.
-pub(super) fn erase(store: &Store, dir: &Dir) -> Result<(), Error> {
+/// that an interruption leaves are without a row and are collected. With
+/// `volumes` its anonymous volumes go too, unless another container has them.
+pub(super) fn erase(store: &Store, dir: &Dir, volumes: bool) -> Result<(), Error> {
+    // A container that is damaged has neither.
+    let record = dir.record().ok();
+    let name = events::name_of(dir);
     store.container_remove(dir.id())?;
     crate::fs::remove_tree(dir.run())?;
-    Ok(crate::fs::remove_tree(dir.data())?)
+    crate::fs::remove_tree(dir.data())?;
+    if let Some(record) = &record {
+        let event = EventRecord {
+            attributes: events::attributes(&name, &record.request, &[]),
+            ..EventRecord::now(EventKind::Container, "destroy", dir.id())
+        };
+        let _kept = append(store.paths(), &event);
+        if volumes {
+            super::volumes::remove_anonymous(store, &record.volumes)?;
+        }
+    }
+    Ok(())
 }
 
 /// Notes that a container could not be started: it goes if it was to go at its
 /// end, else its state says why. The caller holds its lock.
 pub(super) fn after_failed_start(paths: &Paths, dir: &Dir, error: &Error) -> Result<(), Error> {
     if dir.record()?.request.auto_remove {
-        return erase(&Store::open(paths.clone())?, dir);
+        return erase(&Store::open(paths.clone())?, dir, true);
     }
     crate::fs::remove_tree(dir.run())?;
     let code = i32::from(error.run_code());

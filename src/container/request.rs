@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::mounts::MountRequest;
 use super::{Error, signal};
 use crate::oci::ContainerConfig;
 use crate::sandbox::{ResourceLimits, Rlimit};
@@ -179,53 +179,6 @@ impl NetworkMode {
             Self::Host => "host".to_owned(),
             Self::None => "none".to_owned(),
             Self::Container(container) => format!("container:{container}"),
-        }
-    }
-}
-
-/// One mount asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum MountRequest {
-    /// A file or directory of the host.
-    Bind {
-        /// Absolute path on the host.
-        source: PathBuf,
-        /// Absolute path in the container.
-        target: String,
-        /// Whether it is read-only.
-        read_only: bool,
-        /// Propagation, such as `rshared`; `rprivate` when absent.
-        propagation: Option<String>,
-        /// Whether a missing source becomes a directory (`-v`) or an error (`--mount`).
-        create: bool,
-    },
-    /// A volume of the host's store; anonymous, and removed with the container, without a name.
-    Volume {
-        /// Its name.
-        name: Option<String>,
-        /// Absolute path in the container.
-        target: String,
-        /// Whether it is read-only.
-        read_only: bool,
-        /// Whether an empty volume is filled with what the image has at `target`.
-        copy: bool,
-    },
-    /// Memory.
-    Tmpfs {
-        /// Absolute path in the container.
-        target: String,
-        /// Mount options such as `size=64m,mode=1777`.
-        options: String,
-    },
-}
-
-impl MountRequest {
-    /// Where it goes in the container.
-    pub fn target(&self) -> &str {
-        match self {
-            Self::Bind { target, .. }
-            | Self::Volume { target, .. }
-            | Self::Tmpfs { target, .. } => target,
         }
     }
 }

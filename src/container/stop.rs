@@ -7,7 +7,7 @@ use super::dir::Dir;
 use super::protocol::Ask;
 use super::record::Record;
 use super::signal::SIGKILL;
-use super::{Error, find, socket};
+use super::{Error, events, find, socket};
 use crate::store::Store;
 
 /// Seconds between asking and killing, as Docker's.
@@ -39,13 +39,18 @@ pub fn stop(store: &Store, text: &str, options: StopOptions) -> Result<(), Error
     let seconds = options.timeout.or(request.stop_timeout);
     let limit = u64::try_from(seconds.unwrap_or(DEFAULT_TIMEOUT)).ok();
     shim.send(&Ask::Wait)?;
+    note_signal(store, &dir, signal);
     shim.signal(signal)?;
     match shim.wait(limit.map(Duration::from_secs)) {
-        Ok(Some(_)) | Err(Error::ShimLost(_)) => return Ok(()),
-        Ok(None) => {}
+        Ok(Some(_)) | Err(Error::ShimLost(_)) => {}
+        Ok(None) => {
+            note_signal(store, &dir, SIGKILL);
+            end(&mut shim)?;
+        }
         Err(err) => return Err(err),
     }
-    end(&mut shim)
+    events::note(store.paths(), &dir, "stop", &[]);
+    Ok(())
 }
 
 /// Sends a signal to the container's first process; after SIGKILL it is gone on return.
@@ -53,7 +58,8 @@ pub fn stop(store: &Store, text: &str, options: StopOptions) -> Result<(), Error
 /// # Errors
 /// [`Error::CannotKill`] when it does not run.
 pub fn kill(store: &Store, text: &str, signal: i32) -> Result<(), Error> {
-    let (mut shim, _) = reach(store, text)?.ok_or_else(|| not_running(store, text))?;
+    let (mut shim, dir) = reach(store, text)?.ok_or_else(|| not_running(store, text))?;
+    note_signal(store, &dir, signal);
     if signal == SIGKILL {
         shim.send(&Ask::Wait)?;
         return end(&mut shim);
@@ -62,6 +68,16 @@ pub fn kill(store: &Store, text: &str, signal: i32) -> Result<(), Error> {
         Err(Error::NotStarted { .. } | Error::ShimLost(_)) => Err(not_running(store, text)),
         other => other,
     }
+}
+
+/// Notes that a signal was sent.
+fn note_signal(store: &Store, dir: &Dir, signal: i32) {
+    events::note(
+        store.paths(),
+        dir,
+        "kill",
+        &[("signal", &signal.to_string())],
+    );
 }
 
 fn not_running(store: &Store, text: &str) -> Error {

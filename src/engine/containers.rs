@@ -10,8 +10,9 @@ use crate::image;
 
 pub use crate::container::{
     Attached, Created, Event, ExecRequest, Filter as ContainerFilter, LogEntry, LogOptions,
-    MountRequest, NetworkMode, Request as ContainerRequest, Spare, StartOptions, Started, Status,
-    StopOptions, Stream, Streams, Summary as ContainerSummary, Ulimit, signal,
+    MountRequest, NetworkMode, RemoveOptions as ContainerRemoveOptions,
+    Request as ContainerRequest, Spare, StartOptions, Started, Status, StopOptions, Stream,
+    Streams, Summary as ContainerSummary, Ulimit, signal,
 };
 pub use crate::network::{PortForward, PortPublish};
 
@@ -103,9 +104,13 @@ impl Engine {
         Ok(container::wait(&self.store, container)?)
     }
 
-    /// Removes a container; a running one only when `force`d.
-    pub fn container_remove(&self, container: &str, force: bool) -> Result<(), Error> {
-        Ok(container::remove(&self.store, container, force)?)
+    /// Removes a container; a running one only by force.
+    pub fn container_remove(
+        &self,
+        container: &str,
+        options: ContainerRemoveOptions,
+    ) -> Result<(), Error> {
+        Ok(container::remove(&self.store, container, options)?)
     }
 
     /// Gives a container another name.

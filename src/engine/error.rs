@@ -117,7 +117,7 @@ impl Error {
 fn container_kind(error: &container::Error) -> ErrorKind {
     use container::Error;
     match error {
-        Error::NotFound(_) => ErrorKind::NotFound,
+        Error::NotFound(_) | Error::NoVolume(_) => ErrorKind::NotFound,
         Error::Ambiguous(_)
         | Error::Invalid(_)
         | Error::InvalidName(_)
@@ -131,6 +131,7 @@ fn container_kind(error: &container::Error) -> ErrorKind {
         | Error::CannotKill { .. }
         | Error::StillRunning(_)
         | Error::AttachStopped
+        | Error::VolumeInUse { .. }
         | Error::Busy(_) => ErrorKind::Conflict,
         _ => ErrorKind::Internal,
     }

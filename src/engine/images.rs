@@ -37,6 +37,8 @@ pub struct ImageFilter {
     pub dangling: Option<bool>,
     /// Labels that all must be there, with their value where one is given.
     pub labels: Vec<(String, Option<String>)>,
+    /// Labels of which none may be there.
+    pub without_labels: Vec<(String, Option<String>)>,
     /// Made before this image.
     pub before: Option<String>,
     /// Made after this image.
@@ -107,7 +109,10 @@ impl Engine {
                 && before.is_none_or(|before| moment < before)
                 && since.is_none_or(|since| moment > since)
                 && filter.until.is_none_or(|until| moment < until)
-                && has_labels(&image.config.config.labels, &filter.labels);
+                && has_labels(&image.config.config.labels, &filter.labels)
+                && !filter.without_labels.iter().any(|label| {
+                    has_labels(&image.config.config.labels, std::slice::from_ref(label))
+                });
             if !wanted {
                 continue;
             }
@@ -189,6 +194,7 @@ impl Engine {
             Some(from) => self.store.name_copy(&from, &name, image.id)?,
             None => drop(self.store.name_set(&name, image.id)?),
         }
+        self.note_image("tag", &image.id.to_string(), &name.familiar());
         Ok(())
     }
 
@@ -217,12 +223,20 @@ impl Engine {
             bundles.push(Bundle::several(variants, names, BTreeMap::new(), false)?);
         }
         let layout = Layout::Docker;
-        Ok(image::save_bundles(&self.store, &bundles, layout, out)?)
+        image::save_bundles(&self.store, &bundles, layout, out)?;
+        for text in names {
+            self.note_id("save", self.image(text)?.id);
+        }
+        Ok(())
     }
 
     /// Reads images from an archive.
     pub fn load_images(&self, source: &mut (dyn Read + Send)) -> Result<Vec<Loaded>, Error> {
-        Ok(image::load(&self.store, source)?)
+        let loaded = image::load(&self.store, source)?;
+        for one in &loaded {
+            self.note_id("load", one.id);
+        }
+        Ok(loaded)
     }
 
     /// Makes an image of one layer from a tar of a root file system.
@@ -231,13 +245,16 @@ impl Engine {
         source: &mut (dyn Read + Send),
         options: ImportOptions,
     ) -> Result<ImageId, Error> {
-        Ok(image::import(&self.store, source, options)?)
+        let id = image::import(&self.store, source, options)?;
+        self.note_id("import", id);
+        Ok(id)
     }
 
     /// Removes a name, and the image with its last one; by ID, the image with
     /// all its names.
     pub fn remove_image(&self, text: &str, options: RemoveOptions) -> Result<Vec<Removed>, Error> {
         let removed = image::remove_reference(&self.store, text, options.force, &self.uses()?)?;
+        self.note_removed(&removed);
         let deleted = |gone: &Removed| matches!(gone, Removed::Deleted(_));
         if !options.keep_layers && removed.iter().any(deleted) {
             self.collect()?;
@@ -265,6 +282,8 @@ impl Engine {
             pruned.removed.push(Removed::Deleted(id));
         }
         pruned.bytes = self.collect()?;
+        self.note_removed(&pruned.removed);
+        self.note_prune(super::EventKind::Image, pruned.bytes);
         Ok(pruned)
     }
 
@@ -275,14 +294,19 @@ impl Engine {
             ..container::Filter::default()
         };
         let containers = container::list(&self.store, &filter)?;
-        let uses = containers.into_iter().filter_map(|container| {
-            Some(ImageUse {
-                running: container.state == container::Status::Running,
-                image: container.image_id.parse().ok()?,
-                container: container.id,
-            })
-        });
-        Ok(uses.collect())
+        let mut uses = Vec::new();
+        for container in containers {
+            let running = container.state == container::Status::Running;
+            // The image it was made from, and those that it mounts.
+            for image in container.mounted_images.iter().chain([&container.image_id]) {
+                uses.extend(image.parse().ok().map(|image| ImageUse {
+                    running,
+                    image,
+                    container: container.id.clone(),
+                }));
+            }
+        }
+        Ok(uses)
     }
 
     fn names_of(&self, id: ImageId) -> Result<Vec<Reference>, Error> {

@@ -7,31 +7,44 @@ mod build;
 mod changes;
 mod config;
 mod containers;
+mod copy;
 mod dockerfile;
 mod error;
+mod events;
 mod images;
+mod lists;
+mod referrers;
 mod registries;
+mod remote;
 mod repositories;
 mod serve;
 mod system;
+mod volumes;
 
 pub use crate::build::usage::{
     CacheFilter, CacheItem, CacheItemId, FilterError, PruneOptions, PrunedCache,
 };
+pub use crate::image::Removed;
 pub use changes::apply_changes;
 pub use config::Config;
 pub use containers::{
-    Attached, ContainerFilter, ContainerRequest, ContainerSummary, Created, Event, ExecRequest,
-    LogEntry, LogOptions, MountRequest, NetworkMode, PortForward, PortPublish, Spare, StartOptions,
-    Started, Status, StopOptions, Stream, Streams, Ulimit, run_code, signal,
+    Attached, ContainerFilter, ContainerRemoveOptions, ContainerRequest, ContainerSummary, Created,
+    Event, ExecRequest, LogEntry, LogOptions, MountRequest, NetworkMode, PortForward, PortPublish,
+    Spare, StartOptions, Started, Status, StopOptions, Stream, Streams, Ulimit, run_code, signal,
 };
+pub use copy::{CombineRequest, Combined};
 pub use error::{Error, ErrorKind};
+pub use events::{EventFilter, EventKind, EventRecord, EventStream};
 pub use images::{
     HistoryEntry, ImageDetails, ImageFilter, ImageSummary, Pruned, RemoveOptions, fits,
 };
+pub use lists::{ListRequest, MemberRequest};
+pub use referrers::Referrers;
+pub use remote::Found;
 pub use repositories::{Reach, Removal};
 pub use serve::RegistryOptions;
-pub use system::{DiskUsage, Usage};
+pub use system::{DiskUsage, ImageUsage, Usage};
+pub use volumes::{Volume, VolumeFilter, VolumeRequest};
 
 use crate::store::{Paths, Store};
 

@@ -149,6 +149,15 @@ impl Engine {
         Ok(store.map_err(crate::registry::Error::from)?)
     }
 
+    /// The credentials that are kept for a registry, if there are any.
+    pub fn credentials(&self, host: &str) -> Result<Option<Credentials>, Error> {
+        let found = self.keyring().find(host, "");
+        Ok(match found.map_err(crate::registry::Error::from)? {
+            Credentials::Anonymous => None,
+            found => Some(found),
+        })
+    }
+
     /// Forgets the credentials for a registry; whether there were any.
     pub fn log_out(&self, host: &str) -> Result<bool, Error> {
         Ok(self
@@ -168,8 +177,14 @@ impl Engine {
         let options = PullOptions {
             platform: platform.cloned().unwrap_or_else(Platform::host),
         };
-        reach.work(self, reference.host(), watch, |client| {
+        let pulled = reach.work(self, reference.host(), watch, |client| {
             transfer::pull(self.store(), client, reference, &options, watch)
-        })
+        })?;
+        self.note_image(
+            "pull",
+            &reference.familiar(),
+            &reference.familiar_repository(),
+        );
+        Ok(pulled)
     }
 }

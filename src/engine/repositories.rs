@@ -3,7 +3,7 @@
 use super::{Engine, Error};
 use crate::oci::{Digest, Reference};
 use crate::registry::{self, Client};
-use crate::transfer::{self, Watch};
+use crate::transfer::{self, TagsOf, Watch};
 
 /// How registries are reached for one verb.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,8 +44,9 @@ pub enum Removal {
     WithManifest {
         /// The manifest's digest.
         digest: Digest,
-        /// Every tag that leads to it, sorted.
-        tags: Vec<String>,
+        /// The tags that lead to it, and those whose index names it and is
+        /// broken without it.
+        tags: TagsOf,
     },
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use super::images::StoredLayer;
+use super::images::{ImageSummary, StoredLayer};
 use super::{Engine, Error};
 use crate::build::usage::{self, CacheItem, CacheItemId, PruneOptions, PrunedCache};
 use crate::container;
@@ -32,11 +32,49 @@ pub struct DiskUsage {
     pub images: Usage,
     /// Containers, by what they have written.
     pub containers: Usage,
+    /// Volumes.
+    pub volumes: Usage,
     /// Results of build steps that no image shares, and cache mounts.
     pub build_cache: Usage,
 }
 
+/// What an image takes.
+#[derive(Debug, Clone)]
+pub struct ImageUsage {
+    /// The image.
+    pub summary: ImageSummary,
+    /// Bytes of its layers that other images have too.
+    pub shared_bytes: u64,
+    /// How many containers were made from it.
+    pub containers: usize,
+}
+
 impl Engine {
+    /// What each image takes, newest first.
+    pub fn image_usage(&self) -> Result<Vec<ImageUsage>, Error> {
+        let uses = self.uses()?;
+        let summaries = self.images(&super::ImageFilter::default())?;
+        let mut holders: BTreeMap<ChainId, usize> = BTreeMap::new();
+        let mut stacks = Vec::with_capacity(summaries.len());
+        for summary in &summaries {
+            let layers = self.layers(&summary.image)?;
+            for layer in &layers {
+                *holders.entry(layer.chain).or_default() += 1;
+            }
+            stacks.push(layers);
+        }
+        let usage = |(summary, layers): (ImageSummary, Vec<StoredLayer>)| {
+            let shared = layers.iter().filter(|layer| holders[&layer.chain] > 1);
+            let of_this = uses.iter().filter(|one| one.image == summary.image.id);
+            ImageUsage {
+                shared_bytes: shared.map(|layer| layer.bytes).sum(),
+                containers: of_this.count(),
+                summary,
+            }
+        };
+        Ok(summaries.into_iter().zip(stacks).map(usage).collect())
+    }
+
     /// What the build cache holds, in no particular order.
     pub fn build_cache(&self) -> Result<Vec<CacheItem>, Error> {
         Ok(usage::list(&self.store)?)
@@ -157,6 +195,18 @@ impl Engine {
             usage.containers.bytes += bytes;
             if !one.running {
                 usage.containers.reclaimable += bytes;
+            }
+        }
+        let volume_uses = self.volume_uses()?;
+        for volume in self.volumes(&super::VolumeFilter::default())? {
+            // One that is removed meanwhile takes no room.
+            let bytes = self.volume_size(&volume).unwrap_or(0);
+            let used = volume_uses.contains_key(&volume.name);
+            usage.volumes.total += 1;
+            usage.volumes.active += u64::from(used);
+            usage.volumes.bytes += bytes;
+            if !used {
+                usage.volumes.reclaimable += bytes;
             }
         }
         for item in self.build_cache()?.iter().filter(|item| !item.is_shared) {

@@ -147,7 +147,13 @@ impl Http {
                 agent.run(built.body(body).map_err(wrong)?)
             }
         };
-        let answer = answer.map_err(|err| HttpError::of(err, url))?;
+        let answer = answer.map_err(|err| match HttpError::of(err, url) {
+            // Who is asked goes to the proxy by name.
+            HttpError::HostNotFound(_) if self.is_proxied(url) => {
+                HttpError::HostNotFound(self.proxies.host(url))
+            }
+            err => err,
+        })?;
         let (head, body) = answer.into_parts();
         let text = |value: &ureq::http::HeaderValue| {
             String::from_utf8_lossy(value.as_bytes()).into_owned()

@@ -50,6 +50,14 @@ impl Proxies {
         })
     }
 
+    /// The host of the proxy for a request, for messages.
+    pub(super) fn host(&self, url: &Url) -> String {
+        let proxy = if url.is_tls() { &self.tls } else { &self.plain };
+        proxy
+            .as_ref()
+            .map_or_else(String::new, |proxy| proxy.host().to_owned())
+    }
+
     /// Whether a request goes past the proxy. This machine itself is never asked through one.
     pub(super) fn is_direct(&self, url: &Url) -> bool {
         let host = url.host().trim_matches(['[', ']']);
@@ -74,7 +82,12 @@ fn proxy(text: &str) -> Result<Proxy, HttpError> {
         Some((_, rest)) => rest.to_owned(),
         None => text.to_owned(),
     };
-    Proxy::new(&whole).map_err(|_| HttpError::Proxy(shown))
+    // Host and port as in every URL; the library lets a malformed port pass.
+    let rest = whole.split_once("://").map_or("", |(_, rest)| rest);
+    match (Url::parse(&format!("http://{rest}")), Proxy::new(&whole)) {
+        (Ok(_), Ok(proxy)) => Ok(proxy),
+        _ => Err(HttpError::Proxy(shown)),
+    }
 }
 
 impl Exception {

@@ -142,6 +142,19 @@ pub fn plan_layer(
 }
 
 impl Recipe {
+    /// The layer on top of `stack`, bottom first, compressed for OCI's media types.
+    ///
+    /// # Panics
+    /// When the stack is empty.
+    pub fn compressed(stack: Vec<DiffId>, codec: Codec) -> Self {
+        assert!(!stack.is_empty(), "a stack has a top");
+        Self {
+            stack,
+            codec: Some(codec),
+            types: MediaTypes::Oci,
+        }
+    }
+
     /// The diff ID of the layer.
     pub fn diff_id(&self) -> DiffId {
         *self.stack.last().expect("a stack has a top")
@@ -289,11 +302,7 @@ pub(super) fn compressed_layer(
     stack: &[DiffId],
     codec: Codec,
 ) -> Result<Descriptor, Error> {
-    let recipe = Recipe {
-        stack: stack.to_vec(),
-        codec: Some(codec),
-        types: MediaTypes::Oci,
-    };
+    let recipe = Recipe::compressed(stack.to_vec(), codec);
     match recipe.find(store)? {
         Some(layer) => Ok(layer),
         None => recipe.make(store, &mut |_, _| Ok(())),

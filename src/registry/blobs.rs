@@ -111,7 +111,7 @@ impl BlobReader {
         }
         self.broke_at = self.at;
         self.broken += 1;
-        if self.broken > RESUMPTIONS {
+        if self.broken > RESUMPTIONS || self.session.pauses.is_over() {
             return Err(io::Error::other(format!(
                 "{}: the connection broke {} times at byte {}: {why}",
                 self.what(),
@@ -119,7 +119,7 @@ impl BlobReader {
                 self.at
             )));
         }
-        std::thread::sleep(PAUSE * self.broken);
+        self.session.pauses.pause(PAUSE * self.broken);
         Ok(())
     }
 }
@@ -204,6 +204,19 @@ impl Session {
             waited: Duration::ZERO,
             came: 0,
         })
+    }
+
+    /// Opens a blob from byte `from` on; what comes is not checked.
+    pub(super) fn blob_part(
+        self: &Arc<Self>,
+        path: &str,
+        digest: Digest,
+        size: u64,
+        from: u64,
+    ) -> Result<BlobReader, Error> {
+        let mut reader = self.blob(path, digest, size, Some((from, Hasher::new())))?;
+        reader.hasher = None;
+        Ok(reader)
     }
 
     /// Asks for the bytes from `from` on, redirects followed.

@@ -12,7 +12,7 @@ use crate::oci::{Descriptor, Digest, Hasher, Reference};
 /// A client; shared by threads, its connections and tokens are used again.
 #[derive(Debug)]
 pub struct Client {
-    settings: Settings,
+    pub(super) settings: Settings,
     keyring: Keyring,
     environment: BTreeMap<String, String>,
     sessions: Mutex<HashMap<Key, Arc<Session>>>,
@@ -100,6 +100,19 @@ impl Client {
         })
     }
 
+    /// Opens a blob of the reference's repository from byte `from` on. Its content
+    /// is not checked: that is for the caller, who has the bytes before.
+    pub fn blob_from(
+        &self,
+        reference: &Reference,
+        blob: &Descriptor,
+        from: u64,
+    ) -> Result<BlobReader, Error> {
+        self.ask_sources(reference, |session| {
+            session.blob_part(reference.path(), blob.digest, blob.size, from)
+        })
+    }
+
     /// Whether the repository has a blob.
     pub fn has_blob(&self, reference: &Reference, digest: Digest) -> Result<bool, Error> {
         self.origin(reference)?.has_blob(reference.path(), digest)
@@ -145,6 +158,20 @@ impl Client {
     ) -> Result<(), Error> {
         self.origin(reference)?
             .put_manifest(reference.path(), &name(reference), media_type, bytes)
+            .map(drop)
+    }
+
+    /// The same; returns whether the registry took note of the manifest's
+    /// subject, so that it will list it among the referrers.
+    pub fn put_referrer(
+        &self,
+        reference: &Reference,
+        media_type: &str,
+        bytes: &[u8],
+    ) -> Result<bool, Error> {
+        let origin = self.origin(reference)?;
+        let subject = origin.put_manifest(reference.path(), &name(reference), media_type, bytes)?;
+        Ok(subject.is_some())
     }
 
     /// Sends a manifest under its digest alone.
@@ -157,6 +184,7 @@ impl Client {
         let digest = Digest::of(bytes).to_string();
         self.origin(reference)?
             .put_manifest(reference.path(), &digest, media_type, bytes)
+            .map(drop)
     }
 
     /// Removes a tag or a manifest.
@@ -249,7 +277,7 @@ impl Client {
         self.session(host, &self.settings.endpoint(host), reference.path())
     }
 
-    fn allow(&self, host: &str) -> Result<(), Error> {
+    pub(super) fn allow(&self, host: &str) -> Result<(), Error> {
         if self.settings.is_blocked(host) {
             return Err(Error::Blocked(host.to_owned()));
         }
@@ -257,7 +285,12 @@ impl Client {
     }
 
     /// The session with an endpoint; credentials may differ by repository.
-    fn session(&self, host: &str, endpoint: &Endpoint, path: &str) -> Result<Arc<Session>, Error> {
+    pub(super) fn session(
+        &self,
+        host: &str,
+        endpoint: &Endpoint,
+        path: &str,
+    ) -> Result<Arc<Session>, Error> {
         let own = if endpoint.mirror_of.is_some() {
             &endpoint.host
         } else {

@@ -165,6 +165,16 @@ impl Error {
             _ => None,
         }
     }
+
+    /// Whether the same request may succeed in a moment.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Http(err) => err.is_passing(),
+            Self::Broken { .. } | Self::TooMany { .. } | Self::WrongSize { .. } => true,
+            Self::Status { status, .. } => matches!(status, 408 | 500 | 502 | 503 | 504),
+            _ => false,
+        }
+    }
 }
 
 /// Largest error document that is read, in bytes.

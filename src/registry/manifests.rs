@@ -111,23 +111,25 @@ impl Session {
     }
 
     /// Sends a manifest under a tag or its digest; what it names must be there already.
+    /// Returns the subject that the registry took note of.
     pub(super) fn put_manifest(
         &self,
         path: &str,
         name: &str,
         media: &str,
         bytes: &[u8],
-    ) -> Result<(), Error> {
+    ) -> Result<Option<String>, Error> {
         let mut call = self.manifest_call(Method::Put, path, name, &["pull", "push"])?;
         call.headers = vec![("Content-Type", media.to_owned())];
         let response = self.call_with(&call, &mut || Ok(Outgoing::Bytes(bytes)))?;
         let response = self.check(response, &call.what, true)?;
+        let subject = response.header("oci-subject").map(str::to_owned);
         let own = Digest::of(bytes);
         let theirs = response
             .header("docker-content-digest")
             .and_then(|text| text.parse::<Digest>().ok());
         match theirs.filter(|theirs| *theirs != own) {
-            None => Ok(()),
+            None => Ok(subject),
             Some(got) => Err(Error::WrongDigest {
                 what: call.what,
                 want: own,

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::time::{Duration, Instant};
 
 use super::error::Error;
+use super::pause::Pauses;
 use super::session::{BodySource, Call, Session};
 use crate::http::{HttpError, Response};
 
@@ -21,14 +22,17 @@ const DOCUMENT_PATIENCE: u32 = 4;
 const PIECE: usize = 64 << 10;
 
 /// Does something again, with pauses in between, as long as it fails in a way that may pass.
-pub(super) fn again<T>(mut once: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+pub(super) fn again<T>(
+    pauses: &Pauses,
+    mut once: impl FnMut() -> Result<T, Error>,
+) -> Result<T, Error> {
     let mut pause = PAUSE;
     for _ in 1..ATTEMPTS {
         match once() {
-            Err(err) if err.is_broken() => {}
+            Err(err) if err.is_broken() && !pauses.is_over() => {}
             other => return other,
         }
-        std::thread::sleep(pause);
+        pauses.pause(pause);
         pause *= 2;
     }
     once()
@@ -36,6 +40,7 @@ pub(super) fn again<T>(mut once: impl FnMut() -> Result<T, Error>) -> Result<T, 
 
 /// Sends a request, again while the server is busy or the connection breaks.
 pub(super) fn until_answered(
+    pauses: &Pauses,
     mut send: impl FnMut() -> Result<Response, Error>,
 ) -> Result<Response, Error> {
     let mut pause = PAUSE;
@@ -48,10 +53,10 @@ pub(super) fn until_answered(
                 Some(wait) => wait,
                 None => pause,
             },
-            Err(err) if err.is_broken() => pause,
+            Err(err) if err.is_broken() && !pauses.is_over() => pause,
             Err(err) => return Err(err),
         };
-        std::thread::sleep(wait);
+        pauses.pause(wait);
         pause = (pause * 2).min(PAUSE_LIMIT);
     }
     send()
@@ -60,7 +65,7 @@ pub(super) fn until_answered(
 impl Session {
     /// Sends a request without a body, again where that may help.
     pub(super) fn call(&self, call: &Call<'_>) -> Result<Response, Error> {
-        until_answered(|| self.send(call, None))
+        until_answered(&self.pauses, || self.send(call, None))
     }
 
     /// The same for one with a body, which must do the same when it comes twice.
@@ -69,7 +74,7 @@ impl Session {
         call: &Call<'_>,
         body: &mut BodySource<'_>,
     ) -> Result<Response, Error> {
-        until_answered(|| self.send(call, Some(body)))
+        until_answered(&self.pauses, || self.send(call, Some(body)))
     }
 
     /// Sends a request that reads, and goes where the registry sends it: never
@@ -116,7 +121,7 @@ impl Session {
         call: &Call<'_>,
         limit: u64,
     ) -> Result<(Response, Vec<u8>), Error> {
-        again(|| {
+        again(&self.pauses, || {
             let mut response = self.check(self.open(call)?, &call.what, false)?;
             let patience = self.http.idle() * DOCUMENT_PATIENCE;
             let bytes = read_whole(&mut response, limit, &call.what, patience)?;

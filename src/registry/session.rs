@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::challenge::Challenge;
 use super::error::{ERROR_LIMIT, Error, harmless, said};
+use super::pause::Pauses;
 use super::scope::Scopes;
 use super::token::{Server, Token, login_hint};
 use super::{Credentials, Endpoint};
@@ -33,6 +34,7 @@ pub(super) struct Session {
     /// Held while a token is fetched, so that threads that need the same one ask once.
     fetching: Mutex<()>,
     warnings: Warnings,
+    pub(super) pauses: Pauses,
 }
 
 /// What a request told of who we are.
@@ -82,11 +84,13 @@ impl Session {
             tokens: Mutex::new(Vec::new()),
             fetching: Mutex::new(()),
             warnings,
+            pauses: Pauses::default(),
         }
     }
 
-    /// Cuts every connection.
+    /// Cuts every connection; nothing is tried again.
     pub(super) fn close(&self) {
+        self.pauses.end();
         self.http.close();
     }
 
@@ -132,16 +136,20 @@ impl Session {
         mut body: Option<&mut BodySource<'_>>,
     ) -> Result<Response, Error> {
         // A body that cannot be sent twice must find the door open.
-        let (response, shown) = self.attempt(call, body.as_deref_mut())?;
-        // Another host, where an upload or a redirect led, may not ask who we are.
-        if response.status != 401 || !self.is_own(&call.url)? {
-            return Ok(response);
+        for again in 0..2 {
+            let (response, shown) = self.attempt(call, body.as_deref_mut())?;
+            // Another host, where an upload or a redirect led, may not ask who we are.
+            if response.status != 401 || !self.is_own(&call.url)? {
+                return Ok(response);
+            }
+            let header: Vec<&str> = response.all("www-authenticate").collect();
+            let header = header.join(", ");
+            // A new token that is refused once more says enough, unless it was out of date.
+            let stale = header.contains("invalid_token");
+            if (again > 0 && !stale) || !self.answer(&header, call, &shown)? {
+                return Ok(response);
+            }
         }
-        let header: Vec<&str> = response.all("www-authenticate").collect();
-        if !self.answer(&header.join(", "), call, &shown)? {
-            return Ok(response);
-        }
-        drop(response);
         Ok(self.attempt(call, body)?.0)
     }
 
@@ -296,6 +304,7 @@ impl Session {
             host: &self.host,
             realm: &realm,
             service,
+            pauses: &self.pauses,
         };
         let token = server.token(&self.http, &self.credentials, scopes, false)?;
         let mut tokens = lock(&self.tokens);
@@ -375,6 +384,7 @@ impl Session {
             host: &self.host,
             realm: &realm,
             service: service.as_deref(),
+            pauses: &self.pauses,
         };
         let token = server.token(&self.http, &self.credentials, &Scopes::default(), true)?;
         Ok(match token.refresh {

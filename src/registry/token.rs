@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::Credentials;
 use super::error::{ERROR_LIMIT, Error, said};
+use super::pause::Pauses;
 use super::retry::{again, read_whole, until_answered};
 use super::scope::Scopes;
 use crate::http::{Body, Http, Method, Request, Response, Url};
@@ -59,6 +60,7 @@ pub(super) struct Server<'a> {
     pub(super) host: &'a str,
     pub(super) realm: &'a Url,
     pub(super) service: Option<&'a str>,
+    pub(super) pauses: &'a Pauses,
 }
 
 impl Server<'_> {
@@ -78,8 +80,8 @@ impl Server<'_> {
             }
             Credentials::Anonymous | Credentials::Bearer(_) => self.get(http, scopes, None, false),
         };
-        let answer: Answer = again(|| {
-            let response = until_answered(ask)?;
+        let answer: Answer = again(self.pauses, || {
+            let response = until_answered(self.pauses, ask)?;
             self.read(self.checked(response, credentials)?)
         })?;
         let text = if answer.token.is_empty() {

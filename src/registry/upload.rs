@@ -123,10 +123,10 @@ impl Upload {
                 Err(err) => return Err(err),
             };
             broken += 1;
-            if broken > RESUMPTIONS {
+            if broken > RESUMPTIONS || self.session.pauses.is_over() {
                 return Err(error);
             }
-            std::thread::sleep(PAUSE * broken);
+            self.session.pauses.pause(PAUSE * broken);
             if self.session.has_blob(&self.path, digest)? {
                 return Ok(true);
             }
@@ -153,10 +153,10 @@ impl Upload {
                 Err(err) => return Err(err),
             };
             broken += 1;
-            if broken > RESUMPTIONS {
+            if broken > RESUMPTIONS || self.session.pauses.is_over() {
                 return Err(error);
             }
-            std::thread::sleep(PAUSE * broken);
+            self.session.pauses.pause(PAUSE * broken);
             if is_done()? {
                 return Ok(());
             }

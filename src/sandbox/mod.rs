@@ -34,8 +34,8 @@ pub use init::{IPC_SYSCTLS, main as init_main};
 pub use running::{Exit, Killer, Running};
 pub use spawn::{Error, Stdio, spawn};
 pub use spec::{
-    DeviceAccess, IdMap, Mount, MountKind, NetworkNamespace, Overlay, ResourceLimits, Rlimit,
-    RootFs, Seccomp, SecretBytes, Spec, Terminal,
+    DeviceAccess, IdMap, Mount, MountKind, NetworkNamespace, Overlay, Reach, ResourceLimits,
+    Rlimit, RootFs, Seccomp, SecretBytes, Spec, Terminal,
 };
 
 pub use crate::sys::process::set_program;

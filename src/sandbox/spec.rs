@@ -103,6 +103,8 @@ pub enum MountKind {
         source: PathBuf,
         /// Propagation.
         propagation: Option<String>,
+        /// What of the mounts beneath.
+        reach: Reach,
     },
     /// A path beneath a directory of the host. Links in it are followed beneath that
     /// directory and lead nowhere else, also when somebody changes them meanwhile.
@@ -131,11 +133,34 @@ pub enum MountKind {
         /// Its group.
         gid: u32,
     },
+    /// A file system of the host's kernel, always nosuid and nodev.
+    FileSystem {
+        /// Its type, such as `ext4` or `tmpfs`.
+        kind: String,
+        /// What it is on.
+        device: String,
+        /// Mount options, separated by commas.
+        options: String,
+        /// The path in it; empty for all of it.
+        path: PathBuf,
+    },
     /// A tmpfs with mount options such as `size=64m,mode=1777`, always nosuid and nodev.
     Tmpfs {
         /// Options.
         options: String,
     },
+}
+
+/// What a bind mount takes of the mounts beneath its source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Reach {
+    /// All, read-only where the mount is.
+    #[default]
+    All,
+    /// All, and only the topmost is read-only where the mount is.
+    TopReadOnly,
+    /// None.
+    Top,
 }
 
 /// Bytes that no message shows.

@@ -15,6 +15,7 @@ mod cache_mounts;
 mod columns;
 mod containers;
 mod error;
+pub mod events;
 mod hosted;
 mod images;
 mod layer_blobs;

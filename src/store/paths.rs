@@ -12,7 +12,8 @@ use crate::fs::{At, PathError, spread_children};
 /// ```text
 /// <data>/index.sqlite   lock   blobs/sha256/<hex>   snapshots/<id>/{fs,work}
 ///        containers/<id>/{request,state}.json, log, fs, work    contexts/<hash>    tmp/    mnt/    stubs/
-///        caches/<id>/{lock,fs}    repositories/<hash>    uploads/<id>
+///        caches/<id>/{lock,fs}    repositories/<hash>    events/log    volumes/<name>/_data
+///        uploads/<id>
 /// <run>/ containers/<id>/socket   locks/<name>
 /// ```
 #[derive(Debug, Clone)]
@@ -50,6 +51,16 @@ impl Paths {
     /// `<data>/containers`.
     pub fn containers(&self) -> PathBuf {
         self.data.join("containers")
+    }
+
+    /// `<data>/events`, the log of what happens.
+    pub fn events(&self) -> PathBuf {
+        self.data.join("events")
+    }
+
+    /// `<data>/volumes`.
+    pub fn volumes(&self) -> PathBuf {
+        self.data.join("volumes")
     }
 
     /// `<data>/contexts`, what is remembered of build contexts.
@@ -93,6 +104,12 @@ impl Paths {
     /// `<run>/locks`.
     pub fn locks(&self) -> PathBuf {
         self.run.join("locks")
+    }
+
+    /// `<data>/manifests`: lists of manifests that are put together here; made
+    /// with the first one.
+    pub fn manifests(&self) -> PathBuf {
+        self.data.join("manifests")
     }
 
     /// `<run>/containers`.

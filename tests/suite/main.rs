@@ -19,6 +19,7 @@ mod fuzz;
 mod images;
 mod lint;
 mod network;
+mod objects;
 mod registry;
 mod run;
 mod sandbox;

@@ -24,6 +24,10 @@ pub(crate) fn image_filter(filters: &[String]) -> Result<ImageFilter, Failure> {
                 Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
                 None => (value.to_owned(), None),
             }),
+            "label!" => filter.without_labels.push(match value.split_once('=') {
+                Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+                None => (value.to_owned(), None),
+            }),
             "before" => filter.before = Some(value.to_owned()),
             "since" => filter.since = Some(value.to_owned()),
             "until" => filter.until = Some(moment(value).ok_or_else(wrong)?),
@@ -31,6 +35,21 @@ pub(crate) fn image_filter(filters: &[String]) -> Result<ImageFilter, Failure> {
         }
     }
     Ok(filter)
+}
+
+/// `key=value` of the other verbs; what keys mean is for whoever gets them.
+pub(crate) fn conditions(filters: &[String]) -> Result<Vec<(String, String)>, Failure> {
+    let condition = |text: &String| match text.split_once('=') {
+        Some((key, value)) => {
+            // `label!=x` is the key `label!`.
+            Ok((key.trim().to_lowercase(), value.trim().to_owned()))
+        }
+        None => Err(Failure::new(
+            1,
+            format!("invalid argument \"{text}\": bad format of filter (expected name=value)"),
+        )),
+    };
+    filters.iter().map(condition).collect()
 }
 
 /// A moment: RFC 3339, seconds since 1970, or a span back from now such as `1h30m`.

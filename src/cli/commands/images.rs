@@ -59,10 +59,14 @@ pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
         }
         return Ok(0);
     }
+    let how = Rows {
+        whole: args.no_trunc,
+        digests: args.digests,
+    };
     let now = Timestamp::now();
     let rows: Vec<Value> = images
         .iter()
-        .flat_map(|image| rows(image, args, now))
+        .flat_map(|image| rows(image, how, now))
         .collect();
     let mut columns = vec![("Repository", "REPOSITORY"), ("Tag", "TAG")];
     if args.digests {
@@ -85,16 +89,25 @@ fn id(image: &ImageSummary, whole: bool) -> String {
     }
 }
 
+/// How rows are made.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Rows {
+    /// Whether IDs are whole.
+    whole: bool,
+    /// Whether digests have rows of their own.
+    digests: bool,
+}
+
 /// One row for each tag; one for a repository whose digests are all that is
 /// known of it; one without a name for a dangling image.
-fn rows(image: &ImageSummary, args: &Args, now: Timestamp) -> Vec<Value> {
+pub(super) fn rows(image: &ImageSummary, how: Rows, now: Timestamp) -> Vec<Value> {
     let row = |repository: &str, tag: &str, digest: &str| {
         json!({
             "Containers": "N/A",
             "CreatedAt": human::moment(image.created),
             "CreatedSince": human::ago(image.created, now),
             "Digest": digest,
-            "ID": id(image, args.no_trunc),
+            "ID": id(image, how.whole),
             "Repository": repository,
             "SharedSize": "N/A",
             "Size": human::size(image.bytes),
@@ -105,7 +118,7 @@ fn rows(image: &ImageSummary, args: &Args, now: Timestamp) -> Vec<Value> {
     if image.names.is_empty() {
         return vec![row(NONE, NONE, NONE)];
     }
-    let names = shown_names(&image.names, args.digests);
+    let names = shown_names(&image.names, how.digests);
     names
         .iter()
         .map(|(repository, tag, digest)| row(repository, tag, digest))

@@ -3,25 +3,33 @@
 
 mod build;
 mod cache;
+mod completion;
 mod containers;
 mod context;
+mod copy;
 mod debug;
+mod events;
 mod filters;
 mod history;
 mod images;
+mod imagetools;
 mod import;
 mod inspect;
 mod load;
 mod login;
+mod man;
+mod manifest;
 mod pull;
 mod push;
 mod reach;
 mod registry;
 mod rmi;
 mod save;
+mod search;
 mod system;
 mod tag;
 mod version;
+mod volume;
 
 use clap::Subcommand;
 use rbuild::engine::{Config, Engine};
@@ -51,6 +59,14 @@ pub(crate) enum Command {
     Logout(login::LogoutArgs),
     Import(import::Args),
     Version(version::Args),
+    Completion(completion::Args),
+    #[command(name = "__complete")]
+    Complete(completion::CompleteArgs),
+    Man(man::Args),
+    Events(events::Args),
+    /// Work with volumes
+    #[command(subcommand)]
+    Volume(volume::Command),
     Info(system::InfoArgs),
     Du(cache::DuArgs),
     Prune(cache::PruneArgs),
@@ -69,6 +85,13 @@ pub(crate) enum Command {
     /// Work with what lies on registries
     #[command(subcommand)]
     Registry(registry::Verb),
+    Search(search::Args),
+    /// Work with lists of manifests
+    #[command(subcommand)]
+    Manifest(manifest::Verb),
+    /// Work with images on registries
+    #[command(subcommand)]
+    Imagetools(imagetools::Verb),
     #[command(flatten)]
     Containers(containers::Command),
 }
@@ -89,8 +112,10 @@ pub(crate) enum Image {
     Pull(pull::Args),
     Push(push::Args),
     Import(import::Args),
+    Copy(copy::Args),
+    Tags(registry::tags::Args),
     /// Remove images that no container uses
-    Prune(system::PruneArgs),
+    Prune(system::ImagePruneArgs),
 }
 
 /// `container ...`
@@ -113,15 +138,19 @@ pub(crate) enum Builder {
     Pin(cache::PinArgs),
     /// Let items of the build cache go again
     Unpin(cache::PinArgs),
+    /// Work with images on registries
+    #[command(subcommand)]
+    Imagetools(imagetools::Verb),
 }
 
 /// `system ...`
 #[derive(Debug, Subcommand)]
 pub(crate) enum System {
     Df(system::DfArgs),
+    Events(events::Args),
     Info(system::InfoArgs),
     /// Remove stopped containers, unused images and the build cache
-    Prune(system::PruneArgs),
+    Prune(system::SystemPruneArgs),
 }
 
 /// Runs a command; returns the exit code.
@@ -138,6 +167,13 @@ pub(crate) fn run(
         Command::Context(args) => context::run(&args, config, open, output),
         Command::Debug(args) => debug::run(&args, config, open, output),
         Command::Version(args) => version::run(&args, output),
+        Command::Events(args) | Command::System(System::Events(args)) => {
+            events::run(&args, &open()?, output)
+        }
+        Command::Completion(args) => completion::run(&args, output),
+        Command::Complete(args) => completion::complete(&args, config, output),
+        Command::Man(args) => man::run(&args, output),
+        Command::Volume(command) => volume::run(&command, &open()?, output),
         Command::Images(args) | Command::Image(Image::Ls(args)) => {
             images::run(&args, &open()?, output)
         }
@@ -158,6 +194,13 @@ pub(crate) fn run(
             push::run(&args, &open()?, output)
         }
         Command::Registry(verb) => registry::run(&verb, &open()?, output),
+        Command::Search(args) => search::run(&args, &open()?, output),
+        Command::Manifest(verb) => manifest::run(&verb, &open()?, output),
+        Command::Imagetools(verb) | Command::Builder(Builder::Imagetools(verb)) => {
+            imagetools::run(&verb, &open()?, output)
+        }
+        Command::Image(Image::Copy(args)) => copy::run(&args, &open()?, output),
+        Command::Image(Image::Tags(args)) => registry::tags::run(&args, &open()?, output),
         Command::Login(args) => login::login(&args, &open()?, output),
         Command::Logout(args) => login::logout(&args, &open()?, output),
         Command::Pull(args) | Command::Image(Image::Pull(args)) => {

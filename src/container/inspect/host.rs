@@ -18,7 +18,9 @@ pub(super) fn host_config(request: &Request) -> Value {
         .mounts
         .iter()
         .filter_map(|mount| match mount {
-            MountRequest::Tmpfs { target, options } => Some((target.clone(), json!(options))),
+            MountRequest::Tmpfs {
+                target, options, ..
+            } => Some((target.clone(), json!(options))),
             _ => None,
         })
         .collect();

@@ -113,7 +113,7 @@ fn mounts(store: &Store, dir: &Dir, record: &Record) -> Vec<Value> {
         .volumes
         .iter()
         .map(|volume| {
-            let source = volumes::anonymous(dir, volume).display().to_string();
+            let source = volumes::anonymous(store.paths(), dir, volume).display().to_string();
             let AnonymousVolume {
                 name,
                 target,
@@ -151,8 +151,11 @@ fn mounts(store: &Store, dir: &Dir, record: &Record) -> Vec<Value> {
                 Some(value("volume", name, source, target, *read_only, ""))
             }
             MountRequest::Volume { name: None, .. } => None,
-            MountRequest::Tmpfs { target, .. } => {
-                Some(value("tmpfs", "", String::new(), target, false, ""))
+            MountRequest::Tmpfs {
+                target, read_only, ..
+            } => Some(value("tmpfs", "", String::new(), target, *read_only, "")),
+            MountRequest::Image { image, target, .. } => {
+                Some(value("image", "", image.clone(), target, true, ""))
             }
         });
     }

@@ -13,6 +13,7 @@
 
 mod client;
 mod log;
+mod mounts;
 mod run;
 mod session;
 mod setup;

@@ -11,7 +11,7 @@ use super::super::dir::{self, Dir};
 use super::super::logs::Stream;
 use super::super::protocol::{Ask, ExecOrder, Exited, StartOrder, Streams, Tell};
 use super::super::record::{Record, State};
-use super::super::{Error, exec, now, remove, socket};
+use super::super::{Error, events, exec, names, now, remove, socket};
 use super::client::Client;
 use super::log::Writer;
 use super::refusal;
@@ -29,6 +29,8 @@ pub(super) fn run(socket: OwnedFd, order: &StartOrder) -> i32 {
     let mut starter = Client::new(socket);
     match Kept::start(order) {
         Ok(mut kept) => {
+            let attached = order.attach.is_some();
+            kept.note_start(attached);
             starter.tell(&Tell::Started(kept.warnings()));
             if let Some(streams) = order.attach {
                 starter.streams = streams;
@@ -62,6 +64,8 @@ struct Kept {
     log: Writer,
     sessions: BTreeMap<u64, Session>,
     next_session: u64,
+    /// Under which ID an exec stands in the log of events.
+    exec_ids: BTreeMap<u64, String>,
     clients: Vec<Client>,
 }
 
@@ -125,6 +129,7 @@ impl Kept {
             log,
             sessions: BTreeMap::from([(FIRST, session)]),
             next_session: FIRST + 1,
+            exec_ids: BTreeMap::new(),
             clients: Vec::new(),
         })
     }
@@ -310,6 +315,7 @@ impl Kept {
             Ok(session) => {
                 let id = self.next_session;
                 self.next_session += 1;
+                self.note_exec(id, order);
                 self.clients[at].session = Some(id);
                 self.clients[at].streams = order.attach;
                 self.clients[at].tell(&Tell::Started(session.warnings()));
@@ -317,6 +323,15 @@ impl Kept {
             }
             Err(error) => self.clients[at].tell(&refusal(&error)),
         }
+    }
+
+    fn note_exec(&mut self, session: u64, order: &ExecOrder) {
+        let id = names::new_id();
+        let command = order.argv.join(" ");
+        let more = [("execID", id.as_str())];
+        self.note(&format!("exec_create: {command}"), &more);
+        self.note(&format!("exec_start: {command}"), &more);
+        self.exec_ids.insert(session, id);
     }
 
     /// Carries one piece of output to the log and the clients; whether there was one.
@@ -352,6 +367,9 @@ impl Kept {
         self.sessions.remove(&id);
         if id == FIRST {
             self.close(exit.code(), out_of_memory);
+        } else if let Some(exec) = self.exec_ids.remove(&id) {
+            let code = exit.code().to_string();
+            self.note("exec_die", &[("execID", &exec), ("exitCode", &code)]);
         }
         let told = Tell::Exited(Exited { code: exit.code() });
         for client in &mut self.clients {
@@ -366,13 +384,14 @@ impl Kept {
         self.log.finish();
         self.network = None;
         self.state = self.state.clone().exited(code, out_of_memory, now());
+        self.note_end(code, out_of_memory);
         // An end that cannot be written down is seen all the same, as a lost shim.
         if self.record.request.auto_remove {
             let store = self
                 .store
                 .take()
                 .map_or_else(|| Store::open(self.paths.clone()).map_err(Error::from), Ok);
-            let _kept = store.and_then(|store| remove::erase(&store, &self.dir));
+            let _kept = store.and_then(|store| remove::erase(&store, &self.dir, true));
         } else {
             let _kept = self.dir.write_state(&self.state);
             let _kept = crate::fs::remove_tree(self.dir.run());
@@ -384,6 +403,28 @@ impl Kept {
             self.hear(at);
         }
         self.lock = None;
+    }
+
+    /// Notes something in the log of events.
+    fn note(&self, action: &str, more: &[(&str, &str)]) {
+        events::note_of(&self.paths, &self.dir, &self.record.request, action, more);
+    }
+
+    fn note_start(&self, attached: bool) {
+        if attached {
+            self.note("attach", &[]);
+        }
+        self.note("start", &[]);
+    }
+
+    fn note_end(&self, code: i32, out_of_memory: bool) {
+        if out_of_memory {
+            self.note("oom", &[]);
+        }
+        let began = self.state.started_at.unwrap_or_default();
+        let seconds = now().saturating_sub(began) / 1_000_000_000;
+        let (code, seconds) = (code.to_string(), seconds.to_string());
+        self.note("die", &[("exitCode", &code), ("execDuration", &seconds)]);
     }
 
     fn drop_leavers(&mut self) {

@@ -11,11 +11,12 @@ use super::super::bundle::{self, Found};
 use super::super::dir::Dir;
 use super::super::protocol::StartOrder;
 use super::super::record::{NetworkState, Record};
-use super::super::request::{MountRequest, NetworkMode, Request};
-use super::super::{Error, ports, volumes};
+use super::super::request::{NetworkMode, Request};
+use super::super::{Error, ports};
+use super::mounts::user_mounts;
 use crate::fs::{At, PathError};
 use crate::network::{self, Attachment, Publisher};
-use crate::sandbox::{Mount, MountKind, NetworkNamespace, Spec};
+use crate::sandbox::{Mount, NetworkNamespace, Spec};
 use crate::store::{Paths, Store};
 
 /// Longest file of the host that is copied into a container.
@@ -189,53 +190,6 @@ fn with_own_dns(text: &str, request: &Request) -> String {
         lines.push(format!("options {}", request.dns_options.join(" ")));
     }
     lines.join("\n") + "\n"
-}
-
-/// The mounts that the user asked for and the anonymous volumes.
-fn user_mounts(dir: &Dir, record: &Record, paths: &Paths) -> Result<Vec<Mount>, Error> {
-    let mut mounts = Vec::new();
-    for volume in &record.volumes {
-        let source = volumes::anonymous(dir, volume);
-        mounts.push(bundle::own(source, &volume.target, volume.read_only));
-    }
-    for mount in &record.request.mounts {
-        match mount {
-            MountRequest::Bind {
-                source,
-                target,
-                read_only,
-                propagation,
-                create,
-            } => {
-                if *create {
-                    std::fs::create_dir_all(source)
-                        .or_else(|err| if source.exists() { Ok(()) } else { Err(err) })
-                        .at("create", source)?;
-                }
-                mounts.push(bundle::bind(
-                    source.clone(),
-                    target,
-                    *read_only,
-                    propagation.clone(),
-                ));
-            }
-            MountRequest::Volume {
-                name: Some(name),
-                target,
-                read_only,
-                ..
-            } => mounts.push(bundle::own(volumes::named(paths, name), target, *read_only)),
-            MountRequest::Volume { name: None, .. } => {}
-            MountRequest::Tmpfs { target, options } => mounts.push(Mount {
-                kind: MountKind::Tmpfs {
-                    options: options.clone(),
-                },
-                target: PathBuf::from(target),
-                read_only: false,
-            }),
-        }
-    }
-    Ok(mounts)
 }
 
 fn read_text(path: &Path) -> Result<String, PathError> {

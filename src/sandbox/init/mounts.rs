@@ -11,7 +11,7 @@ use rustix::mount::{
 };
 
 use super::super::failure::{During, Step};
-use super::super::{Mount, MountKind};
+use super::super::{Mount, MountKind, Reach};
 use super::rootfs::{BOTH_EMPTY, CLONE};
 use super::{place, trees};
 use crate::sys::mount::{Attributes, set_attributes};
@@ -35,7 +35,8 @@ pub(super) fn open_sources(mounts: &[Mount], devices: bool) -> Step<Vec<Option<S
             MountKind::Bind {
                 source,
                 propagation,
-            } => bind(mount, source, propagation.as_deref(), devices).map(Some),
+                reach,
+            } => bind(mount, source, propagation.as_deref(), *reach, devices).map(Some),
             MountKind::Beneath { root, path } => {
                 let step = || format!("mount `{}` of `{}`", path.display(), root.display());
                 let root = rustix::fs::open(root, DIRECTORY, Mode::empty()).during_with(step)?;
@@ -43,7 +44,10 @@ pub(super) fn open_sources(mounts: &[Mount], devices: bool) -> Step<Vec<Option<S
                 trees::restrict(&tree, mount.read_only, devices).during_with(step)?;
                 source(mount, tree).map(Some)
             }
-            MountKind::Tmpfs { .. } | MountKind::Tree { .. } | MountKind::File { .. } => Ok(None),
+            MountKind::Tmpfs { .. }
+            | MountKind::FileSystem { .. }
+            | MountKind::Tree { .. }
+            | MountKind::File { .. } => Ok(None),
         })
         .collect()
 }
@@ -65,6 +69,19 @@ pub(super) fn make_rest<'a>(
                 Err(Errno::INVAL).during("open a source")?
             }
             MountKind::Tmpfs { options } => tmpfs(mount, options)?,
+            MountKind::FileSystem {
+                kind,
+                device,
+                options,
+                path,
+            } => {
+                let whole = file_system(mount, kind, Some(device), options)?;
+                if path.as_os_str().is_empty() {
+                    whole
+                } else {
+                    trees::part_of(mount, &whole, path, place, devices)?
+                }
+            }
             MountKind::Tree { overlay, path } => trees::tree(mount, overlay, path, place, devices)?,
             MountKind::File {
                 content,
@@ -100,10 +117,15 @@ fn bind<'a>(
     mount: &'a Mount,
     source: &Path,
     propagation: Option<&str>,
+    reach: Reach,
     devices: bool,
 ) -> Step<Source<'a>> {
     let step = || format!("bind `{}`", source.display());
-    let tree = open_tree(CWD, source, CLONE | OpenTreeFlags::AT_RECURSIVE).during_with(step)?;
+    let beneath = match reach {
+        Reach::Top => OpenTreeFlags::empty(),
+        Reach::All | Reach::TopReadOnly => OpenTreeFlags::AT_RECURSIVE,
+    };
+    let tree = open_tree(CWD, source, CLONE | beneath).during_with(step)?;
     let stat = rustix::fs::fstat(&tree).during_with(step)?;
     let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
     let (propagation, recursive) = kind(propagation).during_with(step)?;
@@ -111,7 +133,7 @@ fn bind<'a>(
         recursive: true,
         ..Attributes::default()
     };
-    if mount.read_only {
+    if mount.read_only && reach != Reach::TopReadOnly {
         attributes.set |= libc::MOUNT_ATTR_RDONLY;
     }
     // A device node that is named itself is meant to work.
@@ -122,6 +144,13 @@ fn bind<'a>(
         attributes.propagation = propagation;
     }
     set_attributes(tree.as_fd(), &attributes).during_with(step)?;
+    if mount.read_only && reach == Reach::TopReadOnly {
+        let attributes = Attributes {
+            set: libc::MOUNT_ATTR_RDONLY,
+            ..Attributes::default()
+        };
+        set_attributes(tree.as_fd(), &attributes).during_with(step)?;
+    }
     if !recursive {
         let attributes = Attributes {
             propagation,
@@ -152,8 +181,16 @@ fn kind(name: Option<&str>) -> rustix::io::Result<(u64, bool)> {
 }
 
 fn tmpfs(mount: &Mount, options: &str) -> Step<OwnedFd> {
-    let step = || format!("make a tmpfs for `{}`", mount.target.display());
-    let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).during_with(step)?;
+    file_system(mount, "tmpfs", None, options)
+}
+
+/// Makes a mount of a file system with options in mount(8)'s spelling.
+fn file_system(mount: &Mount, kind: &str, device: Option<&str>, options: &str) -> Step<OwnedFd> {
+    let step = || format!("make a {kind} for `{}`", mount.target.display());
+    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).during_with(step)?;
+    if let Some(device) = device {
+        fsconfig_set_string(context.as_fd(), "source", device).during_with(step)?;
+    }
     let mut attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
     attributes.set(MountAttrFlags::MOUNT_ATTR_RDONLY, mount.read_only);
     for option in options.split(',').filter(|option| !option.is_empty()) {
@@ -170,7 +207,7 @@ fn tmpfs(mount: &Mount, options: &str) -> Step<OwnedFd> {
                     Some((name, value)) => fsconfig_set_string(context.as_fd(), name, value),
                     None => fsconfig_set_flag(context.as_fd(), option),
                 };
-                set.during_with(|| format!("set the tmpfs option `{option}`"))?;
+                set.during_with(|| format!("set the {kind} option `{option}`"))?;
             }
         }
     }

@@ -39,6 +39,24 @@ pub(super) fn tree(
     Ok(taken)
 }
 
+/// Takes the path in a mount that is attached nowhere yet.
+pub(super) fn part_of(
+    mount: &Mount,
+    whole: &OwnedFd,
+    path: &Path,
+    place: &Path,
+    devices: bool,
+) -> Step<OwnedFd> {
+    let step = || format!("mount `/{}`", path.display());
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    move_mount(whole.as_fd(), "", CWD, place, flags).during_with(step)?;
+    let taken = part(whole, path).during_with(step);
+    detach(place)?;
+    let taken = taken?;
+    restrict(&taken, mount.read_only, devices).during_with(step)?;
+    Ok(taken)
+}
+
 /// A mount of the path beneath an open directory of an attached mount. Links are
 /// followed, but never out of that directory.
 pub(super) fn part(root: &OwnedFd, path: &Path) -> rustix::io::Result<OwnedFd> {

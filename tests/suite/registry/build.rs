@@ -273,6 +273,14 @@ fn a_private_base_needs_a_login() {
     built.ok();
     says(&built, ASKED);
     says_not(&built, PASSWORD);
+
+    // Without the settings its certificate is nobody's.
+    std::fs::write(&settings, "").unwrap();
+    let name = format!("{host}/private/other");
+    let output = format!("-o=type=registry,name={name}");
+    run(&["build", &output, "-"], "FROM scratch\nLABEL a=b\n").fails(1, "certificate");
+    let output = format!("{output},registry.insecure=true");
+    run(&["build", &output, "-"], "FROM scratch\nLABEL a=b\n").ok();
 }
 
 #[test]

@@ -43,7 +43,7 @@ fn pulls_go_on_where_they_were_cut() {
     for round in 0..rounds("RBUILD_CUT_ROUNDS", ROUNDS) {
         let scene = Scene::new();
         relay.take_traffic();
-        cuts(&relay, seed + round, 1_500, whole / 4);
+        cuts(&relay, seed + round, 1_500, whole / 6);
         let outcome = scene.run(&["pull", "-q", &name]);
         let traffic = relay.take_traffic();
         cut += traffic.cut;

@@ -280,10 +280,8 @@ fn a_layer_that_unpacks_to_something_else_or_without_end_is_refused() {
     scene
         .run(&["pull", "-q", &name])
         .fails(1, "layer 0 is damaged");
-    // The blob is what its digest says; it goes with what else nobody needs.
+    // The blob is what its digest says; `prune` takes it when it is old.
     assert_eq!(scene.assert_valid(), 0);
-    scene.run(&["system", "prune", "-f"]).ok();
-    scene.assert_empty();
     // Small on the way, two gigabytes when it is unpacked: a file system of 64 MiB takes
     // no harm but that it is full for a moment.
     let mut encoder = zstd::Encoder::new(Vec::new(), 3).unwrap();

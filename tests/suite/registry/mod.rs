@@ -2,6 +2,7 @@
 
 mod auth;
 mod build;
+mod commands;
 mod cuts;
 mod fake;
 mod hostile;

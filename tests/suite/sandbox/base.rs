@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Once;
 
 use rbuild::sandbox::{
-    self, DEFAULT_CAPABILITIES, Error, Exit, Mount, MountKind, NetworkNamespace, Overlay,
+    self, DEFAULT_CAPABILITIES, Error, Exit, Mount, MountKind, NetworkNamespace, Overlay, Reach,
     ResourceLimits, RootFs, Running, Seccomp, Spec, Stdio,
 };
 use tempfile::TempDir;
@@ -153,6 +153,7 @@ pub(super) fn bind(source: &Path, target: &str, read_only: bool) -> Mount {
         kind: MountKind::Bind {
             source: source.to_owned(),
             propagation: None,
+            reach: Reach::All,
         },
         target: PathBuf::from(target),
         read_only,

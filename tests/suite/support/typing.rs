@@ -28,6 +28,16 @@ impl Home {
         arguments: &[S],
         typed: &[(&str, &str)],
     ) -> (i32, String) {
+        self.run_on_terminal_with(arguments, &[], typed)
+    }
+
+    /// The same with more variables in the environment.
+    pub(crate) fn run_on_terminal_with<S: AsRef<OsStr>>(
+        &self,
+        arguments: &[S],
+        variables: &[(&str, &str)],
+        typed: &[(&str, &str)],
+    ) -> (i32, String) {
         let master =
             openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
@@ -47,6 +57,7 @@ impl Home {
             fd.into()
         };
         let mut command = self.command(arguments);
+        command.envs(variables.iter().copied());
         command.stdin(slave()).stdout(slave()).stderr(slave());
         let mut child = command.spawn().unwrap();
         // The command keeps its own copies of the terminal's ends.

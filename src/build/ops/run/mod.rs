@@ -35,7 +35,7 @@ use crate::network;
 use crate::oci::passwd::Account;
 use crate::progress::{Event, StepId, Stream, Usage};
 use crate::sandbox::{
-    self, Mount, MountKind, NetworkNamespace, Overlay, RootFs, Seccomp, Spec, Stdio,
+    self, Mount, MountKind, NetworkNamespace, Overlay, Reach, RootFs, Seccomp, Spec, Stdio,
 };
 use crate::snapshot::{self, Active, View};
 use crate::store::SnapshotId;
@@ -365,6 +365,7 @@ fn mount_files(
             kind: MountKind::Bind {
                 source,
                 propagation: None,
+                reach: Reach::All,
             },
             target: PathBuf::from(target),
             read_only: true,

@@ -14,7 +14,7 @@ use crate::build::step_options::Secret;
 use crate::fs::{At, PathError, remove_tree};
 use crate::layer::{EntryKind, Lower as _};
 use crate::progress::StepId;
-use crate::sandbox::{Mount, MountKind, Overlay, SecretBytes};
+use crate::sandbox::{Mount, MountKind, Overlay, Reach, SecretBytes};
 use crate::snapshot::{self, View};
 use crate::store::{self, SnapshotId};
 
@@ -315,6 +315,7 @@ impl<'t> Mounts<'t> {
             kind: MountKind::Bind {
                 source,
                 propagation: None,
+                reach: Reach::All,
             },
             point: Kind::File,
         }))

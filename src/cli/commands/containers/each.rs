@@ -1,6 +1,6 @@
 //! `stop`, `restart`, `kill`, `rm`, `rename`, `wait`: verbs on one container or several.
 
-use rbuild::engine::{self, Engine, StopOptions, signal};
+use rbuild::engine::{self, ContainerRemoveOptions, Engine, StopOptions, signal};
 
 use crate::cli::output::Output;
 use crate::cli::report::Failure;
@@ -68,7 +68,7 @@ pub(crate) struct RmArgs {
     /// Remove also running containers, by killing them
     #[arg(short, long)]
     force: bool,
-    /// Remove anonymous volumes as well (they always go with their container)
+    /// Remove anonymous volumes as well
     #[arg(short, long)]
     volumes: bool,
     /// The containers, by name or ID
@@ -128,8 +128,12 @@ pub(super) fn kill(args: &KillArgs, engine: &Engine, output: &mut Output) -> Res
 
 pub(super) fn rm(args: &RmArgs, engine: &Engine, output: &mut Output) -> Result<u8, Failure> {
     let mut failed = 0;
+    let options = ContainerRemoveOptions {
+        force: args.force,
+        volumes: args.volumes,
+    };
     for name in &args.containers {
-        match engine.container_remove(name, args.force) {
+        match engine.container_remove(name, options) {
             Ok(()) => output.line(name)?,
             // What is to be gone by force and is not there is gone.
             Err(error) if args.force && error.kind() == engine::ErrorKind::NotFound => {

@@ -22,7 +22,8 @@ use serde_json::Value;
 use crate::cli::output::Output;
 use crate::cli::report::Failure;
 
-pub(crate) use prune::{df_verbose, prune_stopped};
+pub(crate) use prune::prune_stopped;
+pub(crate) use ps::row;
 
 /// A verb on containers.
 #[derive(Debug, clap::Subcommand)]

@@ -1,10 +1,9 @@
-//! The containers' part of `system prune` and `system df`.
+//! The containers' part of the prunes.
 
 use jiff::Timestamp;
-use rbuild::engine::{ContainerFilter, ContainerSummary, Engine, Status};
+use rbuild::engine::{ContainerFilter, ContainerRemoveOptions, ContainerSummary, Engine, Status};
 
 use crate::cli::commands::filters;
-use crate::cli::human;
 use crate::cli::output::Output;
 use crate::cli::report::Failure;
 
@@ -20,11 +19,13 @@ pub(crate) fn prune_stopped(
         ..ContainerFilter::default()
     };
     let mut until = None;
+    let mut without = Vec::new();
     for text in texts {
         let wrong = || Failure::new(1, format!("invalid filter '{text}'"));
         let (key, value) = text.split_once('=').ok_or_else(wrong)?;
         match key {
             "label" => filter.conditions.push((key.to_owned(), value.to_owned())),
+            "label!" => without.push(value.to_owned()),
             "until" => until = Some(filters::moment(value).ok_or_else(wrong)?),
             _ => return Err(wrong()),
         }
@@ -37,12 +38,16 @@ pub(crate) fn prune_stopped(
     let mut freed = 0;
     let mut removed = Vec::new();
     for container in engine.containers(&filter)? {
-        if container.state == Status::Running || !old(&container) {
+        let kept = without.iter().any(|label| has_label(&container, label));
+        if !is_stopped(container.state) || !old(&container) || kept {
             continue;
         }
         let bytes = engine.container_size(&container.id)?;
         // One that was started in the meantime, or removed by another, is none of ours.
-        if engine.container_remove(&container.id, false).is_ok() {
+        if engine
+            .container_remove(&container.id, ContainerRemoveOptions::default())
+            .is_ok()
+        {
             freed += bytes;
             removed.push(container.id);
         }
@@ -57,37 +62,14 @@ pub(crate) fn prune_stopped(
     Ok(freed)
 }
 
-/// Prints the containers' part of `system df -v`.
-pub(crate) fn df_verbose(engine: &Engine, output: &mut Output) -> Result<(), Failure> {
-    let filter = ContainerFilter {
-        all: true,
-        ..ContainerFilter::default()
-    };
-    let now = Timestamp::now();
-    let mut rows = Vec::new();
-    for container in engine.containers(&filter)? {
-        let created = Timestamp::from_nanosecond(i128::from(container.created_at)).ok();
-        rows.push(vec![
-            container.id.chars().take(12).collect(),
-            container.image.clone(),
-            format!("\"{}\"", human::ellipsis(&container.command, 20)),
-            "0".to_owned(),
-            human::size(engine.container_size(&container.id)?),
-            human::ago(created, now),
-            container.status.clone(),
-            container.name.clone(),
-        ]);
+fn is_stopped(state: Status) -> bool {
+    matches!(state, Status::Created | Status::Exited | Status::Dead)
+}
+
+/// Whether a container has a label, with its value where one is given.
+fn has_label(container: &ContainerSummary, wanted: &str) -> bool {
+    match wanted.split_once('=') {
+        Some((name, value)) => container.labels.get(name).is_some_and(|own| own == value),
+        None => container.labels.contains_key(wanted),
     }
-    output.line("\nContainers space usage:\n")?;
-    let header = [
-        "CONTAINER ID",
-        "IMAGE",
-        "COMMAND",
-        "LOCAL VOLUMES",
-        "SIZE",
-        "CREATED",
-        "STATUS",
-        "NAMES",
-    ];
-    output.table(&header, &rows)
 }

@@ -1,9 +1,12 @@
 //! `ps`, `container ls`
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
-use rbuild::engine::{ContainerFilter, ContainerSummary, Engine};
+use rbuild::engine::{ContainerFilter, ContainerSummary, Engine, ImageFilter};
 use serde_json::{Value, json};
 
+use crate::cli::commands::filters;
 use crate::cli::format::{self, Column};
 use crate::cli::human;
 use crate::cli::output::Output;
@@ -11,6 +14,8 @@ use crate::cli::report::Failure;
 
 /// Width of the COMMAND column, as Docker's.
 const COMMAND_WIDTH: usize = 20;
+/// Width of each name of a mount.
+const MOUNT_WIDTH: usize = 15;
 const TITLES: [Column; 8] = [
     ("CreatedAt", "CREATED AT"),
     ("Labels", "LABELS"),
@@ -62,13 +67,19 @@ pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
     }
     let template = args.format.as_deref();
     let sizes = args.size || format::mentions(template, "Size");
+    let images = sizes.then(|| image_sizes(engine)).transpose()?;
     let now = Timestamp::now();
     let mut rows = Vec::new();
     for container in &containers {
-        let size = if sizes {
-            human::size(engine.container_size(&container.id)?)
-        } else {
-            String::new()
+        let size = match &images {
+            Some(images) => {
+                // One that is removed meanwhile takes no room.
+                let own = engine.container_size(&container.id).unwrap_or(0);
+                let image = images.get(&container.image_id).copied().unwrap_or(0);
+                let whole = human::size(own.saturating_add(image));
+                format!("{} (virtual {whole})", human::size(own))
+            }
+            None => String::new(),
         };
         rows.push(row(container, args.no_trunc, &size, now));
     }
@@ -88,24 +99,22 @@ pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
     Ok(0)
 }
 
+/// Bytes of every image, by its ID.
+fn image_sizes(engine: &Engine) -> Result<BTreeMap<String, u64>, Failure> {
+    let images = engine.images(&ImageFilter::default())?;
+    let sizes = images.into_iter();
+    Ok(sizes
+        .map(|summary| (summary.image.id.to_string(), summary.bytes))
+        .collect())
+}
+
 fn filter(args: &Args) -> Result<ContainerFilter, Failure> {
-    let condition = |text: &String| match text.split_once('=') {
-        Some((key, value)) => Ok((key.trim().to_lowercase(), value.trim().to_owned())),
-        None => Err(Failure::new(
-            1,
-            format!("invalid argument \"{text}\": bad format of filter (expected name=value)"),
-        )),
-    };
     let last = if args.latest { 1 } else { args.last };
     let last = usize::try_from(last).ok().filter(|last| *last > 0);
     Ok(ContainerFilter {
         all: args.all,
         last,
-        conditions: args
-            .filter
-            .iter()
-            .map(condition)
-            .collect::<Result<_, _>>()?,
+        conditions: filters::conditions(&args.filter)?,
     })
 }
 
@@ -113,10 +122,14 @@ fn short(id: &str, whole: bool) -> &str {
     if whole { id } else { &id[..id.len().min(12)] }
 }
 
-fn row(container: &ContainerSummary, whole: bool, size: &str, now: Timestamp) -> Value {
+/// A row of the listing.
+pub(crate) fn row(container: &ContainerSummary, whole: bool, size: &str, now: Timestamp) -> Value {
     let created = Timestamp::from_nanosecond(i128::from(container.created_at)).ok();
     let width = if whole { usize::MAX } else { COMMAND_WIDTH };
     let command = human::ellipsis(&container.command, width);
+    let width = if whole { usize::MAX } else { MOUNT_WIDTH };
+    let mounts = container.mounts.iter();
+    let mounts: Vec<String> = mounts.map(|name| human::ellipsis(name, width)).collect();
     let labels = container
         .labels
         .iter()
@@ -127,8 +140,8 @@ fn row(container: &ContainerSummary, whole: bool, size: &str, now: Timestamp) ->
         "ID": short(&container.id, whole),
         "Image": container.image,
         "Labels": labels.collect::<Vec<_>>().join(","),
-        "LocalVolumes": "0",
-        "Mounts": container.mounts.join(","),
+        "LocalVolumes": container.local_volumes.to_string(),
+        "Mounts": mounts.join(","),
         "Names": container.name,
         "Networks": container.networks,
         "Ports": container.ports,

@@ -1,9 +1,11 @@
 //! `registry ...`: what lies on registries, and one of our own; one file a verb.
 
+mod attach;
+mod referrers;
 mod repos;
 mod rm;
 mod serve;
-mod tags;
+pub(crate) mod tags;
 
 use clap::Subcommand;
 use rbuild::engine::Engine;
@@ -19,6 +21,8 @@ pub(crate) enum Verb {
     Repos(repos::Args),
     #[command(visible_aliases = ["remove", "untag"])]
     Rm(rm::Args),
+    Referrers(referrers::Args),
+    Attach(attach::Args),
     Serve(Box<serve::Args>),
 }
 
@@ -27,13 +31,18 @@ pub(crate) fn run(verb: &Verb, engine: &Engine, output: &mut Output) -> Result<u
         Verb::Tags(args) => tags::run(args, engine, output),
         Verb::Repos(args) => repos::run(args, engine, output),
         Verb::Rm(args) => Ok(rm::run(args, engine, output)),
+        Verb::Referrers(args) => referrers::run(args, engine, output),
+        Verb::Attach(args) => attach::run(args, engine, output),
         Verb::Serve(args) => serve::run(args, engine, output),
     }
 }
 
-/// Reads a name that stands for something on a registry.
+/// Reads a name that stands for something on a registry; `docker://` may stand
+/// before it, as skopeo has it.
 pub(crate) fn reference(text: &str) -> Result<Reference, Failure> {
-    text.parse()
+    text.strip_prefix("docker://")
+        .unwrap_or(text)
+        .parse()
         .map_err(|err: ParseReferenceError| Failure::new(1, err.to_string()))
 }
 

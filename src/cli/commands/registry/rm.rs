@@ -1,7 +1,8 @@
 //! `registry rm`
 
 use rbuild::engine::{Engine, Removal};
-use rbuild::oci::Reference;
+use rbuild::oci::{Digest, Reference};
+use rbuild::transfer::TagsOf;
 
 use super::{has_tag, reference};
 use crate::cli::commands::reach::ReachArgs;
@@ -47,27 +48,46 @@ fn one(args: &Args, text: &str, engine: &Engine, output: &mut Output) -> Result<
         Removal::Untagged => return output.line(format!("Untagged: {}", name.familiar())),
         Removal::WithManifest { digest, tags } => (digest, tags),
     };
+    if !args.force && !may(&name, digest, &tags, output)? {
+        let message = format!("{} was not removed", name.familiar());
+        return Err(Failure::new(1, message).with_hint("--force removes it without asking"));
+    }
+    engine.remove_remote_manifest(&name, digest, reach)?;
+    gone(&name, &tags.leading, output)?;
+    output.line(format!("Deleted: {digest}"))
+}
+
+/// Tells what else goes with a manifest, and asks when there is something.
+fn may(
+    name: &Reference,
+    digest: Digest,
+    tags: &TagsOf,
+    output: &mut Output,
+) -> Result<bool, Failure> {
     let asked = name.tag().filter(|_| name.digest().is_none());
     let others: Vec<&str> = tags
+        .leading
         .iter()
         .map(String::as_str)
         .filter(|tag| Some(*tag) != asked)
         .collect();
-    if !others.is_empty() && !args.force {
+    let repository = name.familiar_repository();
+    if !others.is_empty() {
+        let (host, others) = (name.host(), others.join(", "));
         output.warn(format!(
-            "{} takes away manifests, not tags: with {digest} these tags of {} go too: {}",
-            name.host(),
-            name.familiar_repository(),
-            others.join(", ")
+            "{host} takes away manifests, not tags: with {digest} these tags of {repository} go too: {others}"
         ));
-        if !output.confirm("Remove them all?")? {
-            let message = format!("{} was not removed", name.familiar());
-            return Err(Failure::new(1, message).with_hint("--force removes it without asking"));
-        }
     }
-    engine.remove_remote_manifest(&name, digest, reach)?;
-    gone(&name, &tags, output)?;
-    output.line(format!("Deleted: {digest}"))
+    if !tags.within.is_empty() {
+        let within = tags.within.join(", ");
+        output.warn(format!(
+            "these tags of {repository} are lists that name {digest}, and are broken without it: {within}"
+        ));
+    }
+    if others.is_empty() && tags.within.is_empty() {
+        return Ok(true);
+    }
+    output.confirm("Remove it?")
 }
 
 fn gone(name: &Reference, tags: &[String], output: &mut Output) -> Result<(), Failure> {

@@ -1,11 +1,15 @@
 //! `inspect`, `image inspect`
 
+mod remote;
+
 use std::fmt::Write as _;
 
 use rbuild::engine::{Engine, ErrorKind, ImageDetails};
+use rbuild::oci::{ContainerConfig, Platform};
 use serde_json::{Map, Value, json};
 
-use super::containers;
+use super::reach::ReachArgs;
+use super::{containers, volume};
 use crate::cli::format;
 use crate::cli::output::Output;
 use crate::cli::report::Failure;
@@ -19,7 +23,7 @@ pub(crate) struct Args {
     /// Show total file sizes of containers
     #[arg(short, long)]
     size: bool,
-    /// What to look for: container or image
+    /// What to look for: container, image or volume
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<String>,
     /// Names or IDs
@@ -33,6 +37,17 @@ pub(crate) struct ImageArgs {
     /// `json` or a Go template
     #[arg(short, long)]
     format: Option<String>,
+    /// Look at the images on their registries, without pulling them
+    #[arg(long)]
+    remote: bool,
+    /// With --remote: of an index, the image for this platform
+    #[arg(long, value_name = "PLATFORM", requires = "remote")]
+    platform: Option<Platform>,
+    /// With --remote: show the manifest or index as it is
+    #[arg(long, requires = "remote", conflicts_with = "format")]
+    raw: bool,
+    #[command(flatten)]
+    reach: ReachArgs,
     /// The images, by name or ID
     #[arg(required = true, value_name = "IMAGE")]
     names: Vec<String>,
@@ -55,13 +70,12 @@ pub(crate) struct ContainerArgs {
 /// `inspect`: a container, or else an image.
 pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u8, Failure> {
     let kind = args.kind.as_deref().filter(|kind| !kind.is_empty());
-    let (containers, images) = match kind {
-        None => (true, true),
-        Some("container") => (true, false),
-        Some("image") => (false, true),
-        Some(
-            other @ ("volume" | "network" | "node" | "service" | "plugin" | "secret" | "task"),
-        ) => {
+    let (containers, images, volumes) = match kind {
+        None => (true, true, true),
+        Some("container") => (true, false, false),
+        Some("image") => (false, true, false),
+        Some("volume") => (false, false, true),
+        Some(other @ ("network" | "node" | "service" | "plugin" | "secret" | "task")) => {
             let message = format!("inspecting a {other} is not available in this version");
             return Err(Failure::new(1, message));
         }
@@ -80,8 +94,16 @@ pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
                 Err(error) => return Err(error.into()),
             }
         }
-        match engine.image_details(name) {
-            Ok(details) => Ok(image(&details)),
+        if images {
+            match engine.image_details(name) {
+                Ok(details) => return Ok(image(&details)),
+                // What cannot be the name of an image may be another's.
+                Err(error) if volumes && is_other(error.kind()) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        match engine.volume(name) {
+            Ok(found) => Ok(volume::document(&found)),
             Err(error) if containers && error.kind() == ErrorKind::NotFound => {
                 Err(Failure::new(1, format!("No such object: {name}")))
             }
@@ -90,12 +112,28 @@ pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
     })
 }
 
+fn is_other(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::NotFound | ErrorKind::InvalidInput)
+}
+
 /// `image inspect`
 pub(crate) fn images(
     args: &ImageArgs,
     engine: &Engine,
     output: &mut Output,
 ) -> Result<u8, Failure> {
+    if args.remote {
+        let asked = remote::Asked {
+            platform: args.platform.as_ref(),
+            reach: args.reach.reach(),
+        };
+        if args.raw {
+            return remote::raw(&args.names, &asked, engine, output);
+        }
+        return each(&args.names, args.format.as_deref(), output, &|name| {
+            remote::document(name, &asked, engine)
+        });
+    }
     each(&args.names, args.format.as_deref(), output, &|name| {
         Ok(image(&engine.image_details(name)?))
     })
@@ -109,6 +147,18 @@ pub(crate) fn containers(
 ) -> Result<u8, Failure> {
     each(&args.names, args.format.as_deref(), output, &|name| {
         Ok(containers::inspect(engine, name, args.size)?)
+    })
+}
+
+/// `volume inspect`
+pub(super) fn volumes(
+    names: &[String],
+    format: Option<&str>,
+    engine: &Engine,
+    output: &mut Output,
+) -> Result<u8, Failure> {
+    each(names, format, output, &|name| {
+        Ok(volume::document(&engine.volume(name)?))
     })
 }
 
@@ -175,13 +225,12 @@ fn image(details: &ImageDetails) -> Value {
         "digest": image.manifest_digest,
         "size": image.manifest_bytes.len(),
     });
-    document["Config"] = container_config(details);
+    document["Config"] = container_config(&config.config);
     document
 }
 
 /// The configuration, with the members that clients read without asking whether they are there.
-fn container_config(details: &ImageDetails) -> Value {
-    let config = &details.image.config.config;
+fn container_config(config: &ContainerConfig) -> Value {
     let mut document = Map::new();
     document.insert("User".to_owned(), json!(config.user));
     document.insert("Env".to_owned(), json!(config.env));
