@@ -94,7 +94,7 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Cli, Failure> {
 
 /// Docker's commands that a later version brings. Taken for the name of a
 /// context they would be told to lack one.
-const LATER: [&str; 21] = [
+const LATER: [&str; 20] = [
     "bake",
     "checkpoint",
     "commit",
@@ -103,7 +103,6 @@ const LATER: [&str; 21] = [
     "cp",
     "diff",
     "export",
-    "network",
     "node",
     "pause",
     "plugin",

@@ -137,7 +137,7 @@ impl Attached {
                 }
                 Some(Tell::Exited(exited)) => return Ok(Some(Event::Exited(exited.code))),
                 // A signal that came too late is no news: the end is.
-                Some(Tell::Started(_) | Tell::Signalled | Tell::Refused(_)) => {}
+                Some(Tell::Started(_) | Tell::Signalled | Tell::Done | Tell::Refused(_)) => {}
                 None => return Err(Error::ShimLost(self.id.clone())),
             }
         }

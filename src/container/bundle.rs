@@ -7,7 +7,8 @@ use super::request::set_variable;
 use super::{Error, Request, capabilities};
 use crate::oci::passwd::Account;
 use crate::sandbox::{
-    Mount, MountKind, NetworkNamespace, Overlay, Reach, ResourceLimits, RootFs, Seccomp, Spec, Terminal,
+    Mount, MountKind, NetworkNamespace, Overlay, Reach, ResourceLimits, RootFs, Seccomp, Spec,
+    Terminal,
 };
 
 /// The search path of a container whose image names none.

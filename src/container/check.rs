@@ -33,6 +33,12 @@ impl Request {
                 return invalid("conflicting options: hostname and the network mode".to_owned());
             }
         }
+        if !self.network.is_joined() && self.endpoints.len() > 1 {
+            let mode = self.network.text();
+            return invalid(format!(
+                "conflicting options: cannot attach a container of the network mode `{mode}` to further networks"
+            ));
+        }
         capabilities::kept(&self.cap_add, &self.cap_drop, self.privileged)?;
         if self.memory_bytes.is_some_and(|bytes| bytes < LEAST_MEMORY) {
             return invalid("Minimum memory limit allowed is 6MB".to_owned());

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::dir::Dir;
 use super::record::{AnonymousVolume, Record};
-use super::request::{MountRequest, Request};
-use super::{Error, events, names, now, ports, volumes};
+use super::request::{MountRequest, NetworkMode, Request};
+use super::{EndpointRequest, Error, events, names, now, ports, volumes};
 use crate::fs::{At, PathError};
 use crate::image::{self, Image};
 use crate::layer::Lower;
@@ -30,10 +30,11 @@ pub fn create(store: &Store, image: &Image, request: Request) -> Result<Created,
     if let Some(name) = &request.name {
         names::check(name)?;
     }
-    let request = request.with_image(&image.config.config);
+    let mut request = request.with_image(&image.config.config);
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     request.check(cpus)?;
     ports::wanted(&request)?;
+    resolve_networks(store, &mut request)?;
     let warnings = request.warnings();
     let snapshot = image::snapshot_of(store, image)?;
     let id = names::new_id();
@@ -47,6 +48,36 @@ pub fn create(store: &Store, image: &Image, request: Request) -> Result<Created,
     made?;
     events::note(store.paths(), &dir, "create", &[]);
     Ok(Created { id, warnings })
+}
+
+/// Finds the networks that the request names, by the names that they have.
+fn resolve_networks(store: &Store, request: &mut Request) -> Result<(), Error> {
+    if let (NetworkMode::Named(text), true) = (&request.network, request.endpoints.is_empty()) {
+        request.endpoints.push(EndpointRequest {
+            network: text.clone(),
+            ..EndpointRequest::default()
+        });
+    }
+    if !request.network.is_joined() {
+        // What else was said of such a network is refused by the check before.
+        request.endpoints.clear();
+        return Ok(());
+    }
+    let mut known: Vec<String> = Vec::new();
+    for endpoint in &mut request.endpoints {
+        endpoint.resolve(store)?;
+        if known.contains(&endpoint.network) {
+            return Err(Error::Invalid(format!(
+                "network {} is specified multiple times",
+                endpoint.network
+            )));
+        }
+        known.push(endpoint.network.clone());
+    }
+    if let (NetworkMode::Named(_), Some(first)) = (&request.network, request.endpoints.first()) {
+        request.network = NetworkMode::parse(&first.network)?;
+    }
+    Ok(())
 }
 
 fn fill(

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::Error;
 use super::record::{Process, Record, State};
+use super::{EndpointRequest, Error};
 use crate::fs::{At, Lock, PathError};
 use crate::store::{self, Paths};
 
@@ -18,7 +18,7 @@ const DOCUMENT_LIMIT: u64 = 16 << 20;
 /// Where a container keeps its files.
 ///
 /// ```text
-/// <data>/containers/<id>/  request.json state.json log lock fs/ work/ volumes/<n>/
+/// <data>/containers/<id>/  request.json networks.json state.json log lock fs/ work/ volumes/<n>/
 ///                          hosts hostname resolv.conf
 /// <run>/containers/<id>/   socket
 /// ```
@@ -82,6 +82,29 @@ impl Dir {
     /// Writes what the container is.
     pub(super) fn write_record(&self, record: &Record) -> Result<(), PathError> {
         write(&self.data, "request.json", record)
+    }
+
+    /// Reads the networks that the container is to be on: what was written last,
+    /// else what it was made with.
+    pub(super) fn endpoints(&self, record: &Record) -> Result<Vec<EndpointRequest>, Error> {
+        let request = &record.request;
+        if !request.network.is_joined() {
+            return Ok(Vec::new());
+        }
+        match read(&self.path("networks.json")) {
+            Ok(bytes) => self.parse(&bytes, "networks"),
+            Err(err) if err.source.kind() != std::io::ErrorKind::NotFound => Err(err.into()),
+            Err(_) if request.endpoints.is_empty() => Ok(vec![EndpointRequest {
+                network: request.network.text(),
+                ..EndpointRequest::default()
+            }]),
+            Err(_) => Ok(request.endpoints.clone()),
+        }
+    }
+
+    /// Writes the networks that the container is to be on.
+    pub(super) fn write_endpoints(&self, endpoints: &[EndpointRequest]) -> Result<(), PathError> {
+        write(&self.data, "networks.json", &endpoints)
     }
 
     /// Reads what happened to the container. A container whose shim is gone

@@ -7,6 +7,7 @@ use super::record::{AnonymousVolume, Record, State, Status};
 use super::request::{MountRequest, NetworkMode, Request};
 use super::{Error, find, now, ports, status, volumes};
 use crate::image;
+use crate::network::Place;
 use crate::oci::{ImageId, Reference};
 use crate::store::{ContainerRow, Store};
 
@@ -138,7 +139,7 @@ fn summary(candidate: Candidate, names: &BTreeMap<Reference, ImageId>, now: i64)
         exit_code: state.exit_code,
         status: status::render(&state, now),
         ports: ports::render(&state.ports, expose),
-        networks: network_name(&request.network),
+        networks: network_names(&request, &state),
         mounts: sources
             .chain(anonymous)
             .filter(|name| !name.is_empty())
@@ -149,6 +150,19 @@ fn summary(candidate: Candidate, names: &BTreeMap<Reference, ImageId>, now: i64)
         id: row.id,
         name: row.name,
     }
+}
+
+/// The networks of a container, for `ps`.
+fn network_names(request: &Request, state: &State) -> String {
+    let now: Vec<&str> = state
+        .networks
+        .iter()
+        .map(|place| place.network.as_str())
+        .collect();
+    if now.is_empty() {
+        return network_name(&request.network);
+    }
+    now.join(",")
 }
 
 /// The network as `ps` and `inspect` name it.
@@ -325,9 +339,12 @@ fn holds(key: &str, value: &str, candidate: &Candidate) -> bool {
         "id" => row.id.starts_with(value),
         "status" => state.status.text() == value,
         "exited" => state.status == Status::Exited && Ok(state.exit_code) == value.parse(),
-        "network" => candidate
-            .request()
-            .is_some_and(|request| network_name(&request.network) == value),
+        "network" => {
+            let is_there = |place: &Place| place.network == value || place.network_id == value;
+            let now = state.networks.iter().any(is_there);
+            let first = |request: &Request| network_name(&request.network) == value;
+            now || state.networks.is_empty() && candidate.request().is_some_and(first)
+        }
         "volume" => candidate.record.as_ref().is_some_and(|record| {
             let mounted =
                 |mount: &MountRequest| mount.target() == value || mount_name(mount) == value;

@@ -14,6 +14,7 @@ use rustix::net::{RecvFlags, SendFlags};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::EndpointRequest;
 use crate::oci::passwd::Account;
 
 /// Most data in one message; with room to spare in a default send buffer.
@@ -109,6 +110,10 @@ pub(super) enum Ask {
     Resize(u16, u16),
     /// Send this signal to the program that this client is attached to, else to the first one.
     Signal(i32),
+    /// Join this network.
+    Join(Box<EndpointRequest>),
+    /// Leave this network.
+    Leave(String),
 }
 
 /// From the shim to a client.
@@ -126,6 +131,8 @@ pub(super) enum Tell {
     Exited(Exited),
     /// The signal was sent.
     Signalled,
+    /// It is so now.
+    Done,
 }
 
 impl Ask {
@@ -140,6 +147,8 @@ impl Ask {
             Self::StdinEnd => Ok(vec![b'I']),
             Self::Resize(rows, columns) => document(b'R', &(rows, columns)),
             Self::Signal(signal) => document(b'K', signal),
+            Self::Join(endpoint) => document(b'J', endpoint),
+            Self::Leave(network) => document(b'L', network),
         }
     }
 
@@ -160,6 +169,8 @@ impl Ask {
                 Self::Resize(rows, columns)
             }
             b'K' => Self::Signal(parse(body)?),
+            b'J' => Self::Join(parse(body)?),
+            b'L' => Self::Leave(parse(body)?),
             _ => return Err(io::ErrorKind::InvalidData.into()),
         };
         Ok(Some(ask))
@@ -176,6 +187,7 @@ impl Tell {
             Self::Stderr(bytes) => Ok(data(b'e', bytes)),
             Self::Exited(exited) => document(b'x', exited),
             Self::Signalled => Ok(vec![b'k']),
+            Self::Done => Ok(vec![b'd']),
         }
     }
 
@@ -192,6 +204,7 @@ impl Tell {
             b'e' => Self::Stderr(packet),
             b'x' => Self::Exited(parse(&packet)?),
             b'k' => Self::Signalled,
+            b'd' => Self::Done,
             _ => return Err(io::ErrorKind::InvalidData.into()),
         };
         Ok(Some(tell))

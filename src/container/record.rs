@@ -1,12 +1,10 @@
 //! The documents in a container's directory. Each carries a version and is
 //! replaced as a whole.
 
-use std::net::Ipv4Addr;
-
 use serde::{Deserialize, Serialize};
 
 use super::Request;
-use crate::network::PortForward;
+use crate::network::{Place, PortForward};
 
 /// The format of both documents.
 const VERSION: u32 = 1;
@@ -108,23 +106,11 @@ pub(super) struct State {
     pub error: String,
     /// Whether the kernel killed something in it for want of memory.
     pub out_of_memory: bool,
-    /// Where it is on the network.
-    pub network: Option<NetworkState>,
+    /// Where it is on its networks, in the order in which it joined them.
+    #[serde(default)]
+    pub networks: Vec<Place>,
     /// Ports carried to it.
     pub ports: Vec<PortForward>,
-}
-
-/// A running container's place on the default bridge.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct NetworkState {
-    /// Its address.
-    pub address: Ipv4Addr,
-    /// The bridge's.
-    pub gateway: Ipv4Addr,
-    /// Prefix length of the subnet.
-    pub prefix: u8,
-    /// Hardware address.
-    pub mac: [u8; 6],
 }
 
 impl State {
@@ -140,7 +126,7 @@ impl State {
             exit_code: 0,
             error: String::new(),
             out_of_memory: false,
-            network: None,
+            networks: Vec::new(),
             ports: Vec::new(),
         }
     }
@@ -178,7 +164,7 @@ impl State {
             finished_at: Some(now),
             exit_code: code,
             out_of_memory,
-            network: None,
+            networks: Vec::new(),
             ports: Vec::new(),
             ..self
         }
@@ -192,7 +178,7 @@ impl State {
             shim: None,
             exit_code: code,
             error,
-            network: None,
+            networks: Vec::new(),
             ports: Vec::new(),
             ..self
         }

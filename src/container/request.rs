@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 pub use super::mounts::MountRequest;
-use super::{Error, signal};
+use super::{EndpointRequest, Error, signal};
 use crate::oci::ContainerConfig;
 use crate::sandbox::{ResourceLimits, Rlimit};
 
@@ -49,6 +49,8 @@ pub struct Request {
     pub attach: [bool; 3],
     /// Which network.
     pub network: NetworkMode,
+    /// The networks that it is on at first, in order; `network` says the first one.
+    pub endpoints: Vec<EndpointRequest>,
     /// Published ports, each in the form of `-p`.
     pub publish: Vec<String>,
     /// Whether every exposed port is published on a free one.
@@ -115,6 +117,7 @@ impl Default for Request {
             stdin_once: false,
             attach: [false; 3],
             network: NetworkMode::Bridge,
+            endpoints: Vec::new(),
             publish: Vec::new(),
             publish_all: false,
             expose: Vec::new(),
@@ -154,6 +157,8 @@ pub enum NetworkMode {
     None,
     /// Another container's, by name or ID.
     Container(String),
+    /// One that a user made.
+    Named(String),
 }
 
 impl NetworkMode {
@@ -167,9 +172,17 @@ impl NetworkMode {
                 Some(container) if !container.is_empty() => {
                     Ok(Self::Container(container.to_owned()))
                 }
-                _ => Err(Error::Invalid(format!("network {other} not found"))),
+                Some(_) => Err(Error::Invalid(
+                    "invalid container format container:<name|id>".to_owned(),
+                )),
+                None => Ok(Self::Named(other.to_owned())),
             },
         }
+    }
+
+    /// Whether the container is on networks of its own choice.
+    pub(super) fn is_joined(&self) -> bool {
+        matches!(self, Self::Bridge | Self::Named(_))
     }
 
     /// The form that [`NetworkMode::parse`] takes.
@@ -179,6 +192,7 @@ impl NetworkMode {
             Self::Host => "host".to_owned(),
             Self::None => "none".to_owned(),
             Self::Container(container) => format!("container:{container}"),
+            Self::Named(name) => name.clone(),
         }
     }
 }

@@ -99,9 +99,11 @@ impl Error {
     /// The kind of this error.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Invalid(_) => ErrorKind::InvalidInput,
+            Self::Invalid(_) | Self::Network(network::Error::Refused(_)) => ErrorKind::InvalidInput,
             Self::Unsupported(_) => ErrorKind::Unsupported,
-            Self::NoCacheItem(_) | Self::Image(image::Error::NotFound(_)) => ErrorKind::NotFound,
+            Self::NoCacheItem(_)
+            | Self::Image(image::Error::NotFound(_))
+            | Self::Network(network::Error::NotFound(_)) => ErrorKind::NotFound,
             Self::Image(image::Error::Ambiguous(_) | image::Error::Reference(_)) => {
                 ErrorKind::InvalidInput
             }
@@ -117,7 +119,9 @@ impl Error {
 fn container_kind(error: &container::Error) -> ErrorKind {
     use container::Error;
     match error {
-        Error::NotFound(_) | Error::NoVolume(_) => ErrorKind::NotFound,
+        Error::NotFound(_) | Error::NoVolume(_) | Error::Network(network::Error::NotFound(_)) => {
+            ErrorKind::NotFound
+        }
         Error::Ambiguous(_)
         | Error::Invalid(_)
         | Error::InvalidName(_)

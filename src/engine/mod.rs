@@ -13,6 +13,7 @@ mod error;
 mod events;
 mod images;
 mod lists;
+mod networks;
 mod referrers;
 mod registries;
 mod remote;
@@ -39,6 +40,7 @@ pub use images::{
     HistoryEntry, ImageDetails, ImageFilter, ImageSummary, Pruned, RemoveOptions, fits,
 };
 pub use lists::{ListRequest, MemberRequest};
+pub use networks::{EndpointRequest, Network, NetworkMember, NewNetwork, parse_mac};
 pub use referrers::Referrers;
 pub use remote::Found;
 pub use repositories::{Reach, Removal};

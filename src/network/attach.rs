@@ -1,19 +1,21 @@
-//! A network namespace joined to the default bridge.
+//! A network namespace and its places on networks.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use crate::store::{self, Store};
+use crate::store::{self, LeaseRow, Store};
 use crate::sys::netns;
 
 use super::DEFAULT;
-use super::bridge::{self, Bridge};
-use super::ipam::{mac_of, next_address};
-use super::netlink::route::{Link, Pair, RouteSocket};
+use super::bridge::{self, Standing};
+use super::ipam::{Subnet, companion, mac_of, next_address};
+use super::netlink::route::{Child, Inside, LOOPBACK, Link, Pair, RouteSocket};
+use super::spec::Driver;
 
-/// File in the runtime directory with the address that was given last.
+/// Files in the runtime directory with the address that was given last, one for
+/// each network.
 const LAST_ADDRESS: &str = "network-last";
 
 /// How long new devices may take until they carry packets. It is a fraction of a
@@ -21,12 +23,12 @@ const LAST_ADDRESS: &str = "network-last";
 const RUNNING_TIMEOUT: Duration = Duration::from_secs(1);
 const RUNNING_POLL: Duration = Duration::from_micros(100);
 
-/// Name of the device inside.
-const INNER_DEVICE: &str = "eth0";
+/// Most networks that one namespace is on.
+const MOST_PLACES: usize = 64;
 
 /// What a new namespace is set to before its device arrives.
 const SYSCTLS: [(&str, &str); 3] = [
-    // There is no way out by IPv6, so programs should not see an address of it.
+    // Without a network that has IPv6, programs should not see an address of it.
     ("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1"),
     // As Docker sets them: no privilege is needed for low ports and for ping.
     ("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"),
@@ -61,6 +63,15 @@ pub enum Error {
     /// No subnet is free for the default bridge.
     #[error("no free subnet for network `{0}`: every candidate overlaps a route of this host")]
     NoSubnet(String),
+    /// No network has this name or ID.
+    #[error("network {0} not found")]
+    NotFound(String),
+    /// A wish that cannot be granted.
+    #[error("{0}")]
+    Refused(String),
+    /// What the store has of a network cannot be read.
+    #[error("what is kept of the network `{0}` is damaged: remove it with `rbuild network rm {0}`")]
+    Damaged(String),
     /// A host port is taken.
     #[error("Bind for {} failed: port is already allocated", std::net::SocketAddr::new(*address, *port))]
     PortTaken {
@@ -89,49 +100,294 @@ impl<T> During<T> for io::Result<T> {
     }
 }
 
-/// A network namespace with an address on the default bridge.
+/// What is wanted of a network.
+#[derive(Debug, Clone)]
+pub struct Wish<'a> {
+    /// The network's name.
+    pub network: &'a str,
+    /// A container ID or `build-<pid>`.
+    pub owner: &'a str,
+    /// Further names that lead here.
+    pub aliases: &'a [String],
+    /// This very address.
+    pub address: Option<Ipv4Addr>,
+    /// This very IPv6 address.
+    pub address6: Option<Ipv6Addr>,
+    /// This hardware address.
+    pub mac: Option<[u8; 6]>,
+}
+
+impl<'a> Wish<'a> {
+    /// Any address of the default bridge.
+    pub fn default_bridge(owner: &'a str) -> Self {
+        Self {
+            network: DEFAULT,
+            owner,
+            aliases: &[],
+            address: None,
+            address6: None,
+            mac: None,
+        }
+    }
+}
+
+/// Where a namespace is on a network.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Place {
+    /// The network's name.
+    pub network: String,
+    /// Its ID.
+    pub network_id: String,
+    /// Name of the device inside.
+    pub device: String,
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Prefix length of the subnet.
+    pub prefix: u8,
+    /// The way out; `None` where there is none.
+    pub gateway: Option<Ipv4Addr>,
+    /// The IPv6 address and the prefix length of its subnet.
+    pub address6: Option<(Ipv6Addr, u8)>,
+    /// The way out by IPv6.
+    pub gateway6: Option<Ipv6Addr>,
+    /// Hardware address inside.
+    pub mac: [u8; 6],
+}
+
+impl Place {
+    /// Whether members of the network find each other by name.
+    pub fn has_names(&self) -> bool {
+        self.network != DEFAULT
+    }
+}
+
+/// A network namespace on any number of networks.
 ///
-/// The namespace lives as long as this value or a process inside, and the
-/// address stays taken as long as the process that made it, or until
-/// [`Attachment::detach`]; merely dropping the value does not give it back.
+/// The namespace lives as long as this value or a process inside, and its
+/// addresses stay taken as long as the process that made it, or until
+/// [`Attachment::detach`]; merely dropping the value does not give them back.
 #[derive(Debug)]
 pub struct Attachment {
     namespace: OwnedFd,
-    address: Ipv4Addr,
-    gateway: Ipv4Addr,
-    prefix: u8,
-    mac: [u8; 6],
+    inside: RouteSocket,
+    places: Vec<Place>,
     owner: String,
 }
 
 impl Attachment {
-    /// The address inside.
+    /// Makes a namespace that is on no network. `owner` is who takes addresses in it.
+    pub fn create(owner: &str) -> Result<Self, Error> {
+        let (namespace, inside) = netns::create(|| {
+            for (path, value) in SYSCTLS {
+                // Not every kernel has each of them, and none is vital.
+                std::fs::write(path, value).ok();
+            }
+            RouteSocket::open()
+        })
+        .during(|| "make a network namespace".to_owned())?;
+        let inside = inside.during(|| "open a netlink socket in a namespace".to_owned())?;
+        Ok(Self {
+            namespace,
+            inside,
+            places: Vec::new(),
+            owner: owner.to_owned(),
+        })
+    }
+
+    /// Switches the loopback device on, for a namespace that joins no network.
+    pub fn loopback(&mut self) -> Result<(), Error> {
+        self.inside
+            .switch_on(LOOPBACK)
+            .during(|| "switch on the loopback device of a namespace".to_owned())
+    }
+
+    /// Where it is, in the order in which it came there.
+    pub fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    /// The address that it was given first.
     pub fn address(&self) -> Ipv4Addr {
-        self.address
+        self.places
+            .first()
+            .map_or(Ipv4Addr::LOCALHOST, |place| place.address)
     }
 
-    /// The bridge's address.
+    /// The way out of the network that it joined first.
     pub fn gateway(&self) -> Ipv4Addr {
-        self.gateway
+        let first = self.places.first().and_then(|place| place.gateway);
+        first.unwrap_or(Ipv4Addr::UNSPECIFIED)
     }
 
-    /// Prefix length of the subnet.
-    pub fn prefix(&self) -> u8 {
-        self.prefix
+    /// Joins a network under the store's lease of an address; the calling process
+    /// keeps the lease. The bridge, forwarding and address translation are made when missing.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Exhausted`], [`Error::Refused`] for an address
+    /// that cannot be had; nothing is changed then.
+    pub fn join(&mut self, store: &Store, wish: &Wish<'_>) -> Result<&Place, Error> {
+        if self
+            .places
+            .iter()
+            .any(|place| place.network == wish.network)
+        {
+            return Err(Error::Refused(format!(
+                "endpoint already exists in network {}",
+                wish.network
+            )));
+        }
+        let mut host = RouteSocket::open().during(|| "open a netlink socket".to_owned())?;
+        // Held to the end: the bridge cannot be removed while we join it.
+        let standing = bridge::ensure(store, &mut host, wish.network)?;
+        let lease = lease(store, &standing, wish)?;
+        let joined = self.connect(&mut host, &standing, &lease, wish.mac);
+        if joined.is_err() {
+            // The error that caused it says more than a failure of this could.
+            store.lease_release_on(wish.network, wish.owner).ok();
+        }
+        joined?;
+        Ok(&self.places[self.places.len() - 1])
     }
 
-    /// Hardware address inside.
-    pub fn mac(&self) -> [u8; 6] {
-        self.mac
+    /// Leaves a network; whether it was there. The way out becomes that of the
+    /// first network left that has one.
+    pub fn leave(&mut self, store: &Store, network: &str) -> Result<bool, Error> {
+        let Some(at) = self.places.iter().position(|p| p.network == network) else {
+            return Ok(false);
+        };
+        let place = self.places.remove(at);
+        let device = &place.device;
+        self.inside
+            .remove_link(device)
+            .during(|| format!("remove `{device}` from a namespace"))?;
+        store.lease_release_on(network, &self.owner)?;
+        if let Some(next) = self.places.iter().find(|place| place.gateway.is_some()) {
+            let device = next.device.clone();
+            let (gateway, gateway6) = (next.gateway, next.gateway6);
+            let configure = || format!("configure `{device}` in a namespace");
+            if let Some(link) = self.inside.link(&device).during(configure)? {
+                self.inside
+                    .add_default_routes(link.index, gateway, gateway6)
+                    .during(configure)?;
+            }
+        }
+        Ok(true)
     }
 
-    /// Gives the address back. The namespace goes when the last process inside
+    /// Gives the addresses back. The namespace goes when the last process inside
     /// has gone, and its devices with it.
     ///
-    /// The kernel does that in the background. Removing the device here would
+    /// The kernel does that in the background. Removing the devices here would
     /// make the caller wait for it, which was measured: 12 to 48 ms.
     pub fn detach(self, store: &Store) -> Result<(), Error> {
         Ok(store.lease_release(&self.owner)?)
+    }
+
+    /// Makes the devices of a place and configures them; the place is the last one then.
+    pub(super) fn connect(
+        &mut self,
+        host: &mut RouteSocket,
+        standing: &Standing,
+        lease: &LeaseRow,
+        mac: Option<[u8; 6]>,
+    ) -> Result<(), Error> {
+        let (row, spec) = (&standing.network, &standing.spec);
+        let device = self.free_device()?;
+        let mac = mac.unwrap_or_else(|| mac_of(lease.address));
+        let outer = self.plug(host, standing, &device, mac)?;
+        let has_route = self.places.iter().any(|place| place.gateway.is_some());
+        let is_out = !spec.internal;
+        let place = Place {
+            network: row.name.clone(),
+            network_id: row.id.clone(),
+            device: device.clone(),
+            address: lease.address,
+            prefix: row.prefix,
+            gateway: is_out.then_some(row.gateway),
+            address6: lease
+                .address6
+                .zip(spec.ipv6)
+                .map(|(address, six)| (address, six.prefix)),
+            gateway6: spec.ipv6.filter(|_| is_out).map(|six| six.gateway),
+            mac,
+        };
+        let configure = || format!("configure `{device}` in a namespace");
+        if place.address6.is_some() {
+            // A sysctl of the namespace, so it is written by a thread inside.
+            netns::enter(self.namespace.as_fd(), || {
+                let path = format!("/proc/sys/net/ipv6/conf/{device}/disable_ipv6");
+                std::fs::write(path, "0")
+            })
+            .during(configure)?
+            .during(configure)?;
+        }
+        // From here on the namespace's end takes the devices with it.
+        let inner = self
+            .inside
+            .link(&device)
+            .during(configure)?
+            .ok_or(io::ErrorKind::NotFound.into())
+            .during(configure)?;
+        let settings = Inside {
+            link: inner.index,
+            address: place.address,
+            prefix: place.prefix,
+            gateway: place.gateway.filter(|_| !has_route),
+            address6: place.address6,
+            gateway6: place.gateway6.filter(|_| !has_route),
+        };
+        self.inside.configure_inside(&settings).during(configure)?;
+        if let Some(outer) = outer {
+            await_running(host, &outer, &mut self.inside, &device)
+                .during(|| format!("wait for the device `{outer}`"))?;
+        }
+        self.places.push(place);
+        Ok(())
+    }
+
+    /// Puts a device into the namespace; returns the name of its other end, where it has one.
+    fn plug(
+        &self,
+        host: &mut RouteSocket,
+        standing: &Standing,
+        device: &str,
+        mac: [u8; 6],
+    ) -> Result<Option<String>, Error> {
+        let spec = &standing.spec;
+        let name = &standing.network.device;
+        let step = || format!("connect a namespace to `{name}`");
+        if spec.driver != Driver::Bridge {
+            host.add_child(&Child {
+                parent: standing.index,
+                is_ipvlan: spec.driver == Driver::Ipvlan,
+                mode: spec.mode(),
+                namespace: self.namespace.as_fd(),
+                name: device,
+                mac,
+            })
+            .during(step)?;
+            return Ok(None);
+        }
+        let outer = outer_name().during(|| "draw a random name".to_owned())?;
+        host.add_pair(&Pair {
+            name: &outer,
+            bridge: standing.index,
+            mtu: standing.mtu,
+            namespace: self.namespace.as_fd(),
+            inner_name: device,
+            mac,
+        })
+        .during(step)?;
+        Ok(Some(outer))
+    }
+
+    /// The first of `eth0`, `eth1`... that is not there.
+    fn free_device(&self) -> Result<String, Error> {
+        let names = (0..MOST_PLACES).map(|number| format!("eth{number}"));
+        let is_free = |name: &String| self.places.iter().all(|place| place.device != *name);
+        let mut free = names.filter(is_free);
+        let full = || Error::Refused(format!("a container is on {MOST_PLACES} networks at most"));
+        free.next().ok_or_else(full)
     }
 }
 
@@ -141,35 +397,13 @@ impl AsFd for Attachment {
     }
 }
 
-/// Makes a network namespace, joined to the default bridge under the store's
-/// lease of an address. The bridge, forwarding and address translation are made
-/// when missing.
+/// Makes a network namespace, joined to the default bridge.
 ///
 /// `owner` is a container ID or `build-<pid>`; it has one attachment at a time.
-/// The calling process keeps the lease.
 pub fn attach(store: &Store, owner: &str) -> Result<Attachment, Error> {
-    let mut host = RouteSocket::open().during(|| "open a netlink socket".to_owned())?;
-    // Held to the end: the bridge cannot be removed while we join it.
-    let bridge = bridge::ensure_default(store, &mut host)?;
-    let network = &bridge.network;
-    let last_path = store.paths().run().join(LAST_ADDRESS);
-    // Only a hint: without it, or with a wrong one, another free address is taken.
-    let last = std::fs::read_to_string(&last_path)
-        .ok()
-        .and_then(|text| text.parse().ok());
-    let lease = store
-        .lease_take(DEFAULT, owner, &|leases| {
-            let taken: Vec<_> = leases.iter().map(|lease| lease.address).collect();
-            next_address(network.gateway, network.prefix, &taken, last)
-        })?
-        .ok_or_else(|| Error::Exhausted(DEFAULT.to_owned()))?;
-    std::fs::write(&last_path, lease.address.to_string()).ok();
-    let joined = join(&mut host, &bridge, lease.address, owner);
-    if joined.is_err() {
-        // The error that caused it says more than a failure of this could.
-        store.lease_release(owner).ok();
-    }
-    joined
+    let mut attachment = Attachment::create(owner)?;
+    attachment.join(store, &Wish::default_bridge(owner))?;
+    Ok(attachment)
 }
 
 /// Removes the default bridge and its rules if no lease is alive; whether it did.
@@ -177,55 +411,81 @@ pub fn teardown_default(store: &Store) -> Result<bool, Error> {
     bridge::remove_default(store)
 }
 
-pub(super) fn join(
-    host: &mut RouteSocket,
-    bridge: &Bridge,
-    address: Ipv4Addr,
-    owner: &str,
-) -> Result<Attachment, Error> {
-    let network = &bridge.network;
-    let mac = mac_of(address);
-    let (namespace, inside) = netns::create(|| {
-        for (path, value) in SYSCTLS {
-            // Not every kernel has each of them, and none is vital.
-            std::fs::write(path, value).ok();
+/// Takes the address that is wished for, or a free one.
+fn lease(store: &Store, standing: &Standing, wish: &Wish<'_>) -> Result<LeaseRow, Error> {
+    let (row, spec) = (&standing.network, &standing.spec);
+    let subnet = Subnet::of(row.gateway, row.prefix);
+    check_wish(wish, standing, subnet)?;
+    let last_path = store
+        .paths()
+        .run()
+        .join(format!("{LAST_ADDRESS}-{}", row.device));
+    // Only a hint: without it, or with a wrong one, another free address is taken.
+    let last = std::fs::read_to_string(&last_path)
+        .ok()
+        .and_then(|text| text.parse().ok());
+    let lease = store.lease_take(&row.name, wish.owner, wish.aliases, &|leases| {
+        let mut taken: Vec<_> = leases.iter().map(|lease| lease.address).collect();
+        taken.extend(spec.reserved_addresses());
+        let address = match wish.address {
+            Some(address) => (!taken.contains(&address)).then_some(address),
+            None => next_address(row.gateway, subnet, spec.pool(subnet), &taken, last),
+        }?;
+        let six = wish
+            .address6
+            .or_else(|| spec.ipv6.map(|six| companion(six, address, subnet)));
+        let is_taken = |six| leases.iter().any(|lease| lease.address6 == Some(six));
+        if six.is_some_and(is_taken) {
+            return None;
         }
-        RouteSocket::open()
-    })
-    .during(|| "make a network namespace".to_owned())?;
-    let mut inside = inside.during(|| "open a netlink socket in a namespace".to_owned())?;
+        Some((address, six))
+    })?;
+    let refused = || match wish.address {
+        Some(address) => Error::Refused(format!(
+            "Address already in use: {address} on network {}",
+            row.name
+        )),
+        None => Error::Exhausted(row.name.clone()),
+    };
+    let lease = lease.ok_or_else(refused)?;
+    if wish.address.is_none() {
+        std::fs::write(&last_path, lease.address.to_string()).ok();
+    }
+    Ok(lease)
+}
 
-    let outer_device = device_name().during(|| "draw a random name".to_owned())?;
-    host.add_pair(&Pair {
-        name: &outer_device,
-        bridge: bridge.index,
-        mtu: bridge.mtu,
-        namespace: namespace.as_fd(),
-        inner_name: INNER_DEVICE,
-        mac,
-    })
-    .during(|| format!("connect a namespace to the bridge `{}`", network.device))?;
-
-    // From here on the namespace's end takes the devices with it.
-    let configure = || format!("configure `{INNER_DEVICE}` in a namespace");
-    let inner = inside
-        .link(INNER_DEVICE)
-        .during(configure)?
-        .ok_or(io::ErrorKind::NotFound.into())
-        .during(configure)?;
-    inside
-        .configure_inside(inner.index, address, network.prefix, network.gateway)
-        .during(configure)?;
-    await_running(host, &outer_device, &mut inside)
-        .during(|| format!("wait for the device `{outer_device}`"))?;
-    Ok(Attachment {
-        namespace,
-        address,
-        gateway: network.gateway,
-        prefix: network.prefix,
-        mac,
-        owner: owner.to_owned(),
-    })
+fn check_wish(wish: &Wish<'_>, standing: &Standing, subnet: Subnet) -> Result<(), Error> {
+    let refuse = |text: &str| Err(Error::Refused(text.to_owned()));
+    let (row, spec) = (&standing.network, &standing.spec);
+    if wish.address.is_none() && wish.address6.is_none() {
+        return Ok(());
+    }
+    if row.name == DEFAULT {
+        return refuse("user specified IP address is supported on user defined networks only");
+    }
+    if !spec.chosen {
+        return refuse(
+            "user specified IP address is supported only when connecting to networks with user configured subnets",
+        );
+    }
+    let outside = |address: IpAddr| {
+        Err(Error::Refused(format!(
+            "invalid endpoint settings: no configured subnet contains IP address {address}"
+        )))
+    };
+    if let Some(address) = wish.address {
+        if !subnet.contains(address) {
+            return outside(address.into());
+        }
+        if address == row.gateway || !subnet.is_host(address) {
+            return Err(Error::Refused(format!("Address already in use: {address}")));
+        }
+    }
+    match (wish.address6, spec.ipv6) {
+        (Some(address), Some(six)) if !six.contains(address) => outside(address.into()),
+        (Some(address), None) => outside(address.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Waits until both ends carry packets: the kernel notices in the background that
@@ -235,11 +495,12 @@ fn await_running(
     host: &mut RouteSocket,
     outer_device: &str,
     inside: &mut RouteSocket,
+    inner_device: &str,
 ) -> io::Result<()> {
     let deadline = Instant::now() + RUNNING_TIMEOUT;
     let is_running = |link: Option<Link>| link.is_some_and(|link| link.is_running);
     loop {
-        if is_running(host.link(outer_device)?) && is_running(inside.link(INNER_DEVICE)?) {
+        if is_running(host.link(outer_device)?) && is_running(inside.link(inner_device)?) {
             return Ok(());
         }
         if Instant::now() >= deadline {
@@ -252,7 +513,7 @@ fn await_running(
 
 /// A name for our end of a pair. Random, because the device of a namespace that
 /// is going away may outlive the lease of its address.
-fn device_name() -> io::Result<String> {
+fn outer_name() -> io::Result<String> {
     let mut bytes = [0; 4];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
     Ok(format!("veth{:08x}", u32::from_ne_bytes(bytes)))

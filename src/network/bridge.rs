@@ -1,16 +1,17 @@
-//! The default bridge: chosen once, made when it is missing, removed when nobody
-//! uses it.
+//! The device that a network's members are on: made when it is missing, with its
+//! rules, and removed when nobody uses it. The default bridge is chosen on its first use.
 
 use std::path::Path;
 
 use crate::fs::{At, Lock};
 use crate::oci::Digest;
-use crate::store::{self, NetworkRow, Paths, Store};
+use crate::store::{self, LeaseRow, NetworkRow, Paths, Store};
 
 use super::attach::{During, Error};
 use super::ipam::{Subnet, choose_subnet, mac_of};
 use super::netlink::route::{Link, RouteSocket};
 use super::resolver::name_servers;
+use super::spec::{Driver, Spec};
 use super::{DEFAULT, nat};
 
 /// The data root whose bridge has the short name.
@@ -24,20 +25,23 @@ const DEFAULT_MTU: u32 = 1500;
 /// (0.0.0.0/1 and 128.0.0.0/1), and reserve nothing.
 const CATCH_ALL_PREFIX: u8 = 3;
 
-/// A bridge that stands, and cannot be removed while this is held.
+/// A network whose device stands, and cannot be removed while this is held.
 #[derive(Debug)]
-pub(super) struct Bridge {
+pub(super) struct Standing {
     pub(super) network: NetworkRow,
+    pub(super) spec: Spec,
+    /// Of the bridge, or of the device that members of another driver are on.
     pub(super) index: u32,
     pub(super) mtu: u32,
     #[allow(dead_code, reason = "held for its destructor, which releases the lock")]
     lock: Lock,
 }
 
-impl Bridge {
-    pub(super) fn new(network: NetworkRow, link: Link, lock: Lock) -> Self {
+impl Standing {
+    pub(super) fn new(network: NetworkRow, spec: Spec, link: Link, lock: Lock) -> Self {
         Self {
             network,
+            spec,
             index: link.index,
             mtu: link.mtu,
             lock,
@@ -45,31 +49,112 @@ impl Bridge {
     }
 }
 
-/// The default bridge with its rules, made if anything of it is missing.
-pub(super) fn ensure_default(store: &Store, host: &mut RouteSocket) -> Result<Bridge, Error> {
+/// What is kept of a network beside its row.
+pub(super) fn spec_of(network: &NetworkRow) -> Result<Spec, Error> {
+    serde_json::from_str(&network.spec).map_err(|_| Error::Damaged(network.name.clone()))
+}
+
+/// A network with its device and rules, made if anything of it is missing.
+pub(super) fn ensure(store: &Store, host: &mut RouteSocket, name: &str) -> Result<Standing, Error> {
     let lock = lock_shared(store.paths())?;
-    if let Some(network) = store.network_get(DEFAULT)?
-        && let Some(link) = standing(host, &network)?
-        && nat::is_complete(&network)?
-    {
-        return Ok(Bridge::new(network, link, lock));
+    if let Some(network) = store.network_get(name)? {
+        let spec = spec_of(&network)?;
+        if let Some(link) = standing(host, &network, &spec)?
+            && is_complete(&network, &spec)?
+        {
+            return Ok(Standing::new(network, spec, link, lock));
+        }
     }
     drop(lock);
     let lock = lock_exclusive(store.paths())?;
-    let network = match store.network_get(DEFAULT)? {
+    let network = match store.network_get(name)? {
+        Some(network) if name != DEFAULT => network,
         Some(network)
-            if standing(host, &network)?.is_some() || !is_obsolete(store, host, &network)? =>
+            if standing(host, &network, &Spec::default())?.is_some()
+                || !is_obsolete(store, host, &network)? =>
         {
             network
         }
-        _ => register(store, host)?,
+        _ if name == DEFAULT => register(store, host)?,
+        _ => return Err(Error::NotFound(name.to_owned())),
     };
-    let link = match standing(host, &network)? {
+    let spec = spec_of(&network)?;
+    let link = raise(host, &network, &spec)?;
+    Ok(Standing::new(network, spec, link, lock))
+}
+
+/// Makes the device and the rules of a network where they are missing.
+fn raise(host: &mut RouteSocket, network: &NetworkRow, spec: &Spec) -> Result<Link, Error> {
+    let link = match standing(host, network, spec)? {
         Some(link) => link,
-        None => make(host, &network)?,
+        None => make(host, network, spec)?,
     };
-    nat::ensure(&network)?;
-    Ok(Bridge::new(network, link, lock))
+    if spec.driver == Driver::Bridge {
+        nat::ensure(network, spec)?;
+    }
+    Ok(link)
+}
+
+fn is_complete(network: &NetworkRow, spec: &Spec) -> Result<bool, Error> {
+    Ok(spec.driver != Driver::Bridge || nat::is_complete(network, spec)?)
+}
+
+/// Decides on a network from the subnets that are taken and the networks that there are.
+pub(super) type Choose<'a> =
+    dyn Fn(&[Subnet], &[NetworkRow]) -> Result<(NetworkRow, Spec), Error> + 'a;
+
+/// Registers a network that is not there yet and makes its device. `choose` gets
+/// the subnets that are taken, those of all other networks among them.
+pub(super) fn add(store: &Store, choose: &Choose<'_>) -> Result<NetworkRow, Error> {
+    let mut host = RouteSocket::open().during(|| "open a netlink socket".to_owned())?;
+    let _lock = lock_exclusive(store.paths())?;
+    let known = store.network_list()?;
+    let taken = taken_subnets(&mut host, "")?;
+    let (row, spec) = choose(&taken, &known)?;
+    store.network_put(&row)?;
+    let raised = raise(&mut host, &row, &spec);
+    if raised.is_err() {
+        // The error that caused it says more than a failure of this could.
+        drop(forget(store, &mut host, &row, &spec));
+    }
+    raised.map(|_| row)
+}
+
+/// Removes a network with its device and rules, unless somebody is on it.
+///
+/// # Errors
+/// [`Error::Refused`] with the names of those who are.
+pub(super) fn remove(
+    store: &Store,
+    network: &NetworkRow,
+    in_use: &dyn Fn(&[LeaseRow]) -> Error,
+) -> Result<(), Error> {
+    let mut host = RouteSocket::open().during(|| "open a netlink socket".to_owned())?;
+    let _lock = lock_exclusive(store.paths())?;
+    let leases = store.lease_list(&network.name)?;
+    if !leases.is_empty() {
+        return Err(in_use(&leases));
+    }
+    let spec = spec_of(network).unwrap_or_default();
+    forget(store, &mut host, network, &spec)
+}
+
+fn forget(
+    store: &Store,
+    host: &mut RouteSocket,
+    network: &NetworkRow,
+    spec: &Spec,
+) -> Result<(), Error> {
+    let device = &network.device;
+    // The device that a macvlan network is on is the host's, unless we made it.
+    if spec.driver == Driver::Bridge || spec.parent().is_none() {
+        host.remove_link(device)
+            .during(|| format!("remove the device `{device}`"))?;
+    }
+    if spec.driver == Driver::Bridge {
+        nat::remove(device)?;
+    }
+    Ok(store.network_remove(&network.name)?)
 }
 
 /// Removes the default bridge with its rules, unless an address of it is in use
@@ -82,23 +167,26 @@ pub(super) fn remove_default(store: &Store) -> Result<bool, Error> {
     if !store.lease_list(DEFAULT)?.is_empty() {
         return Ok(false);
     }
-    let device = &network.device;
-    RouteSocket::open()
-        .and_then(|mut host| host.remove_link(device))
-        .during(|| format!("remove the bridge `{device}`"))?;
-    nat::remove(device)?;
-    store.network_remove(DEFAULT)?;
+    let mut host = RouteSocket::open().during(|| "open a netlink socket".to_owned())?;
+    forget(store, &mut host, &network, &Spec::default())?;
     drop(lock);
     Ok(true)
 }
 
 /// The network's device, if it is on and has its address.
-fn standing(host: &mut RouteSocket, network: &NetworkRow) -> Result<Option<Link>, Error> {
+fn standing(
+    host: &mut RouteSocket,
+    network: &NetworkRow,
+    spec: &Spec,
+) -> Result<Option<Link>, Error> {
     let device = &network.device;
-    let look = || format!("look at the bridge `{device}`");
+    let look = || format!("look at the device `{device}`");
     let Some(link) = host.link(device).during(look)? else {
         return Ok(None);
     };
+    if spec.driver != Driver::Bridge {
+        return Ok(Some(link));
+    }
     let has_address = host.addresses().during(look)?.iter().any(|address| {
         address.link == link.index
             && address.local == network.gateway
@@ -124,9 +212,12 @@ fn register(store: &Store, host: &mut RouteSocket) -> Result<NetworkRow, Error> 
     store.network_remove(DEFAULT)?;
     Ok(store.network_put(&NetworkRow {
         name: DEFAULT.to_owned(),
+        id: predefined_id(store.paths(), DEFAULT),
         device,
         gateway: subnet.gateway(),
         prefix: subnet.prefix(),
+        created_at: now(),
+        spec: "{}".to_owned(),
     })?)
 }
 
@@ -155,26 +246,51 @@ fn taken_subnets(host: &mut RouteSocket, device: &str) -> Result<Vec<Subnet>, Er
     Ok(taken)
 }
 
-pub(super) fn make(host: &mut RouteSocket, network: &NetworkRow) -> Result<Link, Error> {
+/// Makes a network's device.
+pub(super) fn make(
+    host: &mut RouteSocket,
+    network: &NetworkRow,
+    spec: &Spec,
+) -> Result<Link, Error> {
     let device = &network.device;
-    let step = || format!("make the bridge `{device}`");
-    let mtu = uplink_mtu(host).during(step)?;
+    let step = || format!("make the device `{device}`");
+    let made = |host: &mut RouteSocket| {
+        host.link(device)
+            .during(step)?
+            .ok_or(std::io::ErrorKind::NotFound.into())
+            .during(step)
+    };
+    if spec.driver != Driver::Bridge {
+        if spec.parent().is_some() {
+            return Err(Error::Refused(format!(
+                "there is no device `{device}` on this host: name another one with `-o parent=`"
+            )));
+        }
+        // A pair of connected devices carries packets as a cable does that is plugged in.
+        let other = format!("dp-{}", &device[3.min(device.len())..]);
+        host.add_cable(device, &other).during(step)?;
+        let link = made(host)?;
+        return Ok(link);
+    }
+    let mtu = spec
+        .mtu()
+        .map_or_else(|| uplink_mtu(host), Ok)
+        .during(step)?;
     host.add_bridge(device, mac_of(network.gateway), mtu)
         .during(step)?;
     // Containers speak IPv4 with this host and each other; without an address
     // of the other kind here, none of them can pose as an IPv6 router to the host.
-    std::fs::write(
-        format!("/proc/sys/net/ipv6/conf/{device}/disable_ipv6"),
-        "1",
-    )
-    .ok();
-    let link = host
-        .link(device)
-        .during(step)?
-        .ok_or(std::io::ErrorKind::NotFound.into())
-        .during(step)?;
+    let off = if spec.ipv6.is_some() { "0" } else { "1" };
+    let conf = format!("/proc/sys/net/ipv6/conf/{device}");
+    std::fs::write(format!("{conf}/accept_ra"), "0").ok();
+    std::fs::write(format!("{conf}/disable_ipv6"), off).ok();
+    let link = made(host)?;
     host.bring_up(link.index, mtu, network.gateway, network.prefix)
         .during(step)?;
+    if let Some(six) = spec.ipv6 {
+        host.add_address6(link.index, six.gateway, six.prefix)
+            .during(step)?;
+    }
     Ok(Link { mtu, ..link })
 }
 
@@ -204,6 +320,18 @@ fn device_name(data_root: &Path) -> String {
     }
     let hash = Digest::of(root.as_os_str().as_encoded_bytes()).hex();
     format!("rb-{}", &hash[..10])
+}
+
+/// The ID of a network that is always there: the same for one data root.
+pub(super) fn predefined_id(paths: &Paths, name: &str) -> String {
+    let root = paths.data().as_os_str().as_encoded_bytes();
+    Digest::of(&[root, b"\0network\0", name.as_bytes()].concat()).hex()
+}
+
+/// Nanoseconds since 1970.
+pub(super) fn now() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |now| i64::try_from(now.as_nanos()).unwrap_or(i64::MAX))
 }
 
 fn lock_shared(paths: &Paths) -> Result<Lock, Error> {

@@ -1,8 +1,10 @@
 //! Which subnet, which address, which hardware address. Pure.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
+
+use super::spec::Ipv6;
 
 /// An IPv4 subnet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +43,27 @@ impl Subnet {
         Ipv4Addr::from(self.network.saturating_add(1))
     }
 
+    /// Whether an address belongs to it.
+    pub(super) fn contains(self, address: Ipv4Addr) -> bool {
+        self.overlaps(Self::of(address, 32))
+    }
+
+    /// Whether an address may be a member's: neither the first nor the last one.
+    pub(super) fn is_host(self, address: Ipv4Addr) -> bool {
+        let number = u32::from(address);
+        self.contains(address)
+            && number != self.network
+            && number != (self.network | !mask(self.prefix))
+    }
+
+    /// Reads `172.20.0.0/16`. Bits behind the prefix do not count.
+    pub(super) fn parse(text: &str) -> Option<(Ipv4Addr, Self)> {
+        let (address, prefix) = text.split_once('/')?;
+        let address = address.parse().ok()?;
+        let prefix = prefix.parse().ok().filter(|prefix| *prefix <= 32)?;
+        Some((address, Self::of(address, prefix)))
+    }
+
     /// Whether the two have an address in common.
     pub(super) fn overlaps(self, other: Self) -> bool {
         let mask = mask(self.prefix.min(other.prefix));
@@ -72,21 +95,22 @@ pub(super) fn choose_subnet(taken: &[Subnet]) -> Option<Subnet> {
         .find(|candidate| !taken.iter().any(|other| candidate.overlaps(*other)))
 }
 
-/// The next free address behind `last`, the one given last, or else the lowest
-/// free one; never the network's, the gateway's or the broadcast address.
+/// The next free address of `pool` behind `last`, the one given last, or else the
+/// lowest free one; never the subnet's first, its gateway's or its broadcast address.
 ///
 /// Going upwards keeps an address unused for a while after its user is gone:
 /// the kernel takes its time to remove a namespace, and its device would still
 /// answer to the address.
 pub(super) fn next_address(
     gateway: Ipv4Addr,
-    prefix: u8,
+    subnet: Subnet,
+    pool: Subnet,
     taken: &[Ipv4Addr],
     last: Option<Ipv4Addr>,
 ) -> Option<Ipv4Addr> {
-    let subnet = Subnet::of(gateway, prefix);
-    let lowest = subnet.network.checked_add(1)?;
-    let highest = (subnet.network | !mask(subnet.prefix)).checked_sub(1)?;
+    let lowest = pool.network.max(subnet.network.checked_add(1)?);
+    let broadcast = subnet.network | !mask(subnet.prefix);
+    let highest = (pool.network | !mask(pool.prefix)).min(broadcast.checked_sub(1)?);
     let mut used: Vec<u32> = taken.iter().map(|address| u32::from(*address)).collect();
     used.push(u32::from(gateway));
     used.sort_unstable();
@@ -107,6 +131,18 @@ pub(super) fn next_address(
 pub(super) fn mac_of(address: Ipv4Addr) -> [u8; 6] {
     let [a, b, c, d] = address.octets();
     [0x02, 0x42, a, b, c, d]
+}
+
+/// The IPv6 address that goes with an IPv4 address: the same number in its subnet,
+/// so that one lease keeps both.
+pub(super) fn companion(six: Ipv6, address: Ipv4Addr, subnet: Subnet) -> Ipv6Addr {
+    let number = u128::from(u32::from(address) - subnet.network);
+    let companion = Ipv6Addr::from(u128::from(six.network()).saturating_add(number));
+    if companion == six.gateway {
+        // The gateways may have different numbers; no IPv4 address has this one.
+        return Ipv6Addr::from(u128::from(companion).saturating_add(1 << 32));
+    }
+    companion
 }
 
 #[cfg(test)]
@@ -141,7 +177,9 @@ mod tests {
     fn addresses_go_upwards_and_wrap_around() {
         let check = |gateway: &str, prefix: u8, taken: &[&str], last: &str, expected: &str| {
             let taken: Vec<Ipv4Addr> = taken.iter().map(|text| text.parse().unwrap()).collect();
-            let next = next_address(gateway.parse().unwrap(), prefix, &taken, last.parse().ok());
+            let gateway: Ipv4Addr = gateway.parse().unwrap();
+            let subnet = Subnet::of(gateway, prefix);
+            let next = next_address(gateway, subnet, subnet, &taken, last.parse().ok());
             let shown = next.map_or("none".to_owned(), |address| address.to_string());
             assert_eq!(shown, expected, "{gateway}/{prefix} {taken:?} {last}");
         };
@@ -171,11 +209,32 @@ mod tests {
     }
 
     #[test]
+    fn addresses_stay_in_their_pool() {
+        let whole = subnet("10.1.0.0/16");
+        let pool = subnet("10.1.5.0/30");
+        let gateway = Ipv4Addr::new(10, 1, 0, 1);
+        let mut taken = Vec::new();
+        while let Some(address) = next_address(gateway, whole, pool, &taken, None) {
+            taken.push(address);
+        }
+        let last = |address: &Ipv4Addr| address.octets()[3];
+        assert_eq!(taken.iter().map(last).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        assert!(taken.iter().all(|address| pool.contains(*address)));
+        let six = Ipv6 {
+            gateway: "fd00::1".parse().unwrap(),
+            prefix: 64,
+        };
+        let companion = companion(six, taken[1], whole);
+        assert_eq!(companion, "fd00::501".parse::<Ipv6Addr>().unwrap());
+    }
+
+    #[test]
     fn every_address_is_given_before_the_network_is_full() {
         let gateway = Ipv4Addr::new(10, 0, 0, 1);
         let mut taken = Vec::new();
         let mut last = Some(Ipv4Addr::new(10, 0, 0, 77));
-        while let Some(address) = next_address(gateway, 24, &taken, last) {
+        let subnet = Subnet::of(gateway, 24);
+        while let Some(address) = next_address(gateway, subnet, subnet, &taken, last) {
             assert!(!taken.contains(&address));
             taken.push(address);
             last = Some(address);

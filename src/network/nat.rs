@@ -14,9 +14,11 @@ use crate::store::NetworkRow;
 
 use super::attach::{During, Error};
 use super::ipam::Subnet;
-use super::netlink::nftables::{Hook, NftSocket, Rule, Transaction, is_unsupported};
+use super::netlink::nftables::{Family, Hook, NftSocket, Rule, Transaction, is_unsupported};
+use super::spec::Spec;
 
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
+const FORWARDING6: &str = "/proc/sys/net/ipv6/conf/all/forwarding";
 
 /// The table that iptables keeps its filter in, and its chain for forwarded packets.
 const FILTER: &str = "filter";
@@ -26,25 +28,30 @@ const DOCKER_USER: &str = "DOCKER-USER";
 
 /// Part of the comment of our table: a change of the rules below changes it, so
 /// that tables written by an older version are replaced.
-const RULES_VERSION: u32 = 1;
+const RULES_VERSION: u32 = 2;
 
 /// Whether packets of the bridge find their way out, and back. Costs a handful of
 /// questions to the kernel, together about a tenth of a millisecond.
-pub(super) fn is_complete(network: &NetworkRow) -> Result<bool, Error> {
-    if !is_forwarding().during(forwarding)? {
+pub(super) fn is_complete(network: &NetworkRow, spec: &Spec) -> Result<bool, Error> {
+    if !is_forwarding(spec).during(forwarding)? {
         return Ok(false);
     }
     let mut nft = NftSocket::open().map_err(refusal)?;
-    Ok(missing(&mut nft, network).map_err(refusal)?.is_empty())
+    Ok(missing(&mut nft, network, spec)
+        .map_err(refusal)?
+        .is_empty())
 }
 
 /// Makes sure that packets of the bridge find their way out, and back.
-pub(super) fn ensure(network: &NetworkRow) -> Result<(), Error> {
-    if !is_forwarding().during(forwarding)? {
+pub(super) fn ensure(network: &NetworkRow, spec: &Spec) -> Result<(), Error> {
+    if !is_forwarding(spec).during(forwarding)? {
         std::fs::write(FORWARDING, "1").during(forwarding)?;
+        if spec.ipv6.is_some() {
+            std::fs::write(FORWARDING6, "1").during(forwarding)?;
+        }
     }
     let mut nft = NftSocket::open().map_err(refusal)?;
-    let transaction = missing(&mut nft, network).map_err(refusal)?;
+    let transaction = missing(&mut nft, network, spec).map_err(refusal)?;
     if transaction.is_empty() {
         return Ok(());
     }
@@ -59,6 +66,11 @@ pub(super) fn remove(device: &str) -> Result<(), Error> {
     // Added first, so that removing it cannot fail.
     transaction.add_table(&table, "");
     transaction.remove_table(&table);
+    if nft.has_any_table(Family::Six, &table).map_err(refusal)? {
+        transaction.family(Family::Six);
+        transaction.remove_table(&table);
+        transaction.family(Family::Four);
+    }
     for chain in [DOCKER_USER, FILTER_FORWARD] {
         for mark in [mark_in(device), mark_out(device)] {
             for handle in nft.marked_rules(FILTER, chain, &mark).map_err(refusal)? {
@@ -69,8 +81,9 @@ pub(super) fn remove(device: &str) -> Result<(), Error> {
     nft.commit(transaction).map_err(refusal)
 }
 
-fn is_forwarding() -> io::Result<bool> {
-    Ok(!std::fs::read(FORWARDING)?.starts_with(b"0"))
+fn is_forwarding(spec: &Spec) -> io::Result<bool> {
+    let is_on = |path| Ok::<_, io::Error>(!std::fs::read(path)?.starts_with(b"0"));
+    Ok(is_on(FORWARDING)? && (spec.ipv6.is_none() || is_on(FORWARDING6)?))
 }
 
 fn forwarding() -> String {
@@ -78,12 +91,22 @@ fn forwarding() -> String {
 }
 
 /// What has to be changed so that all our rules are there.
-fn missing(nft: &mut NftSocket, network: &NetworkRow) -> io::Result<Transaction> {
+fn missing(nft: &mut NftSocket, network: &NetworkRow, spec: &Spec) -> io::Result<Transaction> {
     let table = table_name(&network.device);
-    let comment = table_comment(network);
+    let comment = table_comment(network, spec);
     let mut transaction = Transaction::default();
-    if !nft.has_table(&table, &comment)? {
-        put_table(&mut transaction, network, &table, &comment);
+    if !nft.has_table(Family::Four, &table, &comment)? {
+        let subnet = Subnet::of(network.gateway, network.prefix);
+        let from = Rule::default().if_from(subnet.network(), subnet.mask());
+        put_table(&mut transaction, network, spec, from, &comment);
+    }
+    if let Some(six) = spec.ipv6
+        && !nft.has_table(Family::Six, &table, &comment)?
+    {
+        transaction.family(Family::Six);
+        let from = Rule::default().if_from6(six.network(), six.prefix);
+        put_table(&mut transaction, network, spec, from, &comment);
+        transaction.family(Family::Four);
     }
     if let Some(chain) = foreign_chain(nft)? {
         put_accepts(nft, &mut transaction, chain, &network.device)?;
@@ -91,18 +114,24 @@ fn missing(nft: &mut NftSocket, network: &NetworkRow) -> io::Result<Transaction>
     Ok(transaction)
 }
 
-fn put_table(transaction: &mut Transaction, network: &NetworkRow, table: &str, comment: &str) {
+/// `from` holds for packets from the network's subnet.
+fn put_table(
+    transaction: &mut Transaction,
+    network: &NetworkRow,
+    spec: &Spec,
+    from: Rule,
+    comment: &str,
+) {
     let device = &network.device;
-    let subnet = Subnet::of(network.gateway, network.prefix);
+    let table = &table_name(device);
     transaction.add_table(table, comment);
     transaction.remove_table(table);
     transaction.add_table(table, comment);
-    transaction.add_chain(table, "postrouting", Hook::POSTROUTING);
-    let translate = Rule::default()
-        .if_from(subnet.network(), subnet.mask())
-        .unless_out_by(device)
-        .masquerade();
-    transaction.append_rule(table, "postrouting", &translate);
+    if spec.masquerades() {
+        transaction.add_chain(table, "postrouting", Hook::POSTROUTING);
+        let translate = from.unless_out_by(device).masquerade();
+        transaction.append_rule(table, "postrouting", &translate);
+    }
     transaction.add_chain(table, "forward", Hook::FORWARD);
     // Only published ports are to be reached from outside, and those are carried
     // by a process of ours, not forwarded.
@@ -112,6 +141,13 @@ fn put_table(transaction: &mut Transaction, network: &NetworkRow, table: &str, c
         .if_first_of_connection()
         .drop();
     transaction.append_rule(table, "forward", &shield);
+    if spec.internal {
+        let hold = Rule::default()
+            .if_in_by(device)
+            .unless_out_by(device)
+            .drop();
+        transaction.append_rule(table, "forward", &hold);
+    }
 }
 
 /// The chain in which another program would drop our packets.
@@ -144,9 +180,11 @@ fn table_name(device: &str) -> String {
     format!("rbuild_{device}")
 }
 
-fn table_comment(network: &NetworkRow) -> String {
+fn table_comment(network: &NetworkRow, spec: &Spec) -> String {
     let subnet = Subnet::of(network.gateway, network.prefix);
-    format!("rules {RULES_VERSION} for {subnet}")
+    let internal = if spec.internal { " internal" } else { "" };
+    let masked = if spec.masquerades() { "" } else { " plain" };
+    format!("rules {RULES_VERSION} for {subnet}{internal}{masked}")
 }
 
 /// Marks end in a word, so that no device's mark is the beginning of another's.

@@ -49,17 +49,22 @@ pub fn resolv_conf(host: &str, fallback: Option<&str>, own_namespace: bool) -> S
     file
 }
 
-/// The `hosts` file for a sandbox: loopback names, its own address and name, and `extra` (`--add-host`).
-pub fn hosts_file(own: Option<(IpAddr, &str)>, extra: &[(String, IpAddr)]) -> String {
+/// The `hosts` file for a sandbox: loopback names, its own addresses with its name, and `extra` (`--add-host`).
+pub fn hosts_file(own: &[(IpAddr, &str)], extra: &[(String, IpAddr)]) -> String {
     let mut file = LOOPBACK_NAMES.to_owned();
     // Docker, too, writes the names that users add before the sandbox's own.
     let extra = extra
         .iter()
         .map(|(name, address)| (*address, name.as_str()));
-    for (address, name) in extra.chain(own) {
+    for (address, name) in extra.chain(own.iter().copied()) {
         writeln!(file, "{address}\t{name}").expect("a string takes everything");
     }
     file
+}
+
+/// The name servers of a `resolv.conf`, in order.
+pub fn servers_of(text: &str) -> Vec<IpAddr> {
+    name_servers(text).collect()
 }
 
 /// The name servers of a `resolv.conf`, in order; those with a scope
@@ -128,11 +133,11 @@ mod tests {
     fn hosts_file_ends_with_the_sandbox_itself() {
         let extra = [("db".to_owned(), "10.0.0.9".parse().unwrap())];
         let own = ("172.17.0.2".parse().unwrap(), "0123456789ab");
-        let file = hosts_file(Some(own), &extra);
+        let file = hosts_file(&[own], &extra);
         assert!(file.starts_with("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost"));
         assert!(
             file.ends_with("ff02::2\tip6-allrouters\n10.0.0.9\tdb\n172.17.0.2\t0123456789ab\n")
         );
-        assert_eq!(hosts_file(None, &[]), LOOPBACK_NAMES);
+        assert_eq!(hosts_file(&[], &[]), LOOPBACK_NAMES);
     }
 }

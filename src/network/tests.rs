@@ -6,14 +6,15 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use crate::fs::Lock;
-use crate::store::NetworkRow;
+use crate::store::{LeaseRow, NetworkRow};
 use crate::sys::netns;
 
-use super::attach::{Attachment, join};
-use super::bridge::{Bridge, make};
+use super::attach::Attachment;
+use super::bridge::{Standing, make};
 use super::nat;
 use super::netlink::nftables::{Hook, NftSocket, Transaction};
 use super::netlink::route::RouteSocket;
+use super::spec::{Ipv6, Spec};
 
 const DEVICE: &str = "rbtest0";
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -31,21 +32,45 @@ fn on_a_host(test: impl FnOnce(&mut RouteSocket) + Send) {
 fn row(device: &str, gateway: [u8; 4]) -> NetworkRow {
     NetworkRow {
         name: "bridge".to_owned(),
+        id: "0".repeat(64),
         device: device.to_owned(),
         gateway: gateway.into(),
         prefix: 16,
+        created_at: 0,
+        spec: "{}".to_owned(),
     }
 }
 
-fn raise(host: &mut RouteSocket, network: NetworkRow) -> Bridge {
-    let link = make(host, &network).unwrap();
-    let file = tempfile::NamedTempFile::new().unwrap();
-    Bridge::new(network, link, Lock::shared(file.path()).unwrap())
+fn raise(host: &mut RouteSocket, network: NetworkRow) -> Standing {
+    raise_as(host, network, Spec::default())
 }
 
-fn join_at(host: &mut RouteSocket, bridge: &Bridge, last: u8) -> Attachment {
+fn raise_as(host: &mut RouteSocket, network: NetworkRow, spec: Spec) -> Standing {
+    let link = make(host, &network, &spec).unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    Standing::new(network, spec, link, Lock::shared(file.path()).unwrap())
+}
+
+fn join_at(host: &mut RouteSocket, bridge: &Standing, last: u8) -> Attachment {
+    let mut attachment = Attachment::create("test").unwrap();
+    join_more(host, bridge, last, &mut attachment);
+    attachment
+}
+
+fn join_more(host: &mut RouteSocket, bridge: &Standing, last: u8, attachment: &mut Attachment) {
     let [a, b, c, _] = bridge.network.gateway.octets();
-    join(host, bridge, Ipv4Addr::new(a, b, c, last), "test").unwrap()
+    let lease = LeaseRow {
+        network: bridge.network.name.clone(),
+        address: Ipv4Addr::new(a, b, c, last),
+        address6: bridge.spec.ipv6.map(|six| {
+            let address = u128::from(six.network()) + u128::from(last);
+            std::net::Ipv6Addr::from(address)
+        }),
+        owner: "test".to_owned(),
+        pid: 0,
+        pid_started: 0,
+    };
+    attachment.connect(host, bridge, &lease, None).unwrap();
 }
 
 /// Listens inside `server` and connects from inside `client`; the address that
@@ -70,7 +95,7 @@ fn two_attachments_reach_each_other_and_the_host() {
         let bridge = raise(host, row(DEVICE, [172, 17, 0, 1]));
         let one = join_at(host, &bridge, 2);
         let two = join_at(host, &bridge, 3);
-        assert_eq!(one.mac(), [0x02, 0x42, 172, 17, 0, 2]);
+        assert_eq!(one.places()[0].mac, [0x02, 0x42, 172, 17, 0, 2]);
         assert_eq!(reach(&one, &two).unwrap().ip(), one.address());
         assert_eq!(reach(&two, &one).unwrap().ip(), two.address());
 
@@ -103,8 +128,8 @@ fn packets_leave_translated_and_strangers_stay_outside() {
     on_a_host(|host| {
         let inside = raise(host, row(DEVICE, [172, 17, 0, 1]));
         let outside = raise(host, row("uplink", [10, 9, 0, 1]));
-        nat::ensure(&inside.network).unwrap();
-        assert!(nat::is_complete(&inside.network).unwrap());
+        nat::ensure(&inside.network, &inside.spec).unwrap();
+        assert!(nat::is_complete(&inside.network, &inside.spec).unwrap());
         let container = join_at(host, &inside, 2);
         let neighbour = join_at(host, &inside, 3);
         let server = join_at(host, &outside, 2);
@@ -115,8 +140,74 @@ fn packets_leave_translated_and_strangers_stay_outside() {
         assert_eq!(seen.ip(), container.address());
 
         nat::remove(DEVICE).unwrap();
-        assert!(!nat::is_complete(&inside.network).unwrap());
+        assert!(!nat::is_complete(&inside.network, &inside.spec).unwrap());
         assert_eq!(reach(&server, &container).unwrap().ip(), server.address());
+    });
+}
+
+#[test]
+fn an_internal_network_has_no_way_out() {
+    on_a_host(|host| {
+        let spec = Spec {
+            internal: true,
+            ..Spec::default()
+        };
+        let inside = raise_as(host, row(DEVICE, [172, 17, 0, 1]), spec);
+        let outside = raise(host, row("uplink", [10, 9, 0, 1]));
+        nat::ensure(&inside.network, &inside.spec).unwrap();
+        let one = join_at(host, &inside, 2);
+        let two = join_at(host, &inside, 3);
+        let server = join_at(host, &outside, 2);
+        assert!(reach(&one, &two).is_some());
+        assert_eq!(one.places()[0].gateway, None);
+        // Even with a route of its own it is held.
+        netns::enter(one.as_fd(), || {
+            let mut inside = RouteSocket::open().unwrap();
+            let link = inside.link("eth0").unwrap().unwrap();
+            let gateway = Some(Ipv4Addr::new(172, 17, 0, 1));
+            inside
+                .add_default_routes(link.index, gateway, None)
+                .unwrap();
+        })
+        .unwrap();
+        assert_eq!(reach(&one, &server), None);
+    });
+}
+
+#[test]
+fn two_networks_and_ipv6_in_one_namespace() {
+    on_a_host(|host| {
+        let six = Ipv6 {
+            gateway: "fd00:7::1".parse().unwrap(),
+            prefix: 64,
+        };
+        let spec = Spec {
+            ipv6: Some(six),
+            ..Spec::default()
+        };
+        let first = raise_as(host, row(DEVICE, [172, 17, 0, 1]), spec);
+        nat::ensure(&first.network, &first.spec).unwrap();
+        assert!(nat::is_complete(&first.network, &first.spec).unwrap());
+        let mut second = row("rbtest1", [172, 18, 0, 1]);
+        second.name = "second".to_owned();
+        let second = raise(host, second);
+        let mut both = join_at(host, &first, 2);
+        join_more(host, &second, 2, &mut both);
+        let other = join_at(host, &first, 3);
+        let far = join_at(host, &second, 3);
+        let devices: Vec<&str> = both.places().iter().map(|p| p.device.as_str()).collect();
+        assert_eq!(devices, ["eth0", "eth1"]);
+        assert!(reach(&far, &both).is_none(), "networks are apart");
+        assert!(reach(&both, &far).is_some() && reach(&both, &other).is_some());
+
+        let (address, _) = other.places()[0].address6.unwrap();
+        let target = SocketAddr::new(address.into(), 80);
+        let listener = netns::enter(other.as_fd(), || TcpListener::bind(target).unwrap()).unwrap();
+        let connect = || TcpStream::connect_timeout(&target, PATIENCE);
+        netns::enter(both.as_fd(), connect).unwrap().unwrap();
+        drop(listener);
+        nat::remove(DEVICE).unwrap();
+        assert!(!nat::is_complete(&first.network, &first.spec).unwrap());
     });
 }
 
@@ -125,11 +216,11 @@ fn rules_are_replaced_when_the_subnet_changes() {
     on_a_host(|_| {
         let old = row(DEVICE, [172, 17, 0, 1]);
         let new = row(DEVICE, [172, 18, 0, 1]);
-        nat::ensure(&old).unwrap();
-        assert!(!nat::is_complete(&new).unwrap());
-        nat::ensure(&new).unwrap();
-        assert!(nat::is_complete(&new).unwrap());
-        assert!(!nat::is_complete(&old).unwrap());
+        nat::ensure(&old, &Spec::default()).unwrap();
+        assert!(!nat::is_complete(&new, &Spec::default()).unwrap());
+        nat::ensure(&new, &Spec::default()).unwrap();
+        assert!(nat::is_complete(&new, &Spec::default()).unwrap());
+        assert!(!nat::is_complete(&old, &Spec::default()).unwrap());
     });
 }
 
@@ -147,7 +238,7 @@ fn a_filter_that_drops_is_told_to_let_the_bridge_pass() {
         let container = join_at(host, &inside, 2);
         let server = join_at(host, &outside, 2);
         assert_eq!(reach(&container, &server), None);
-        nat::ensure(&inside.network).unwrap();
+        nat::ensure(&inside.network, &inside.spec).unwrap();
         assert!(reach(&container, &server).is_some());
         assert_eq!(reach(&server, &container), None);
         let count = |nft: &mut NftSocket| {
@@ -155,7 +246,7 @@ fn a_filter_that_drops_is_told_to_let_the_bridge_pass() {
             rules.unwrap().len()
         };
         assert_eq!(count(&mut nft), 2);
-        nat::ensure(&inside.network).unwrap();
+        nat::ensure(&inside.network, &inside.spec).unwrap();
         assert_eq!(count(&mut nft), 2);
         nat::remove(DEVICE).unwrap();
         assert_eq!(count(&mut nft), 0);
@@ -172,7 +263,7 @@ fn dockers_chain_for_others_comes_first() {
         let mut nft = NftSocket::open().unwrap();
         nft.commit(transaction).unwrap();
         for (device, expected) in [(DEVICE, 2), ("rbtest1", 4), (DEVICE, 4)] {
-            nat::ensure(&row(device, [172, 17, 0, 1])).unwrap();
+            nat::ensure(&row(device, [172, 17, 0, 1]), &Spec::default()).unwrap();
             let rules = nft.marked_rules("filter", "DOCKER-USER", "rbuild: ");
             assert_eq!(rules.unwrap().len(), expected);
         }
@@ -188,8 +279,8 @@ fn dockers_chain_for_others_comes_first() {
 fn making_a_bridge_twice_and_removing_it_twice_is_harmless() {
     on_a_host(|host| {
         let network = row(DEVICE, [172, 17, 0, 1]);
-        let first = make(host, &network).unwrap();
-        let second = make(host, &network).unwrap();
+        let first = make(host, &network, &Spec::default()).unwrap();
+        let second = make(host, &network, &Spec::default()).unwrap();
         assert_eq!(first.index, second.index);
         assert!(host.remove_link(DEVICE).unwrap());
         assert!(!host.remove_link(DEVICE).unwrap());
@@ -203,11 +294,11 @@ fn making_a_bridge_twice_and_removing_it_twice_is_harmless() {
 fn joining_takes_how_long() {
     on_a_host(|host| {
         let bridge = raise(host, row(DEVICE, [172, 17, 0, 1]));
-        nat::ensure(&bridge.network).unwrap();
+        nat::ensure(&bridge.network, &bridge.spec).unwrap();
         let mut joined = Vec::new();
         for last in 2..152 {
             let start = Instant::now();
-            assert!(nat::is_complete(&bridge.network).unwrap());
+            assert!(nat::is_complete(&bridge.network, &bridge.spec).unwrap());
             let checked = start.elapsed();
             let start = Instant::now();
             let attachment = join_at(host, &bridge, last);

@@ -526,9 +526,12 @@ fn addresses_are_leased_while_their_process_lives() {
     let store = Temp::new();
     let network = NetworkRow {
         name: "bridge".to_owned(),
+        id: "ab".repeat(32),
         device: "rb0".to_owned(),
         gateway: Ipv4Addr::new(10, 0, 0, 1),
         prefix: 30,
+        created_at: 7,
+        spec: "{}".to_owned(),
     };
     assert_eq!(store.network_put(&network).unwrap(), network);
     let other = NetworkRow {
@@ -541,12 +544,27 @@ fn addresses_are_leased_while_their_process_lives() {
         (2..4)
             .map(|last| Ipv4Addr::new(10, 0, 0, last))
             .find(|address| leases.iter().all(|lease| lease.address != *address))
+            .map(|address| (address, None))
     };
-    let take = |owner: &str| store.lease_take("bridge", owner, &first_free).unwrap();
+    let take = |owner: &str| {
+        let aliases = ["db".to_owned(), format!("{owner}-x")];
+        store
+            .lease_take("bridge", owner, &aliases, &first_free)
+            .unwrap()
+    };
     let one = take("one").unwrap();
     assert_eq!(one.address, Ipv4Addr::new(10, 0, 0, 2));
     assert_eq!(take("two").unwrap().address, Ipv4Addr::new(10, 0, 0, 3));
     assert_eq!(take("three"), None);
+    let names = |name: &str| -> Vec<String> {
+        let found = store.lease_find("bridge", name).unwrap();
+        found.into_iter().map(|found| found.name).collect()
+    };
+    assert_eq!(names("DB"), ["one", "two"]);
+    assert_eq!(names("one-x"), ["one"]);
+    assert_eq!(names("one"), ["one"]);
+    assert_eq!(names("on"), [""; 0]);
+    assert_eq!(store.lease_of("bridge", "10.0.0.3").unwrap()[0].name, "two");
     store.lease_release("one").unwrap();
     assert_eq!(take("three").unwrap().address, one.address);
     store.orphan();

@@ -15,6 +15,7 @@ mod apps;
 mod build;
 mod build_cli;
 mod cli;
+mod containers;
 mod fuzz;
 mod images;
 mod lint;

@@ -19,6 +19,7 @@ mod load;
 mod login;
 mod man;
 mod manifest;
+mod networks;
 mod pull;
 mod push;
 mod reach;
@@ -76,6 +77,9 @@ pub(crate) enum Command {
     /// Work with containers
     #[command(subcommand)]
     Container(Container),
+    /// Work with networks
+    #[command(subcommand)]
+    Network(networks::Command),
     /// Work with builds
     #[command(subcommand, alias = "buildx")]
     Builder(Builder),
@@ -229,6 +233,7 @@ pub(crate) fn run(
         Command::Container(Container::Prune(args)) => {
             system::prune_containers(&args, &open()?, output)
         }
+        Command::Network(command) => networks::run(command, &open()?, output),
         Command::Container(Container::Verb(command)) | Command::Containers(command) => {
             containers::run(command, &open()?, output)
         }

@@ -56,7 +56,7 @@ pub fn inspect(store: &Store, text: &str) -> Result<Value, Error> {
         },
         "Mounts": mounts(store, &dir, &record),
         "Config": config(&row, request),
-        "NetworkSettings": network::network_settings(&row, request, &state),
+        "NetworkSettings": network::network_settings(&row, request, &state, &dir.endpoints(&record)?),
     }))
 }
 
@@ -113,7 +113,9 @@ fn mounts(store: &Store, dir: &Dir, record: &Record) -> Vec<Value> {
         .volumes
         .iter()
         .map(|volume| {
-            let source = volumes::anonymous(store.paths(), dir, volume).display().to_string();
+            let source = volumes::anonymous(store.paths(), dir, volume)
+                .display()
+                .to_string();
             let AnonymousVolume {
                 name,
                 target,

@@ -1,14 +1,21 @@
-//! `NetworkSettings`: where a container is on the network.
+//! `NetworkSettings`: where a container is on its networks.
 
 use serde_json::{Map, Value, json};
 
 use super::{exposed_ports, push};
+use crate::container::endpoint::EndpointRequest;
 use crate::container::list;
 use crate::container::record::State;
 use crate::container::request::{NetworkMode, Request};
+use crate::network::{self, Place};
 use crate::store::ContainerRow;
 
-pub(super) fn network_settings(row: &ContainerRow, request: &Request, state: &State) -> Value {
+pub(super) fn network_settings(
+    row: &ContainerRow,
+    request: &Request,
+    state: &State,
+    endpoints: &[EndpointRequest],
+) -> Value {
     let mut forwarded = Map::new();
     if state.is_running() {
         for port in exposed_ports(request) {
@@ -23,38 +30,22 @@ pub(super) fn network_settings(row: &ContainerRow, request: &Request, state: &St
         });
         push(&mut forwarded, key, binding);
     }
-    let mac = |mac: [u8; 6]| mac.map(|byte| format!("{byte:02x}")).join(":");
-    let place = state.network.as_ref();
-    let address = place
-        .map(|place| place.address.to_string())
-        .unwrap_or_default();
-    let gateway = place
-        .map(|place| place.gateway.to_string())
-        .unwrap_or_default();
-    let prefix = place.map_or(0, |place| place.prefix);
-    let mac = place.map(|place| mac(place.mac)).unwrap_or_default();
     let mut networks = Map::new();
-    if !matches!(request.network, NetworkMode::Container(_)) {
-        networks.insert(
-            list::network_name(&request.network),
-            json!({
-                "IPAMConfig": null,
-                "Links": null,
-                "Aliases": null,
-                "MacAddress": mac,
-                "DriverOpts": null,
-                "NetworkID": "",
-                "EndpointID": if state.is_running() { row.id.as_str() } else { "" },
-                "Gateway": gateway,
-                "IPAddress": address,
-                "IPPrefixLen": prefix,
-                "IPv6Gateway": "",
-                "GlobalIPv6Address": "",
-                "GlobalIPv6PrefixLen": 0,
-                "DNSNames": null,
-            }),
-        );
+    if !request.network.is_joined() && !matches!(request.network, NetworkMode::Container(_)) {
+        let name = list::network_name(&request.network);
+        let endpoint = endpoint(row, state, &EndpointRequest::default(), None);
+        networks.insert(name, endpoint);
     }
+    for wanted in endpoints {
+        let place = state.networks.iter().find(|p| p.network == wanted.network);
+        networks.insert(wanted.network.clone(), endpoint(row, state, wanted, place));
+    }
+    // Docker's top members tell of the default bridge alone.
+    let first = state
+        .networks
+        .iter()
+        .find(|p| p.network == network::DEFAULT);
+    let text = |value: Option<String>| value.unwrap_or_default();
     json!({
         "Bridge": "",
         "SandboxID": if state.is_running() { row.id.as_str() } else { "" },
@@ -63,10 +54,63 @@ pub(super) fn network_settings(row: &ContainerRow, request: &Request, state: &St
             pid => format!("/proc/{pid}/ns/net"),
         },
         "Ports": forwarded,
-        "Gateway": gateway,
-        "IPAddress": address,
-        "IPPrefixLen": prefix,
-        "MacAddress": mac,
+        "HairpinMode": false,
+        "LinkLocalIPv6Address": "",
+        "LinkLocalIPv6PrefixLen": 0,
+        "SecondaryIPAddresses": null,
+        "SecondaryIPv6Addresses": null,
+        "EndpointID": first.map(|_| row.id.as_str()).unwrap_or_default(),
+        "Gateway": text(first.and_then(|place| place.gateway).map(|g| g.to_string())),
+        "GlobalIPv6Address": "",
+        "GlobalIPv6PrefixLen": 0,
+        "IPAddress": text(first.map(|place| place.address.to_string())),
+        "IPPrefixLen": first.map_or(0, |place| place.prefix),
+        "IPv6Gateway": "",
+        "MacAddress": text(first.map(|place| mac(place.mac))),
         "Networks": networks,
     })
+}
+
+fn endpoint(
+    row: &ContainerRow,
+    state: &State,
+    wanted: &EndpointRequest,
+    place: Option<&Place>,
+) -> Value {
+    let text = |value: Option<String>| value.unwrap_or_default();
+    let config = match (wanted.address, wanted.address6) {
+        (None, None) => Value::Null,
+        (four, six) => json!({
+            "IPv4Address": text(four.map(|a| a.to_string())),
+            "IPv6Address": text(six.map(|a| a.to_string())),
+        }),
+    };
+    let is_named = place.is_some_and(Place::has_names);
+    let short: String = row.id.chars().take(12).collect();
+    let names: Vec<String> = [vec![row.name.clone()], wanted.aliases.clone(), vec![short]].concat();
+    let is_there = place.is_some() || state.is_running() && wanted.network.is_empty();
+    json!({
+        "IPAMConfig": config,
+        "Links": if wanted.links.is_empty() { Value::Null } else {
+            let links = wanted.links.iter().map(|(alias, name)| format!("{name}:{alias}"));
+            Value::from(links.collect::<Vec<_>>())
+        },
+        "Aliases": if wanted.aliases.is_empty() { Value::Null } else { json!(wanted.aliases) },
+        "MacAddress": text(place.map(|place| mac(place.mac))),
+        "DriverOpts": if wanted.options.is_empty() { Value::Null } else { json!(wanted.options) },
+        "GwPriority": 0,
+        "NetworkID": place.map(|place| place.network_id.as_str()).unwrap_or_default(),
+        "EndpointID": if is_there { row.id.as_str() } else { "" },
+        "Gateway": text(place.and_then(|place| place.gateway).map(|g| g.to_string())),
+        "IPAddress": text(place.map(|place| place.address.to_string())),
+        "IPPrefixLen": place.map_or(0, |place| place.prefix),
+        "IPv6Gateway": text(place.and_then(|place| place.gateway6).map(|g| g.to_string())),
+        "GlobalIPv6Address": text(place.and_then(|place| place.address6).map(|(a, _)| a.to_string())),
+        "GlobalIPv6PrefixLen": place.and_then(|place| place.address6).map_or(0, |(_, p)| p),
+        "DNSNames": if is_named { json!(names) } else { Value::Null },
+    })
+}
+
+fn mac(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
 }

@@ -14,6 +14,7 @@
 mod client;
 mod log;
 mod mounts;
+mod network;
 mod run;
 mod session;
 mod setup;

@@ -11,12 +11,14 @@ use super::super::dir::{self, Dir};
 use super::super::logs::Stream;
 use super::super::protocol::{Ask, ExecOrder, Exited, StartOrder, Streams, Tell};
 use super::super::record::{Record, State};
+use super::super::request::Request;
 use super::super::{Error, events, exec, names, now, remove, socket};
 use super::client::Client;
 use super::log::Writer;
+use super::network::Network;
 use super::refusal;
 use super::session::{Part, Session, Wiring};
-use super::setup::{self, Network};
+use super::setup;
 use crate::fs::Lock;
 use crate::sandbox;
 use crate::store::{Paths, Store};
@@ -59,6 +61,7 @@ struct Kept {
     lock: Option<Lock>,
     listener: Option<OwnedFd>,
     network: Option<Network>,
+    hostname: String,
     /// Open from the start where the end needs it.
     store: Option<Store>,
     log: Writer,
@@ -67,6 +70,14 @@ struct Kept {
     /// Under which ID an exec stands in the log of events.
     exec_ids: BTreeMap<u64, String>,
     clients: Vec<Client>,
+}
+
+/// Where published ports lead: to the container's first address.
+fn target(state: &State) -> Ipv4Addr {
+    state
+        .networks
+        .first()
+        .map_or(Ipv4Addr::LOCALHOST, |place| place.address)
 }
 
 /// What a descriptor of the loop belongs to.
@@ -98,8 +109,9 @@ impl Kept {
         let record = dir.record()?;
         let before = dir.state()?;
         let request = &record.request;
-        let mut network = Network::join(order, request)?;
-        let spec = setup::prepare(order, &dir, &record, &network)?;
+        let mut network = Network::join(order, &dir, &record)?;
+        let hostname = setup::hostname(order, request, &paths)?;
+        let spec = setup::prepare(order, &dir, &record, &network, &hostname)?;
         let log = Writer::open(&dir.log())?;
         let listener = socket::listen(&dir)?;
         let wiring = Wiring {
@@ -110,10 +122,9 @@ impl Kept {
             sandbox::spawn(&spec, stdio, network.namespace())
         })?;
         let mut state = before.running(session.pid(), dir::current_process(), now());
-        state.network.clone_from(&network.state);
+        state.networks = network.places().to_vec();
         if let Some(publisher) = &mut network.publisher {
-            let place = network.state.as_ref();
-            publisher.start(place.map_or(Ipv4Addr::LOCALHOST, |place| place.address))?;
+            publisher.start(target(&state))?;
             state.ports = publisher.forwards().to_vec();
         }
         dir.write_state(&state)?;
@@ -125,6 +136,7 @@ impl Kept {
             lock: None,
             listener: Some(listener),
             network: Some(network),
+            hostname,
             store: None,
             log,
             sessions: BTreeMap::from([(FIRST, session)]),
@@ -262,6 +274,12 @@ impl Kept {
                     session.end_input();
                 }
             }
+            Ask::Join(endpoint) => self.change_networks(at, |network, dir, request, hostname| {
+                network.enter(dir, request, hostname, *endpoint)
+            }),
+            Ask::Leave(name) => self.change_networks(at, |network, dir, request, hostname| {
+                network.leave(dir, request, hostname, &name).map(drop)
+            }),
             Ask::Resize(rows, columns) => {
                 let session = self.clients[at].session.unwrap_or(FIRST);
                 if let Some(session) = self.sessions.get(&session) {
@@ -269,6 +287,29 @@ impl Kept {
                 }
             }
         }
+    }
+
+    /// Changes the container's networks, and tells the client how that went.
+    fn change_networks(
+        &mut self,
+        at: usize,
+        change: impl FnOnce(&mut Network, &Dir, &Request, &str) -> Result<(), Error>,
+    ) {
+        let id = self.dir.id().to_owned();
+        let request = &self.record.request;
+        let changed = match &mut self.network {
+            Some(network) => change(network, &self.dir, request, &self.hostname),
+            None => Err(Error::NotRunning(id)),
+        };
+        if let Some(network) = &self.network {
+            self.state.networks = network.places().to_vec();
+        }
+        let written = self.dir.write_state(&self.state).map_err(Error::from);
+        let tell = match changed.and(written) {
+            Ok(()) => Tell::Done,
+            Err(error) => refusal(&error),
+        };
+        self.clients[at].tell(&tell);
     }
 
     /// The program that a client may write to.

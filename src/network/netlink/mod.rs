@@ -57,6 +57,7 @@ pub(super) struct Reply {
 }
 
 /// A netlink socket, in the network namespace of the thread that opened it.
+#[derive(Debug)]
 pub(super) struct Connection {
     socket: Socket,
     sequence: u32,

@@ -6,7 +6,7 @@
 //! are in network byte order, the contents of registers in the host's.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use rustix::io::Errno;
@@ -19,6 +19,7 @@ const NFNL_MSG_BATCH_BEGIN: u16 = 0x10;
 const NFNL_MSG_BATCH_END: u16 = 0x11;
 const NFPROTO_UNSPEC: u8 = 0;
 const NFPROTO_IPV4: u8 = 2;
+const NFPROTO_IPV6: u8 = 10;
 /// Size of `struct nfgenmsg`, which precedes the attributes.
 const GENERIC_BYTES: usize = 4;
 
@@ -62,9 +63,38 @@ const NFT_PAYLOAD_NETWORK_HEADER: u32 = 1;
 const NFT_CT_STATE: u32 = 0;
 /// Connection states as bits: established and related (nf_conntrack_common.h).
 const CT_ESTABLISHED_RELATED: u32 = 0b110;
+const NFT_PAYLOAD_TRANSPORT_HEADER: u32 = 2;
+const NFT_META_L4PROTO: u32 = 16;
+const NFT_NAT_DNAT: u32 = 1;
 const IPV4_SOURCE_OFFSET: u32 = 12;
+const IPV4_DESTINATION_OFFSET: u32 = 16;
+const IPV6_SOURCE_OFFSET: u32 = 8;
+const DESTINATION_PORT_OFFSET: u32 = 2;
+const NFT_REG_2: u32 = 2;
 const NF_DROP: u32 = 0;
 const NF_ACCEPT: u32 = 1;
+
+/// -100 as the kernel takes it: where destinations are translated.
+const DESTINATION_PRIORITY: u32 = 0_u32.wrapping_sub(100);
+
+/// Which packets a table is about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::network) enum Family {
+    /// IPv4.
+    #[default]
+    Four,
+    /// IPv6.
+    Six,
+}
+
+impl Family {
+    fn number(self) -> u8 {
+        match self {
+            Self::Four => NFPROTO_IPV4,
+            Self::Six => NFPROTO_IPV6,
+        }
+    }
+}
 
 /// Where a chain of ours is hooked in.
 #[derive(Debug, Clone, Copy)]
@@ -83,6 +113,12 @@ impl Hook {
         chain_type: "nat",
         number: 4,
         priority: 100,
+    };
+    /// Destination translation of packets that are made here.
+    pub(in crate::network) const OUTPUT: Self = Self {
+        chain_type: "nat",
+        number: 3,
+        priority: DESTINATION_PRIORITY,
     };
     /// Filtering of packets that pass through.
     pub(in crate::network) const FORWARD: Self = Self {
@@ -123,14 +159,63 @@ impl Rule {
 
     /// The packet's source address is in this subnet.
     pub(in crate::network) fn if_from(self, network: Ipv4Addr, mask: Ipv4Addr) -> Self {
+        self.network_header(IPV4_SOURCE_OFFSET, 4)
+            .masked(&mask.octets())
+            .compare(NFT_CMP_EQ, &network.octets())
+    }
+
+    /// The packet's source address is in this IPv6 subnet.
+    pub(in crate::network) fn if_from6(self, network: Ipv6Addr, prefix: u8) -> Self {
+        let host_bits = 128_u32.saturating_sub(u32::from(prefix));
+        let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
+        self.network_header(IPV6_SOURCE_OFFSET, 16)
+            .masked(&mask.to_be_bytes())
+            .compare(NFT_CMP_EQ, &network.octets())
+    }
+
+    /// The packet goes to this address.
+    pub(in crate::network) fn if_to(self, address: Ipv4Addr) -> Self {
+        self.network_header(IPV4_DESTINATION_OFFSET, 4)
+            .compare(NFT_CMP_EQ, &address.octets())
+    }
+
+    /// The packet goes to this port by this protocol (its IP number; TCP or UDP).
+    pub(in crate::network) fn if_to_port(self, protocol: u8, port: u16) -> Self {
+        let load = Attributes::default()
+            .number(1, NFT_REG_1)
+            .number(2, NFT_PAYLOAD_TRANSPORT_HEADER)
+            .number(3, DESTINATION_PORT_OFFSET)
+            .number(4, 2);
+        self.meta(NFT_META_L4PROTO)
+            .compare(NFT_CMP_EQ, &[protocol])
+            .expression("payload", &load)
+            .compare(NFT_CMP_EQ, &port.to_be_bytes())
+    }
+
+    /// It goes to this address and port instead.
+    pub(in crate::network) fn redirect(self, address: Ipv4Addr, port: u16) -> Self {
+        let value = |register: u32, bytes: &[u8]| {
+            Attributes::default()
+                .number(1, register)
+                .nested(2, &Attributes::default().bytes(NFTA_DATA_VALUE, bytes))
+        };
+        let nat = Attributes::default()
+            .number(1, NFT_NAT_DNAT)
+            .number(2, u32::from(NFPROTO_IPV4))
+            .number(3, NFT_REG_1)
+            .number(5, NFT_REG_2);
+        self.expression("immediate", &value(NFT_REG_1, &address.octets()))
+            .expression("immediate", &value(NFT_REG_2, &port.to_be_bytes()))
+            .expression("nat", &nat)
+    }
+
+    fn network_header(self, offset: u32, length: u32) -> Self {
         let load = Attributes::default()
             .number(1, NFT_REG_1)
             .number(2, NFT_PAYLOAD_NETWORK_HEADER)
-            .number(3, IPV4_SOURCE_OFFSET)
-            .number(4, 4);
+            .number(3, offset)
+            .number(4, length);
         self.expression("payload", &load)
-            .masked(&mask.octets())
-            .compare(NFT_CMP_EQ, &network.octets())
     }
 
     /// The packet belongs to no connection that is already known.
@@ -203,10 +288,18 @@ impl Rule {
 
 /// Changes that take effect together, or not at all.
 #[derive(Debug, Default)]
-pub(in crate::network) struct Transaction(Vec<Request>);
+pub(in crate::network) struct Transaction {
+    requests: Vec<Request>,
+    family: Family,
+}
 
 impl Transaction {
-    /// Makes a table of family `ip`, or keeps the one that is there.
+    /// What follows is about tables of this family; `Four` at first.
+    pub(in crate::network) fn family(&mut self, family: Family) {
+        self.family = family;
+    }
+
+    /// Makes a table, or keeps the one that is there.
     pub(in crate::network) fn add_table(&mut self, name: &str, comment: &str) {
         let table = Attributes::default()
             .text(NFTA_TABLE_NAME, name)
@@ -282,11 +375,12 @@ impl Transaction {
 
     /// Whether there is nothing to do.
     pub(in crate::network) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.requests.is_empty()
     }
 
     fn push(&mut self, kind: u16, flags: u16, attributes: &Attributes) {
-        self.0.push(request(kind, flags | NLM_F_ACK, attributes));
+        let request = request(self.family, kind, flags | NLM_F_ACK, attributes);
+        self.requests.push(request);
     }
 }
 
@@ -301,21 +395,39 @@ impl NftSocket {
 
     /// Carries out a transaction.
     pub(in crate::network) fn commit(&mut self, transaction: Transaction) -> io::Result<()> {
-        let mut requests = Vec::with_capacity(transaction.0.len() + 2);
+        let mut requests = Vec::with_capacity(transaction.requests.len() + 2);
         requests.push(batch_mark(NFNL_MSG_BATCH_BEGIN));
-        requests.extend(transaction.0);
+        requests.extend(transaction.requests);
         requests.push(batch_mark(NFNL_MSG_BATCH_END));
         self.0.send_all(&requests)
     }
 
     /// Whether there is a table of this name with this comment.
-    pub(in crate::network) fn has_table(&mut self, name: &str, comment: &str) -> io::Result<bool> {
+    pub(in crate::network) fn has_table(
+        &mut self,
+        family: Family,
+        name: &str,
+        comment: &str,
+    ) -> io::Result<bool> {
         let table = Attributes::default().text(NFTA_TABLE_NAME, name);
-        let replies = self.get(NFT_MSG_GETTABLE, &table)?;
+        let replies = self.get(family, NFT_MSG_GETTABLE, &table)?;
         Ok(replies.iter().any(|reply| {
             find(attributes_of(reply), NFTA_TABLE_USERDATA)
                 .is_some_and(|data| data == comment_data(comment))
         }))
+    }
+
+    /// Whether there is a table of this name.
+    pub(in crate::network) fn has_any_table(
+        &mut self,
+        family: Family,
+        name: &str,
+    ) -> io::Result<bool> {
+        let table = Attributes::default().text(NFTA_TABLE_NAME, name);
+        match self.get(family, NFT_MSG_GETTABLE, &table) {
+            Err(err) if is_unsupported(&err) => Ok(false),
+            found => Ok(!found?.is_empty()),
+        }
     }
 
     /// Whether packets that no rule of this chain decides are dropped; `None`
@@ -328,7 +440,7 @@ impl NftSocket {
         let wanted = Attributes::default()
             .text(NFTA_CHAIN_TABLE, table)
             .text(NFTA_CHAIN_NAME, chain);
-        let replies = self.get(NFT_MSG_GETCHAIN, &wanted)?;
+        let replies = self.get(Family::Four, NFT_MSG_GETCHAIN, &wanted)?;
         let Some(reply) = replies.first() else {
             return Ok(None);
         };
@@ -346,9 +458,12 @@ impl NftSocket {
         chain: &str,
         mark: &str,
     ) -> io::Result<Vec<[u8; 8]>> {
-        let replies = self
-            .0
-            .list(request(NFT_MSG_GETRULE, 0, &rule_in(table, chain)))?;
+        let replies = self.0.list(request(
+            Family::Four,
+            NFT_MSG_GETRULE,
+            0,
+            &rule_in(table, chain),
+        ))?;
         let mut handles = Vec::new();
         for attributes in replies.iter().map(attributes_of) {
             // Older kernels list every chain, so the names are checked.
@@ -366,8 +481,13 @@ impl NftSocket {
         Ok(handles)
     }
 
-    fn get(&mut self, kind: u16, attributes: &Attributes) -> io::Result<Vec<Reply>> {
-        match self.0.ask(request(kind, 0, attributes)) {
+    fn get(
+        &mut self,
+        family: Family,
+        kind: u16,
+        attributes: &Attributes,
+    ) -> io::Result<Vec<Reply>> {
+        match self.0.ask(request(family, kind, 0, attributes)) {
             Err(err) if err.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => Ok(Vec::new()),
             result => result,
         }
@@ -403,8 +523,8 @@ fn attributes_of(reply: &Reply) -> &[u8] {
     reply.body.get(GENERIC_BYTES..).unwrap_or_default()
 }
 
-fn request(kind: u16, flags: u16, attributes: &Attributes) -> Request {
-    let mut body = vec![NFPROTO_IPV4, 0, 0, 0];
+fn request(family: Family, kind: u16, flags: u16, attributes: &Attributes) -> Request {
+    let mut body = vec![family.number(), 0, 0, 0];
     body.extend_from_slice(attributes.as_bytes());
     Request {
         kind: (NFNL_SUBSYS_NFTABLES << 8) | kind,

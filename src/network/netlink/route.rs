@@ -1,13 +1,16 @@
 //! Links, addresses and routes.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use netlink_packet_core::NetlinkSerializable;
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage,
+};
 use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
+    InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoVeth, IpVlanMode, LinkAttribute,
+    LinkExtentMask, LinkFlags, LinkInfo, LinkMessage, MacVlanMode,
 };
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
@@ -82,7 +85,42 @@ pub(in crate::network) struct Pair<'a> {
     pub(in crate::network) mac: [u8; 6],
 }
 
+/// What a device on a device is made with, in a namespace.
+#[derive(Debug)]
+pub(in crate::network) struct Child<'a> {
+    /// Index of the device that it is on.
+    pub(in crate::network) parent: u32,
+    /// Whether it shares that one's hardware address.
+    pub(in crate::network) is_ipvlan: bool,
+    /// How it sees others on the same device; the kernel's choice when absent.
+    pub(in crate::network) mode: Option<&'a str>,
+    /// Where it goes.
+    pub(in crate::network) namespace: BorrowedFd<'a>,
+    /// Its name there.
+    pub(in crate::network) name: &'a str,
+    /// Its hardware address, where it has one of its own.
+    pub(in crate::network) mac: [u8; 6],
+}
+
+/// What a device inside is set to.
+#[derive(Debug)]
+pub(in crate::network) struct Inside {
+    /// Its index.
+    pub(in crate::network) link: u32,
+    /// Its address.
+    pub(in crate::network) address: Ipv4Addr,
+    /// Prefix length of the subnet.
+    pub(in crate::network) prefix: u8,
+    /// Where everything else goes.
+    pub(in crate::network) gateway: Option<Ipv4Addr>,
+    /// Its IPv6 address with the prefix length.
+    pub(in crate::network) address6: Option<(Ipv6Addr, u8)>,
+    /// Where everything else goes by IPv6.
+    pub(in crate::network) gateway6: Option<Ipv6Addr>,
+}
+
 /// A `NETLINK_ROUTE` socket.
+#[derive(Debug)]
 pub(in crate::network) struct RouteSocket(Connection);
 
 impl RouteSocket {
@@ -250,35 +288,109 @@ impl RouteSocket {
             .send_all(&[request(&RouteNetlinkMessage::NewLink(outer), flags)])
     }
 
-    /// Gives the namespace its address and its way out: loopback and `link`
-    /// on, the address on `link`, everything else through `gateway`.
-    pub(in crate::network) fn configure_inside(
+    /// Makes a device on another one, inside a namespace, still off.
+    pub(in crate::network) fn add_child(&mut self, child: &Child<'_>) -> io::Result<()> {
+        let (kind, data) = if child.is_ipvlan {
+            let mode = match child.mode {
+                Some("l3") => IpVlanMode::L3,
+                Some("l3s") => IpVlanMode::L3S,
+                _ => IpVlanMode::L2,
+            };
+            let data = InfoData::IpVlan(vec![InfoIpVlan::Mode(mode)]);
+            (InfoKind::IpVlan, data)
+        } else {
+            let mode = match child.mode {
+                Some("private") => MacVlanMode::Private,
+                Some("vepa") => MacVlanMode::Vepa,
+                Some("passthru") => MacVlanMode::Passthrough,
+                _ => MacVlanMode::Bridge,
+            };
+            let data = InfoData::MacVlan(vec![InfoMacVlan::Mode(mode)]);
+            (InfoKind::MacVlan, data)
+        };
+        let mut message = named(child.name);
+        if !child.is_ipvlan {
+            message
+                .attributes
+                .push(LinkAttribute::Address(child.mac.to_vec()));
+        }
+        message.attributes.extend([
+            LinkAttribute::Link(child.parent),
+            LinkAttribute::NetNsFd(child.namespace.as_raw_fd()),
+            LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind), LinkInfo::Data(data)]),
+        ]);
+        let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+        self.0
+            .send_all(&[request(&RouteNetlinkMessage::NewLink(message), flags)])
+    }
+
+    /// Makes a pair of connected devices, both here and on, if there is none of this name.
+    pub(in crate::network) fn add_cable(&mut self, name: &str, other: &str) -> io::Result<()> {
+        let mut near = named(name);
+        near.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Veth),
+            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(named(other)))),
+        ]));
+        let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+        let made = self
+            .0
+            .send_all(&[request(&RouteNetlinkMessage::NewLink(near), flags)]);
+        match made {
+            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {}
+            result => result?,
+        }
+        for name in [name, other] {
+            if let Some(link) = self.link(name)? {
+                self.switch_on(link.index)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a device an IPv6 address beside those that it has.
+    pub(in crate::network) fn add_address6(
         &mut self,
         link: u32,
-        address: Ipv4Addr,
+        address: Ipv6Addr,
         prefix: u8,
-        gateway: Ipv4Addr,
     ) -> io::Result<()> {
-        let mut route = RouteMessage::default();
-        route.header.address_family = AddressFamily::Inet;
-        route.header.table = RouteHeader::RT_TABLE_MAIN;
-        route.header.protocol = RouteProtocol::Boot;
-        route.header.scope = RouteScope::Universe;
-        route.header.kind = RouteType::Unicast;
-        route.attributes.extend([
-            RouteAttribute::Gateway(RouteAddress::Inet(gateway)),
-            RouteAttribute::Oif(link),
-        ]);
+        self.0.send_all(&[new_address6(link, address, prefix)])
+    }
+
+    /// Gives the namespace an address and its way out: loopback and the device
+    /// on, the addresses on the device, everything else through the gateways.
+    pub(in crate::network) fn configure_inside(&mut self, inside: &Inside) -> io::Result<()> {
         let switch_on = |link| request(&RouteNetlinkMessage::SetLink(switched_on(link)), NLM_F_ACK);
-        self.0.send_all(&[
+        let mut requests = vec![
             switch_on(LOOPBACK),
-            switch_on(link),
-            new_address(link, address, prefix),
-            request(
-                &RouteNetlinkMessage::NewRoute(route),
-                NLM_F_ACK | NLM_F_CREATE,
-            ),
-        ])
+            switch_on(inside.link),
+            new_address(inside.link, inside.address, inside.prefix),
+        ];
+        if let Some((address, prefix)) = inside.address6 {
+            requests.push(new_address6(inside.link, address, prefix));
+        }
+        requests.extend(default_routes(inside.link, inside.gateway, inside.gateway6));
+        self.0.send_all(&requests)
+    }
+
+    /// Switches a device on.
+    pub(in crate::network) fn switch_on(&mut self, link: u32) -> io::Result<()> {
+        let up = RouteNetlinkMessage::SetLink(switched_on(link));
+        self.0.send_all(&[request(&up, NLM_F_ACK)])
+    }
+
+    /// Sends everything else through these gateways.
+    pub(in crate::network) fn add_default_routes(
+        &mut self,
+        link: u32,
+        gateway: Option<Ipv4Addr>,
+        gateway6: Option<Ipv6Addr>,
+    ) -> io::Result<()> {
+        let requests: Vec<Request> = default_routes(link, gateway, gateway6).collect();
+        match self.0.send_all(&requests) {
+            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            result => result,
+        }
     }
 
     /// Removes the device with this name; whether there was one.
@@ -327,6 +439,47 @@ fn new_address(link: u32, address: Ipv4Addr, prefix: u8) -> Request {
         &RouteNetlinkMessage::NewAddress(message),
         NLM_F_ACK | NLM_F_CREATE | super::NLM_F_REPLACE,
     )
+}
+
+fn new_address6(link: u32, address: Ipv6Addr, prefix: u8) -> Request {
+    let mut message = AddressMessage::default();
+    message.header.family = AddressFamily::Inet6;
+    message.header.prefix_len = prefix;
+    message.header.index = link;
+    // Nobody else has it, so it need not be asked for: it can be used at once.
+    message.header.flags = AddressHeaderFlags::Nodad;
+    message.attributes.extend([
+        AddressAttribute::Address(IpAddr::V6(address)),
+        AddressAttribute::Flags(AddressFlags::Nodad),
+    ]);
+    request(
+        &RouteNetlinkMessage::NewAddress(message),
+        NLM_F_ACK | NLM_F_CREATE | super::NLM_F_REPLACE,
+    )
+}
+
+fn default_routes(
+    link: u32,
+    gateway: Option<Ipv4Addr>,
+    gateway6: Option<Ipv6Addr>,
+) -> impl Iterator<Item = Request> {
+    let four = gateway.map(|gateway| (AddressFamily::Inet, RouteAddress::Inet(gateway)));
+    let six = gateway6.map(|gateway| (AddressFamily::Inet6, RouteAddress::Inet6(gateway)));
+    four.into_iter().chain(six).map(move |(family, gateway)| {
+        let mut route = RouteMessage::default();
+        route.header.address_family = family;
+        route.header.table = RouteHeader::RT_TABLE_MAIN;
+        route.header.protocol = RouteProtocol::Boot;
+        route.header.scope = RouteScope::Universe;
+        route.header.kind = RouteType::Unicast;
+        route
+            .attributes
+            .extend([RouteAttribute::Gateway(gateway), RouteAttribute::Oif(link)]);
+        request(
+            &RouteNetlinkMessage::NewRoute(route),
+            NLM_F_ACK | NLM_F_CREATE,
+        )
+    })
 }
 
 fn request(message: &RouteNetlinkMessage, flags: u16) -> Request {

@@ -195,6 +195,9 @@ impl Drop for Home {
         for container in store.container_list().unwrap_or_default() {
             self.run(&["rm", "-f", &container.id]);
         }
+        for network in rbuild::network::list(&store).unwrap_or_default() {
+            let _predefined = rbuild::network::remove(&store, &network, &|_| String::new());
+        }
         // A test that used no network has none to take down.
         let _nothing_there = rbuild::network::teardown_default(&store);
     }

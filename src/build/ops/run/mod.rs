@@ -378,7 +378,7 @@ fn mount_files(
     mount(
         &format!("hosts-{kind}"),
         "/etc/hosts".to_owned(),
-        &network::hosts_file(None, &extra),
+        &network::hosts_file(&[], &extra),
         0o644,
     )?;
     if op.network != RunNetwork::None {

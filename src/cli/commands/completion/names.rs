@@ -128,10 +128,10 @@ pub(super) fn names(engine: &Engine, kind: Kind) -> Result<Vec<Candidate>, Failu
         Kind::Images => images(engine)?,
         Kind::Volumes => volumes(engine)?,
         Kind::Networks => {
-            let known = ["bridge", "host", "none"];
+            let known = engine.networks()?.into_iter();
             let mut names: Vec<Candidate> = known
-                .map(|name| (name.to_owned(), "network".to_owned()))
-                .to_vec();
+                .map(|network| (network.name, network.driver.to_owned()))
+                .collect();
             let shared = containers(engine, false)?.into_iter();
             names.extend(shared.map(|(name, about)| (format!("container:{name}"), about)));
             names

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use rbuild::engine::{ContainerRequest, Engine, MountRequest, NetworkMode, Streams};
+use rbuild::engine::{
+    ContainerRequest, EndpointRequest, Engine, MountRequest, NetworkMode, Streams, parse_mac,
+};
 
 use super::parse;
 use crate::cli::report::Failure;
@@ -96,9 +98,28 @@ struct Program {
 /// How it is reached.
 #[derive(Debug, clap::Args)]
 struct Network {
-    /// bridge, host, none or container:NAME
+    /// A network by name, bridge, host, none, container:NAME, or name=NET,alias=A,ip=IP
     #[arg(long = "network", visible_alias = "net", value_name = "NETWORK")]
-    mode: Option<String>,
+    networks: Vec<String>,
+    /// A further name on the first network
+    #[arg(
+        long = "network-alias",
+        visible_alias = "net-alias",
+        value_name = "NAME"
+    )]
+    aliases: Vec<String>,
+    /// IPv4 address on the first network
+    #[arg(long, value_name = "IP")]
+    ip: Option<String>,
+    /// IPv6 address on the first network
+    #[arg(long, value_name = "IP")]
+    ip6: Option<String>,
+    /// Hardware address on the first network
+    #[arg(long, value_name = "MAC")]
+    mac_address: Option<String>,
+    /// Accepted for compatibility
+    #[arg(long, value_name = "IP", hide = true)]
+    link_local_ip: Vec<String>,
     /// Publish a port: [[IP:][HOST_PORT]:]PORT[/PROTOCOL]
     #[arg(short, long, value_name = "PORT")]
     publish: Vec<String>,
@@ -233,6 +254,7 @@ impl Flags {
             stdin_once: self.interactive && streams.stdin,
             attach: [streams.stdin, streams.stdout, streams.stderr],
             network: self.network_mode()?,
+            endpoints: self.endpoints()?,
             publish: self.network.publish.clone(),
             publish_all: self.network.publish_all,
             expose: self.network.expose.clone(),
@@ -305,8 +327,50 @@ impl Flags {
     }
 
     fn network_mode(&self) -> Result<NetworkMode, String> {
-        let text = self.network.mode.as_deref().unwrap_or("bridge");
-        NetworkMode::parse(text).map_err(|err| err.to_string())
+        let first = self
+            .network
+            .networks
+            .first()
+            .map_or("bridge", String::as_str);
+        let endpoint = EndpointRequest::parse(first).map_err(|err| err.to_string())?;
+        NetworkMode::parse(&endpoint.network).map_err(|err| err.to_string())
+    }
+
+    /// The networks, with what is wanted of the first one; none for modes without a choice.
+    fn endpoints(&self) -> Result<Vec<EndpointRequest>, String> {
+        let flags = &self.network;
+        let mut endpoints = Vec::new();
+        for text in &flags.networks {
+            let mut endpoint = EndpointRequest::parse(text).map_err(|err| err.to_string())?;
+            let mode = NetworkMode::parse(&endpoint.network).map_err(|err| err.to_string())?;
+            endpoint.network = mode.text();
+            endpoints.push(endpoint);
+        }
+        if endpoints.is_empty() {
+            endpoints.push(EndpointRequest {
+                network: NetworkMode::Bridge.text(),
+                ..EndpointRequest::default()
+            });
+        }
+        let first = &mut endpoints[0];
+        first.aliases.extend(flags.aliases.iter().cloned());
+        for address in flags.ip.iter().chain(&flags.ip6) {
+            first.set_address(address).map_err(|err| err.to_string())?;
+        }
+        if let Some(mac) = &flags.mac_address {
+            first.mac = Some(parse_mac(mac).map_err(|err| err.to_string())?);
+        }
+        if self.network_mode()?.text() == "bridge" && endpoints.len() == 1 {
+            let plain = endpoints[0]
+                == EndpointRequest {
+                    network: "bridge".to_owned(),
+                    ..EndpointRequest::default()
+                };
+            if plain {
+                endpoints.clear();
+            }
+        }
+        Ok(endpoints)
     }
 
     fn hosts(&self, engine: &Engine) -> Result<Vec<(String, std::net::IpAddr)>, String> {

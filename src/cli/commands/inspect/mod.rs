@@ -9,7 +9,7 @@ use rbuild::oci::{ContainerConfig, Platform};
 use serde_json::{Map, Value, json};
 
 use super::reach::ReachArgs;
-use super::{containers, volume};
+use super::{containers, networks, volume};
 use crate::cli::format;
 use crate::cli::output::Output;
 use crate::cli::report::Failure;
@@ -75,7 +75,12 @@ pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
         Some("container") => (true, false, false),
         Some("image") => (false, true, false),
         Some("volume") => (false, false, true),
-        Some(other @ ("network" | "node" | "service" | "plugin" | "secret" | "task")) => {
+        Some("network") => {
+            return each(&args.names, args.format.as_deref(), output, &|name| {
+                networks::document(engine, &engine.network(name)?)
+            });
+        }
+        Some(other @ ("node" | "service" | "plugin" | "secret" | "task")) => {
             let message = format!("inspecting a {other} is not available in this version");
             return Err(Failure::new(1, message));
         }
@@ -105,6 +110,9 @@ pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
         match engine.volume(name) {
             Ok(found) => Ok(volume::document(&found)),
             Err(error) if containers && error.kind() == ErrorKind::NotFound => {
+                if let Ok(network) = engine.network(name) {
+                    return networks::document(engine, &network);
+                }
                 Err(Failure::new(1, format!("No such object: {name}")))
             }
             Err(error) => Err(error.into()),

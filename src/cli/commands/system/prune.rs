@@ -3,7 +3,7 @@
 use rbuild::engine::{Engine, ImageFilter, PruneOptions, Removed};
 
 use crate::cli::commands::filters::{self, image_filter};
-use crate::cli::commands::{containers, volume};
+use crate::cli::commands::{containers, networks, volume};
 use crate::cli::human;
 use crate::cli::output::Output;
 use crate::cli::report::Failure;
@@ -94,6 +94,7 @@ pub(crate) fn prune_system(
         return Ok(0);
     }
     let mut freed = containers::prune_stopped(engine, filters, output)?;
+    networks::prune_unused(engine, filters, output)?;
     // The default bridge has no labels and no age that anybody set.
     if filters.is_empty() {
         engine.prune_networks()?;

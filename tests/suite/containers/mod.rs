@@ -1,0 +1,3 @@
+//! Containers among themselves and on their host.
+
+mod network;
