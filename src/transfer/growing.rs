@@ -98,6 +98,8 @@ impl Growing {
 #[derive(Debug)]
 pub(super) struct GrowingReader {
     growing: Arc<Growing>,
+    /// Where the file lies once it has its name.
+    named: Option<PathBuf>,
     file: Option<File>,
     at: u64,
 }
@@ -107,9 +109,25 @@ impl GrowingReader {
     pub(super) fn new(growing: Arc<Growing>, at: u64) -> Self {
         Self {
             growing,
+            named: None,
             file: None,
             at,
         }
+    }
+
+    /// The same for a file that is renamed to `named` at a moment when it is whole.
+    pub(super) fn named(mut self, named: PathBuf) -> Self {
+        self.named = Some(named);
+        self
+    }
+
+    fn open(&self, path: &Path) -> io::Result<File> {
+        let mut file = match (File::open(path), &self.named) {
+            (Err(err), Some(named)) if err.kind() == io::ErrorKind::NotFound => File::open(named)?,
+            (opened, _) => opened?,
+        };
+        file.seek(SeekFrom::Start(self.at))?;
+        Ok(file)
     }
 }
 
@@ -122,18 +140,15 @@ impl Read for GrowingReader {
             State::Nothing | State::Abandoned => return Ok(0),
         };
         // The file is renamed when it is whole; what is open stays the same file.
-        let file = match &mut self.file {
+        let mut file = match self.file.take() {
             Some(file) => file,
-            none => {
-                let mut file = File::open(path)?;
-                file.seek(SeekFrom::Start(self.at))?;
-                none.insert(file)
-            }
+            None => self.open(&path)?,
         };
         let wanted = buffer
             .len()
             .min(usize::try_from(left).unwrap_or(usize::MAX));
         let count = file.read(&mut buffer[..wanted])?;
+        self.file = Some(file);
         self.at += count as u64;
         Ok(count)
     }
@@ -162,6 +177,19 @@ mod tests {
         }
         growing.whole(file.path().to_owned());
         assert_eq!(reading.join().unwrap().unwrap(), "one two three");
+    }
+
+    #[test]
+    fn a_file_that_got_its_name_meanwhile_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let (old, new) = (dir.path().join("old"), dir.path().join("new"));
+        std::fs::write(&new, "whole").unwrap();
+        let growing = Arc::new(Growing::default());
+        growing.whole(old);
+        let mut text = String::new();
+        let mut reader = GrowingReader::new(growing, 2).named(new);
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "ole");
     }
 
     #[test]

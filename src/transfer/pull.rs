@@ -225,7 +225,9 @@ impl Pull<'_> {
         let (downloaded, unpacked) = std::thread::scope(|scope| {
             let downloading = scope.spawn(|| downloads.run());
             let unpacked = image::unpack(self.store, image, &mut |index| {
-                Ok(Box::new(GrowingReader::new(Arc::clone(&growing[index]), 0)))
+                let reader = GrowingReader::new(Arc::clone(&growing[index]), 0);
+                let blob = self.store.blob_path(image.manifest.layers[index].digest);
+                Ok(Box::new(reader.named(blob)))
             });
             if unpacked.is_err() {
                 for one in &growing {
