@@ -3,6 +3,7 @@
 mod auth;
 mod build;
 mod commands;
+mod copy;
 mod cuts;
 mod fake;
 mod hostile;
