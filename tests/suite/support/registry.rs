@@ -170,12 +170,16 @@ impl RegistryServer {
         all.filter_map(digest).collect()
     }
 
-    /// The bytes of a blob or a manifest.
-    pub(crate) fn blob(&self, digest: rbuild::oci::Digest) -> Vec<u8> {
+    /// The file of a blob, whether it is there or not.
+    pub(crate) fn blob_path(&self, digest: rbuild::oci::Digest) -> PathBuf {
         let hex = digest.hex();
         let blobs = self.storage().join("blobs/sha256");
-        let path = blobs.join(&hex[..2]).join(hex).join("data");
-        std::fs::read(path).expect("it is there")
+        blobs.join(&hex[..2]).join(hex).join("data")
+    }
+
+    /// The bytes of a blob or a manifest.
+    pub(crate) fn blob(&self, digest: rbuild::oci::Digest) -> Vec<u8> {
+        std::fs::read(self.blob_path(digest)).expect("it is there")
     }
 
     /// What a tag leads to.
