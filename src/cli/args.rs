@@ -204,7 +204,10 @@ fn explain(error: clap::Error, plain: clap::Command, arguments: &[OsString]) -> 
     // Whether the text could be written changes nothing any more.
     let _unwritable = error.print();
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Failure::silent(0),
+        // A program or group without a verb lists its verbs, which is no mistake.
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayVersion
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Failure::silent(0),
         _ if is_run(arguments) => Failure::silent(125),
         _ => Failure::silent(1),
     }

@@ -6,7 +6,7 @@ use super::dir::Dir;
 use super::record::{AnonymousVolume, Record, State, Status};
 use super::request::{MountRequest, NetworkMode, Request};
 use super::{Error, find, now, ports, status, volumes};
-use crate::image;
+use crate::image::{self, Image};
 use crate::network::Place;
 use crate::oci::{ImageId, Reference};
 use crate::store::{ContainerRow, Store};
@@ -237,13 +237,10 @@ impl Conditions {
             let rows = values(key).map(|text| find(store, text).map(|row| row.created_at));
             Ok(rows.collect::<Result<Vec<_>, _>>()?.pop())
         };
-        let ancestor = |text: &String| image::find(store, text).map(|image| image.id.to_string());
         let ancestors = by_key.contains_key("ancestor");
-        let ancestors = ancestors.then(|| {
-            values("ancestor")
-                .filter_map(|a| ancestor(a).ok())
-                .collect()
-        });
+        let ancestors = ancestors
+            .then(|| descendants(store, values("ancestor")))
+            .transpose()?;
         let (before, since) = (made("before")?, made("since")?);
         Ok(Self {
             by_key,
@@ -282,6 +279,29 @@ impl Conditions {
                 key => values.iter().any(|value| holds(key, value, candidate)),
             })
     }
+}
+
+/// The IDs of the images named and of those that were built on them. What is no
+/// image has no containers.
+fn descendants<'a>(
+    store: &Store,
+    names: impl Iterator<Item = &'a String>,
+) -> Result<Vec<String>, Error> {
+    let named: Vec<Image> = names
+        .filter_map(|text| image::find(store, text).ok())
+        .collect();
+    let mut ids: Vec<String> = named.iter().map(|image| image.id.to_string()).collect();
+    for (image, _) in image::find_all(store)? {
+        let layers = &image.config.rootfs.diff_ids;
+        let stands_on = |base: &Image| {
+            let below = &base.config.rootfs.diff_ids;
+            !below.is_empty() && layers.len() > below.len() && layers.starts_with(below)
+        };
+        if named.iter().any(stands_on) {
+            ids.push(image.id.to_string());
+        }
+    }
+    Ok(ids)
 }
 
 fn check_condition(key: &str, value: &str) -> Result<(), Error> {

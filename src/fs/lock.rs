@@ -50,6 +50,20 @@ impl Lock {
         }
     }
 
+    /// The same as [`Lock::transient`] if nobody holds it.
+    pub fn try_transient(path: &Path) -> Result<Option<Self>, PathError> {
+        let Some(mut lock) = Self::try_exclusive(path)? else {
+            return Ok(None);
+        };
+        let held = lock.file.metadata().at("look at", path)?.ino();
+        // Removed by its last holder: whoever comes next has another file.
+        if !std::fs::metadata(path).is_ok_and(|now| now.ino() == held) {
+            return Ok(None);
+        }
+        lock.transient = Some(path.to_owned());
+        Ok(Some(lock))
+    }
+
     /// Waits for the shared lock on `path`, which is created if missing.
     pub fn shared(path: &Path) -> Result<Self, PathError> {
         let file = Self::open(path)?;

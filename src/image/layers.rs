@@ -18,6 +18,18 @@ pub fn open_layer(
     image: &Image,
     index: usize,
 ) -> Result<Box<dyn Read + Send>, Error> {
+    open_stored(store, image, index).map(|opened| opened.source)
+}
+
+/// The bytes of a layer.
+pub(super) struct Opened {
+    pub(super) source: Box<dyn Read + Send>,
+    /// Whether the reader itself makes sure that they are the right ones.
+    pub(super) is_checked: bool,
+}
+
+/// The same as [`open_layer`], which also tells whether the bytes are checked.
+pub(super) fn open_stored(store: &Store, image: &Image, index: usize) -> Result<Opened, Error> {
     let damaged = |why: String| Error::Damaged { id: image.id, why };
     let pairs = image.manifest.layers.iter();
     let (layer, diff_id) = pairs
@@ -25,15 +37,24 @@ pub fn open_layer(
         .nth(index)
         .ok_or_else(|| damaged(format!("it has no layer {index}")))?;
     match store.blob_open(layer.digest) {
-        Ok(file) => return Ok(Box::new(file)),
+        Ok(file) => {
+            return Ok(Opened {
+                source: Box::new(file),
+                is_checked: false,
+            });
+        }
         Err(store::Error::NoBlob(_)) => {}
         Err(err) => return Err(err.into()),
     }
     if layer.digest != diff_id.0 {
         return Err(damaged(format!("the blob of layer {index} is missing")));
     }
-    open_checked(store, &image.config.rootfs.diff_ids[..=index])?
-        .ok_or_else(|| damaged(format!("layer {index} is missing")))
+    let source = open_checked(store, &image.config.rootfs.diff_ids[..=index])?
+        .ok_or_else(|| damaged(format!("layer {index} is missing")))?;
+    Ok(Opened {
+        source,
+        is_checked: true,
+    })
 }
 
 /// The plain tar of the top of the stack: from a blob or a snapshot; `None` when

@@ -16,6 +16,8 @@ use super::blocks;
 const BLOCK: usize = 256 << 10;
 /// How much of a block is tried to see whether compressing it is worth it.
 const SAMPLE: usize = 32 << 10;
+/// Size of the table in which repetitions are looked for, as a power of two.
+const HASH_BITS: u32 = 13;
 /// Magic, deflate, no flags, no time, no hint, unknown system.
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 /// The last deflate block: fixed codes, nothing in it.
@@ -41,7 +43,7 @@ pub(super) fn compress(level: u32, plain: &mut dyn Read, out: &mut dyn Write) ->
 
 /// One block, ended on a byte.
 fn deflate(level: u32, plain: &[u8]) -> io::Result<Vec<u8>> {
-    let level = if is_dense(plain)? { 0 } else { level };
+    let level = if is_dense(plain) { 0 } else { level };
     run(level, plain)
 }
 
@@ -66,10 +68,11 @@ fn run(level: u32, plain: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 /// Whether a block is of what was compressed already, which to try again only
-/// costs time: its bytes are spread evenly, and a piece of it does not shrink.
-fn is_dense(plain: &[u8]) -> io::Result<bool> {
+/// costs time: its bytes are spread evenly, and hardly any four of a piece of it
+/// come again there.
+fn is_dense(plain: &[u8]) -> bool {
     if plain.len() < SAMPLE {
-        return Ok(false);
+        return false;
     }
     let mut counts = [0_u32; 256];
     for byte in plain.iter().step_by(4) {
@@ -77,9 +80,22 @@ fn is_dense(plain: &[u8]) -> io::Result<bool> {
     }
     let even = u32::try_from(plain.len() / 4 / 256).unwrap_or(u32::MAX);
     if counts.iter().any(|count| *count > even * 2) {
-        return Ok(false);
+        return false;
     }
     let from = (plain.len() - SAMPLE) / 2;
-    let sample = run(1, &plain[from..from + SAMPLE])?;
-    Ok(sample.len() > SAMPLE - SAMPLE / 50)
+    repeated(&plain[from..from + SAMPLE]) < SAMPLE / 200
+}
+
+/// How many groups of four bytes stood in the piece before, about.
+fn repeated(piece: &[u8]) -> usize {
+    let mut seen = vec![0_u32; 1 << HASH_BITS];
+    let mut count = 0;
+    for group in piece.windows(4) {
+        let group = u32::from_le_bytes([group[0], group[1], group[2], group[3]]);
+        let place = usize::try_from(group.wrapping_mul(0x9e37_79b1) >> (32 - HASH_BITS));
+        let known = &mut seen[place.unwrap_or_default()];
+        count += usize::from(*known == group);
+        *known = group;
+    }
+    count
 }

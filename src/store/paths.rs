@@ -123,6 +123,16 @@ impl Paths {
         self.data.join("index.sqlite")
     }
 
+    /// `<data>/partial`: blobs of which a part has come.
+    pub fn partial(&self) -> PathBuf {
+        self.data.join("partial")
+    }
+
+    /// Makes the directory for them.
+    pub(super) fn create_partial(&self) -> Result<(), PathError> {
+        create_private(&self.partial())
+    }
+
     /// Makes the data root itself.
     pub(super) fn create_root(&self) -> Result<(), PathError> {
         create_private(&self.data)

@@ -27,11 +27,11 @@ impl Store {
             .at("create a temporary directory in", &dir)?)
     }
 
-    /// Removes the temporary files of dead processes; returns the bytes freed,
-    /// counting plain files only.
+    /// Removes the temporary files of dead processes, and beginnings of blobs that
+    /// nobody went on with; returns the bytes freed, counting plain files only.
     pub fn temp_sweep(&self) -> Result<u64, Error> {
         let dir = self.paths().tmp();
-        let mut freed = 0;
+        let mut freed = self.partial_sweep()?;
         for entry in std::fs::read_dir(&dir).at("list", &dir)? {
             let entry = entry.at("list", &dir)?;
             if owner(&entry.file_name()).is_some_and(Process::is_alive) {

@@ -2,6 +2,7 @@ use std::fs;
 use std::io::Write;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use super::*;
 use crate::oci::{CacheKey, ChainId, DiffId, Digest, ImageId, Reference};
@@ -184,6 +185,53 @@ fn temporary_files_of_the_dead_are_swept() {
     assert_eq!(store.temp_sweep().unwrap(), 5);
     assert!(living.path().exists());
     assert_eq!(fs::read_dir(tmp).unwrap().count(), 1);
+}
+
+#[test]
+fn a_blob_is_taken_up_where_another_process_ended() {
+    let store = Temp::new();
+    let bytes = b"one blob in two parts";
+    let digest = Digest::of(bytes);
+    let size = bytes.len() as u64;
+    {
+        let _turn = store.blob_lock(digest).unwrap();
+        let mut partial = store.partial_open(digest, size).unwrap();
+        partial.append(&bytes[..8]).unwrap();
+    }
+    let turn = store.blob_lock(digest).unwrap();
+    let mut partial = store.partial_open(digest, size).unwrap();
+    assert_eq!(partial.len(), 8);
+    assert_eq!(partial.hasher().unwrap().finish(), Digest::of(&bytes[..8]));
+    // Somebody works on it.
+    assert_eq!(store.partial_sweep_older(Duration::ZERO).unwrap(), 0);
+    partial.append(&bytes[8..]).unwrap();
+    store.partial_finish(&partial, digest).unwrap();
+    assert_eq!(fs::read(store.blob_path(digest)).unwrap(), bytes);
+    drop(turn);
+    assert_eq!(fs::read_dir(store.paths().partial()).unwrap().count(), 0);
+}
+
+#[test]
+fn beginnings_of_blobs_go_when_they_are_old_or_wrong() {
+    let store = Temp::new();
+    let digest = Digest::of(b"x");
+    let begin = |bytes: &[u8]| {
+        let mut partial = store.partial_open(digest, 4).unwrap();
+        partial.append(bytes).unwrap();
+        partial
+    };
+    // Longer than the blob: it cannot be its beginning.
+    drop(begin(b"12345"));
+    let mut partial = store.partial_open(digest, 4).unwrap();
+    assert!(partial.is_empty());
+    partial.append(b"12").unwrap();
+    store.partial_restart(&mut partial).unwrap();
+    assert!(partial.is_empty());
+    drop(partial);
+    drop(begin(b"123"));
+    assert_eq!(store.partial_sweep().unwrap(), 0);
+    assert_eq!(store.partial_sweep_older(Duration::ZERO).unwrap(), 3);
+    assert_eq!(fs::read_dir(store.paths().partial()).unwrap().count(), 0);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Blobs from a registry into the store, several at a time.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 use super::at_once::AT_ONCE;
 use super::growing::Growing;
 use super::{Error, LayerState, Watch};
-use crate::fs::Lock;
 use crate::oci::{Descriptor, DiffId, Digest, Reference};
 use crate::registry::Client;
-use crate::store::{LayerBlobRow, Store};
+use crate::store::{LayerBlobRow, PartialBlob, Store};
 
 /// How much is taken from the network at a time.
 const PIECE: usize = 256 << 10;
@@ -91,46 +90,36 @@ impl Downloads<'_> {
             whole();
             return Ok(());
         }
-        // Whoever else brings this very blob is waited for.
-        let lock = store
-            .paths()
-            .locks()
-            .join(format!("blob-{}", layer.digest.hex()));
-        let _turn = Lock::transient(&lock)?;
+        // Whoever else brings this very blob is waited for, and what was left of it
+        // when they were killed is gone on with.
+        let _turn = store.blob_lock(layer.digest)?;
         if present()? {
             self.watch.layer(layer.digest, LayerState::Exists);
             whole();
             return Ok(());
         }
-        let broken = |source| Error::Layer {
-            layer: layer.digest,
-            source,
-        };
-        let mut source = self.client.blob(self.reference, layer, None)?;
-        let mut writer = store.blob_writer()?;
-        let mut buffer = vec![0; PIECE];
-        let mut told = Instant::now();
-        loop {
-            if stop() {
-                return Err(broken(std::io::Error::other("the transfer was stopped")));
+        let mut partial = store.partial_open(layer.digest, layer.size)?;
+        let taken_up = !partial.is_empty();
+        let follower = (!taken_up).then_some(growing);
+        if let Err(err) = self.receive(layer, &mut partial, follower, stop) {
+            if is_full(&err) {
+                // Whoever is out of room needs what the beginning takes.
+                store.partial_restart(&mut partial)?;
             }
-            let count = fill(&mut source, &mut buffer).map_err(broken)?;
-            if count == 0 {
-                break;
+            if partial.len() < layer.size {
+                return Err(err);
             }
-            writer
-                .write_all(&buffer[..count])
-                .and_then(|()| writer.flush())
-                .map_err(broken)?;
-            growing.grew(writer.path(), writer.len()).map_err(broken)?;
-            if told.elapsed() >= TELL_EVERY {
-                told = Instant::now();
-                let (done, total) = (writer.len(), Some(layer.size));
-                self.watch
-                    .layer(layer.digest, LayerState::Moving { done, total });
+            // All came and it is something else: nothing of it is worth keeping.
+            store.partial_restart(&mut partial)?;
+            if !taken_up {
+                return Err(err);
             }
+            // It may have been the old part alone that was damaged.
+            self.receive(layer, &mut partial, Some(growing), stop)?;
         }
-        store.blob_finish(writer, Some(layer.digest))?;
+        // All that is to be read can be read: the disk need not be waited for.
+        growing.whole(partial.path().to_owned());
+        store.partial_finish(&partial, layer.digest)?;
         store.layer_blob_put(&row)?;
         self.watch.layer(layer.digest, LayerState::Unpacking);
         self.brought
@@ -140,16 +129,76 @@ impl Downloads<'_> {
         whole();
         Ok(())
     }
-}
 
-/// Fills the buffer as far as the source goes.
-fn fill(source: &mut dyn Read, buffer: &mut [u8]) -> std::io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match source.read(&mut buffer[filled..])? {
-            0 => break,
-            count => filled += count,
+    /// Takes what is missing from the network and adds it to what is there. The whole is
+    /// verified; only then may a part that was there before be read by others.
+    fn receive(
+        &self,
+        layer: &Descriptor,
+        partial: &mut PartialBlob,
+        follower: Option<&Growing>,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<(), Error> {
+        let broken = |source| Error::Layer {
+            layer: layer.digest,
+            source,
+        };
+        let resumed = match partial.len() {
+            0 => None,
+            length => Some((length, partial.hasher()?)),
+        };
+        let mut source = self.client.blob(self.reference, layer, resumed.as_ref())?;
+        let mut buffer = vec![0; PIECE];
+        let mut told = Instant::now();
+        loop {
+            if stop() {
+                return Err(broken(std::io::Error::other("the transfer was stopped")));
+            }
+            let count = fill(&mut source, &mut buffer, &mut |bytes| partial.append(bytes))
+                .map_err(broken)?;
+            if count == 0 {
+                return Ok(());
+            }
+            if let Some(growing) = follower {
+                growing
+                    .grew(partial.path(), partial.len())
+                    .map_err(broken)?;
+            }
+            if told.elapsed() >= TELL_EVERY {
+                told = Instant::now();
+                let (done, total) = (partial.len(), Some(layer.size));
+                self.watch
+                    .layer(layer.digest, LayerState::Moving { done, total });
+            }
         }
     }
-    Ok(filled)
+}
+
+fn is_full(err: &Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(err, Error::Layer { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+}
+
+/// Fills the buffer as far as the source goes and gives it to `take`, also when the
+/// source fails in the middle: what came is not to be fetched again.
+fn fill(
+    source: &mut dyn Read,
+    buffer: &mut [u8],
+    take: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
+) -> std::io::Result<usize> {
+    let mut filled = 0;
+    let mut failure = None;
+    while filled < buffer.len() {
+        match source.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(err) if err.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(err) => {
+                failure = Some(err);
+                break;
+            }
+        }
+    }
+    take(&buffer[..filled])?;
+    failure.map_or(Ok(filled), Err)
 }

@@ -13,7 +13,7 @@ use crate::oci::{
     Descriptor, Digest, ImageConfig, ImageId, Index, Manifest, Platform, Reference, media_type,
 };
 use crate::registry::{Client, Fetched};
-use crate::store::Store;
+use crate::store::{LayerBlobRow, Store};
 
 /// Largest configuration that is read, in bytes.
 const CONFIG_LIMIT: u64 = 8 << 20;
@@ -222,9 +222,11 @@ impl Pull<'_> {
             layers,
             brought: Mutex::default(),
         };
+        let mut opened = Vec::new();
         let (downloaded, unpacked) = std::thread::scope(|scope| {
             let downloading = scope.spawn(|| downloads.run());
             let unpacked = image::unpack(self.store, image, &mut |index| {
+                opened.push(index);
                 let reader = GrowingReader::new(Arc::clone(&growing[index]), 0);
                 let blob = self.store.blob_path(image.manifest.layers[index].digest);
                 Ok(Box::new(reader.named(blob)))
@@ -245,6 +247,17 @@ impl Pull<'_> {
                 downloaded?;
                 unpacked?;
             }
+        }
+        // A layer may be unpacked before its blob has its name: what its plain tar
+        // is can be told now.
+        for index in opened {
+            let layer = &image.manifest.layers[index];
+            self.store.layer_blob_put(&LayerBlobRow {
+                digest: layer.digest,
+                diff_id: Some(diff_ids[index]),
+                size: layer.size,
+                media_type: layer.media_type.clone(),
+            })?;
         }
         for layer in downloads.brought() {
             self.watch.layer(layer, LayerState::Done);

@@ -11,8 +11,9 @@ use super::documents::{
 };
 use super::sink::{Directory, Sink, Tar};
 use crate::image::assemble::to_json;
+use crate::image::layers::open_stored;
 use crate::image::read::parse;
-use crate::image::{Error, Image, open_layer};
+use crate::image::{Error, Image};
 use crate::oci::{ChainId, Descriptor, Digest, Hasher, Index, Platform, Reference, media_type};
 use crate::store::Store;
 
@@ -273,9 +274,10 @@ fn layer(
     index: usize,
 ) -> Result<(), Error> {
     let descriptor = &image.manifest.layers[index];
+    let opened = open_stored(store, image, index)?;
     let mut checked = Checked {
-        source: open_layer(store, image, index)?,
-        hasher: Some(Hasher::new()),
+        hasher: (!opened.is_checked).then(Hasher::new),
+        source: opened.source,
         left: descriptor.size,
         want: descriptor.digest,
         failed: None,
@@ -293,6 +295,7 @@ fn layer(
 /// A layer's bytes, which must be as many and such as its descriptor says.
 struct Checked {
     source: Box<dyn Read + Send>,
+    /// Nothing where the source checks itself.
     hasher: Option<Hasher>,
     left: u64,
     want: Digest,
@@ -317,9 +320,8 @@ impl Read for Checked {
         if count == 0 {
             let got = self.hasher.take().map(Hasher::finish);
             return match got {
-                Some(got) if self.left > 0 || got != self.want => {
-                    self.fail(format!("hashes to `{got}`"))
-                }
+                Some(got) if got != self.want => self.fail(format!("hashes to `{got}`")),
+                _ if self.left > 0 => self.fail("ends too early".to_owned()),
                 _ => Ok(0),
             };
         }

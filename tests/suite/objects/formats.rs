@@ -114,7 +114,7 @@ fn mistakes_in_templates_are_told_with_their_place() {
             &["inspect", "-f", "{{index .Config.Cmd 9}}", "web"],
             "index out of range: 9",
         ),
-        (&["inspect", "none"], "No such object: none"),
+        (&["inspect", "nosuch"], "No such object: nosuch"),
         (
             &["inspect", "--type", "container", "busybox"],
             "No such container: busybox",
@@ -122,7 +122,7 @@ fn mistakes_in_templates_are_told_with_their_place() {
     ] {
         home.run(words).fails(1, part);
     }
-    let both = home.run(&["inspect", "-f", "{{.Name}}", "none", "web"]);
+    let both = home.run(&["inspect", "-f", "{{.Name}}", "nosuch", "web"]);
     assert_eq!((both.code, both.text()), (1, "/web"));
 }
 

@@ -1,5 +1,6 @@
 //! How objects are shown and chosen, and volumes, from end to end.
 
+mod compatibility;
 mod completion;
 mod events;
 mod formats;

@@ -185,6 +185,17 @@ fn an_empty_volume_starts_with_the_images_files() {
     assert_eq!(run(&["-v", "data:/d"]).ok(), "1\n5:6 2750");
     assert_eq!(run(&[]).ok(), "1\n5:6 2750");
     assert_ne!(run(&["-v", "bare:/d:nocopy"]).ok(), "1\n5:6 2750");
+    // A container of an image that was built on another one has that for an ancestor.
+    home.run(&["create", "--name", "child", "app"]).ok();
+    let children = [
+        "ps",
+        "-a",
+        "--filter",
+        "ancestor=busybox",
+        "--format",
+        "{{.Names}}",
+    ];
+    assert_eq!(home.run(&children).ok(), "child");
     let id = up(&home, "ct", &["-v", "bare:/e"]);
     let mounts = [
         "inspect",

@@ -280,3 +280,78 @@ fn all_tags_go_and_come() {
     let expected = format!("[\"{repository}@{digest}\"]");
     assert_eq!(other.run(&inspect).ok().trim(), expected);
 }
+
+/// The layers of the image under a name, bottom first.
+fn layers(name: &str) -> Vec<(Digest, usize)> {
+    let manifest = manifest(name);
+    let layers = manifest["layers"].as_array().unwrap().iter();
+    layers
+        .map(|layer| {
+            let size = layer["size"].as_u64().unwrap();
+            let digest = layer["digest"].as_str().unwrap().parse().unwrap();
+            (digest, usize::try_from(size).unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn what_came_before_a_process_died_is_not_fetched_again() {
+    if !needs(&NEEDS) {
+        return;
+    }
+    let (server, home) = (RegistryServer::plain(), Home::new());
+    let name = format!("{}/resumed:1", server.host());
+    build(&home, &name, &[]);
+    home.run(&["push", "-q", &name]).ok();
+    let (digest, size) = layers(&name)[0];
+    let blob = std::fs::read(server.blob_path(digest)).unwrap();
+    assert_eq!(blob.len(), size);
+
+    let other = Home::new();
+    other.run(&["images"]).ok();
+    let partial = other.root().join("partial");
+    std::fs::create_dir_all(&partial).unwrap();
+    let partial = partial.join(digest.hex());
+    // The registry's own bytes are wrong where ours are there already.
+    std::fs::write(&partial, &blob[..size / 2]).unwrap();
+    let mut damaged = blob.clone();
+    damaged[..size / 2].fill(0);
+    std::fs::write(server.blob_path(digest), &damaged).unwrap();
+    other.run(&["pull", "-q", &name]).ok();
+    assert!(!partial.exists());
+    assert_eq!(id(&other, &name), id(&home, &name));
+
+    // A beginning that is wrong is not believed.
+    std::fs::write(server.blob_path(digest), &blob).unwrap();
+    let third = Home::new();
+    third.run(&["images"]).ok();
+    let partial = third.root().join("partial");
+    std::fs::create_dir_all(&partial).unwrap();
+    std::fs::write(partial.join(digest.hex()), &damaged[..size / 2]).unwrap();
+    third.run(&["pull", "-q", &name]).ok();
+    assert_eq!(id(&third, &name), id(&home, &name));
+    assert_eq!(std::fs::read_dir(&partial).unwrap().count(), 0);
+}
+
+#[test]
+fn processes_that_pull_one_image_fetch_it_once() {
+    if !needs(&NEEDS) {
+        return;
+    }
+    let (server, home) = (RegistryServer::plain(), Home::new());
+    let name = format!("{}/shared:1", server.host());
+    build(&home, &name, &[]);
+    home.run(&["push", "-q", &name]).ok();
+    let other = Home::new();
+    let pulled: Vec<String> = std::thread::scope(|scope| {
+        let pulls: Vec<_> = (0..3)
+            .map(|_| scope.spawn(|| other.run(&["pull", &name]).ok().to_owned()))
+            .collect();
+        pulls.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    for (digest, _) in layers(&name) {
+        let line = format!("{}: Pull complete", digest.short());
+        let brought = pulled.iter().filter(|text| text.contains(&line)).count();
+        assert_eq!(brought, 1, "{pulled:#?}");
+    }
+}
