@@ -15,6 +15,9 @@ fn main() -> ExitCode {
     match name.to_str() {
         Some(rbuild::sandbox::INIT_ARGV0) => exit_code(rbuild::sandbox::init_main()),
         Some(rbuild::container::SHIM_ARGV0) => exit_code(rbuild::container::shim_main()),
+        Some(rbuild::sandbox::REAPER_ARGV0) => {
+            exit_code(rbuild::sandbox::reaper_main(arguments.collect()))
+        }
         _ => ExitCode::from(cli::main(arguments.collect(), environment())),
     }
 }

@@ -94,27 +94,18 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Cli, Failure> {
 
 /// Docker's commands that a later version brings. Taken for the name of a
 /// context they would be told to lack one.
-const LATER: [&str; 20] = [
+const LATER: [&str; 11] = [
     "bake",
     "checkpoint",
-    "commit",
     "compose",
     "config",
-    "cp",
-    "diff",
-    "export",
     "node",
-    "pause",
     "plugin",
     "secret",
     "service",
     "stack",
-    "stats",
     "swarm",
-    "top",
     "trust",
-    "unpause",
-    "update",
 ];
 
 /// Puts `build` before the first word that is no command: `rbuild -t user/app .`
@@ -197,6 +188,12 @@ fn go_bool(text: &str) -> Result<bool, String> {
 /// Turns clap's error into a failure. Help is rendered from the plain command,
 /// whose switches do not show that they may take a value.
 fn explain(error: clap::Error, plain: clap::Command, arguments: &[OsString]) -> Failure {
+    // Global flags alone: the program was not told what to do.
+    if error.kind() == ErrorKind::MissingSubcommand {
+        let mut plain = plain;
+        let _unwritable = plain.print_help();
+        return Failure::silent(0);
+    }
     let error = match plain.try_get_matches_from(named(arguments)) {
         Err(plain) if plain.kind() == error.kind() => plain,
         _ => error,

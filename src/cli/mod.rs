@@ -60,8 +60,16 @@ fn configure(
     global: &args::Global,
     environment: BTreeMap<String, String>,
 ) -> Result<Config, Failure> {
-    let working_directory = std::env::current_dir()
-        .map_err(|err| Failure::new(1, format!("cannot find the current directory: {err}")))?;
+    let working_directory = match std::env::current_dir() {
+        Ok(directory) => directory,
+        // Removed meanwhile. What needs no file here works; what does is told by the
+        // kernel that there is none.
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => PathBuf::from("/proc/self/cwd"),
+        Err(err) => {
+            let message = format!("cannot find the current directory: {err}");
+            return Err(Failure::new(1, message));
+        }
+    };
     let named = |flag: &Option<PathBuf>, variable: &str| {
         flag.clone()
             .or_else(|| {

@@ -10,6 +10,7 @@ use rustix::net::{RecvFlags, SendFlags};
 use super::dir::Dir;
 use super::logs::Stream;
 use super::protocol::{self, Ask, CHUNK, Streams, Tell};
+use super::record::Status;
 use super::{Error, find, socket};
 use crate::store::Store;
 
@@ -40,6 +41,11 @@ pub struct Attached {
 pub fn attach(store: &Store, text: &str, streams: Streams) -> Result<Attached, Error> {
     let row = find(store, text)?;
     let dir = Dir::new(store.paths(), &row.id);
+    match dir.state()?.status {
+        Status::Paused => return Err(Error::AttachPaused),
+        Status::Restarting => return Err(Error::AttachRestarting),
+        _ => {}
+    }
     let socket = socket::connect_to(&dir)?.ok_or(Error::AttachStopped)?;
     let mut attached = Attached::new(socket, row.id);
     attached.send(&Ask::Attach(streams))?;
@@ -88,12 +94,13 @@ impl Attached {
         self.send(&Ask::Signal(signal))
     }
 
-    /// Sends a signal and waits for the answer.
-    pub(super) fn signal_and_hear(&mut self, signal: i32) -> Result<(), Error> {
-        self.signal(signal)?;
+    /// Asks for something and waits until it is done; what the user should know of it.
+    pub(super) fn demand(&mut self, ask: &Ask) -> Result<Vec<String>, Error> {
+        self.send(ask)?;
         match protocol::hear(&self.socket).map_err(|err| self.failed("hear from", err))? {
             Some(Tell::Refused(refusal)) => Err(Error::from(refusal)),
-            Some(_) => Ok(()),
+            Some(Tell::Done(warnings)) => Ok(warnings),
+            Some(_) => Ok(Vec::new()),
             None => Err(Error::ShimLost(self.id.clone())),
         }
     }
@@ -137,7 +144,7 @@ impl Attached {
                 }
                 Some(Tell::Exited(exited)) => return Ok(Some(Event::Exited(exited.code))),
                 // A signal that came too late is no news: the end is.
-                Some(Tell::Started(_) | Tell::Signalled | Tell::Done | Tell::Refused(_)) => {}
+                Some(Tell::Started(_) | Tell::Done(_) | Tell::Refused(_)) => {}
                 None => return Err(Error::ShimLost(self.id.clone())),
             }
         }

@@ -7,8 +7,8 @@ use super::request::set_variable;
 use super::{Error, Request, capabilities};
 use crate::oci::passwd::Account;
 use crate::sandbox::{
-    Mount, MountKind, NetworkNamespace, Overlay, Reach, ResourceLimits, RootFs, Seccomp, Spec,
-    Terminal,
+    Mount, MountKind, Namespace, NetworkNamespace, Overlay, Particulars, Reach, ResourceLimits,
+    RootFs, Seccomp, Spec, Terminal,
 };
 
 /// The search path of a container whose image names none.
@@ -39,6 +39,12 @@ pub(super) struct Found {
     pub(super) network: NetworkNamespace,
     /// Size of the first client's terminal, rows and columns; 0 when unknown.
     pub(super) terminal: (u16, u16),
+    /// Variables of linked containers; the request's own win.
+    pub(super) variables: Vec<String>,
+    /// The first process of a container whose processes are seen.
+    pub(super) pid_of: Option<i32>,
+    /// The first process of a container whose IPC objects are seen.
+    pub(super) ipc_of: Option<i32>,
 }
 
 /// Makes the specification.
@@ -48,6 +54,15 @@ pub(super) fn bundle(request: &Request, found: Found) -> Result<Spec, Error> {
         return Err(Error::NoCommand);
     }
     let (rows, columns) = found.terminal;
+    let mut env = environment(request, &found.hostname, &found.account.home);
+    for variable in found.variables {
+        let name = variable.split('=').next().unwrap_or_default();
+        let known = |own: &String| own.split('=').next() == Some(name);
+        if !env.iter().any(known) {
+            env.push(variable);
+        }
+    }
+    let particulars = particulars(request, found.pid_of, found.ipc_of);
     Ok(Spec {
         rootfs: RootFs {
             mountpoint: found.mountpoint,
@@ -61,17 +76,17 @@ pub(super) fn bundle(request: &Request, found: Found) -> Result<Spec, Error> {
         },
         mounts: in_order(found.mounts),
         argv,
-        env: environment(request, &found.hostname, &found.account.home),
+        env,
         cwd: working_directory(request),
         create_cwd: true,
         uid: found.account.uid,
         gid: found.account.gid,
         groups: found.account.groups,
-        hostname: Some(found.hostname),
+        hostname: (request.uts_mode != "host").then_some(found.hostname),
         network: found.network,
         capabilities: capabilities::kept(&request.cap_add, &request.cap_drop, request.privileged)?,
         no_new_privileges: request.has_security_option("no-new-privileges"),
-        seccomp: seccomp(request),
+        seccomp: seccomp(request, request.privileged),
         mask_paths: !request.privileged && !request.has_security_option("systempaths=unconfined"),
         read_only: request.read_only,
         rlimits: request.ulimits.iter().map(|ulimit| ulimit.limit).collect(),
@@ -81,14 +96,86 @@ pub(super) fn bundle(request: &Request, found: Found) -> Result<Spec, Error> {
         cgroup: cgroup(request, &found.id),
         resources: request.limits(),
         die_with_parent: true,
+        particulars,
     })
+}
+
+fn particulars(request: &Request, pid_of: Option<i32>, ipc_of: Option<i32>) -> Particulars {
+    let namespace = |mode: &str, of: Option<i32>| match (mode, of) {
+        ("host", _) => Namespace::Host,
+        (_, Some(pid)) => Namespace::Of(pid),
+        _ => Namespace::Own,
+    };
+    let option = |name: &str| {
+        let named = request.security_opt.iter().find_map(|option| {
+            let rest = option.strip_prefix(name)?;
+            rest.strip_prefix('=').or_else(|| rest.strip_prefix(':'))
+        });
+        named.map(str::to_owned)
+    };
+    let apparmor = option("apparmor").filter(|profile| profile != "unconfined");
+    Particulars {
+        processes: namespace(&request.pid_mode, pid_of),
+        ipc: namespace(&request.ipc_mode, ipc_of),
+        no_shm: request.ipc_mode == "none",
+        host_cgroups: request.cgroupns_mode == "host",
+        domain_name: request.domain_name.clone(),
+        init: request.init,
+        oom_score_adj: request.oom_score_adj,
+        host_devices: request.privileged,
+        device_nodes: !request.device_rules.is_empty(),
+        apparmor: apparmor.filter(|_| Path::new("/sys/module/apparmor").exists()),
+        label: label(request).filter(|_| Path::new("/sys/fs/selinux/enforce").exists()),
+    }
+}
+
+/// The SELinux label that `label=user:...` and its kin make; none without any.
+fn label(request: &Request) -> Option<String> {
+    let mut parts = ["system_u", "system_r", "container_t", "s0"].map(str::to_owned);
+    let mut asked = false;
+    for option in &request.security_opt {
+        let Some(rest) = option
+            .strip_prefix("label")
+            .and_then(|rest| rest.strip_prefix(['=', ':']))
+        else {
+            continue;
+        };
+        if rest == "disable" {
+            return None;
+        }
+        let Some((key, value)) = rest.split_once(':') else {
+            continue;
+        };
+        let at = match key {
+            "user" => 0,
+            "role" => 1,
+            "type" => 2,
+            "level" => 3,
+            _ => continue,
+        };
+        value.clone_into(&mut parts[at]);
+        asked = true;
+    }
+    asked.then(|| parts.join(":"))
 }
 
 /// The cgroup of a container, beneath each controller's root; only where there
 /// is something to limit. Joining one makes the kernel wait for every processor
 /// to pass a quiet point: more than ten milliseconds, most of what a start takes.
+///
+/// A container that shares its processes with others needs one too: by it they
+/// are told apart.
 pub(super) fn cgroup(request: &Request, id: &str) -> Option<String> {
-    (request.limits() != ResourceLimits::default()).then(|| format!("rbuild/{id}"))
+    let wanted = request.limits() != ResourceLimits::default()
+        || request.shares_processes()
+        || request.cgroup_parent.is_some();
+    wanted.then(|| group_name(request, id))
+}
+
+/// The name of a container's cgroup.
+pub(super) fn group_name(request: &Request, id: &str) -> String {
+    let parent = request.cgroup_parent.as_deref().unwrap_or("rbuild");
+    format!("{}/{id}", parent.trim_matches('/'))
 }
 
 /// Docker's order: its own variables, then the image's and the user's, which
@@ -115,22 +202,24 @@ pub(super) fn working_directory(request: &Request) -> PathBuf {
     }
 }
 
-/// The system call filter.
-pub(super) fn seccomp(request: &Request) -> Seccomp {
-    let off = request
-        .security_opt
-        .iter()
-        .any(|option| option == "seccomp=unconfined" || option == "seccomp:unconfined");
-    if request.privileged || off {
-        Seccomp::Unconfined
-    } else {
-        Seccomp::Default
+/// The system call filter of a program of the container.
+pub(super) fn seccomp(request: &Request, privileged: bool) -> Seccomp {
+    let named = request.security_opt.iter().rev().find_map(|option| {
+        let rest = option.strip_prefix("seccomp")?;
+        rest.strip_prefix('=').or_else(|| rest.strip_prefix(':'))
+    });
+    match named {
+        Some("unconfined") => Seccomp::Unconfined,
+        Some("builtin") => Seccomp::Default,
+        Some(profile) => Seccomp::Profile(profile.to_owned()),
+        None if privileged => Seccomp::Unconfined,
+        None => Seccomp::Default,
     }
 }
 
 /// A mount comes after those that it lies beneath; of two on one target the
 /// later one, the user's, wins.
-fn in_order(mounts: Vec<Mount>) -> Vec<Mount> {
+pub(super) fn in_order(mounts: Vec<Mount>) -> Vec<Mount> {
     let mut ordered: Vec<Mount> = Vec::with_capacity(mounts.len());
     for mount in mounts {
         ordered.retain(|earlier| earlier.target != mount.target);

@@ -1,7 +1,8 @@
 //! Requests that could never start, in Docker's words.
 
 use super::request::{MountRequest, NetworkMode, Request};
-use super::{Error, capabilities, signal};
+use super::restart::RestartPolicy;
+use super::{Error, capabilities, devices, shim, signal};
 use crate::sandbox::IPC_SYSCTLS;
 
 /// The least memory that Docker lets a container have.
@@ -40,25 +41,193 @@ impl Request {
             ));
         }
         capabilities::kept(&self.cap_add, &self.cap_drop, self.privileged)?;
-        if self.memory_bytes.is_some_and(|bytes| bytes < LEAST_MEMORY) {
-            return invalid("Minimum memory limit allowed is 6MB".to_owned());
-        }
-        let most = u64::try_from(cpus)
-            .unwrap_or(u64::MAX)
-            .saturating_mul(1_000_000_000);
-        if self
-            .nano_cpus
-            .is_some_and(|nano| nano > most || nano < 10_000_000)
-        {
-            return invalid(format!(
-                "Range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
-            ));
-        }
+        self.check_resources(cpus)?;
+        self.check_modes()?;
+        self.check_life()?;
+        self.check_links()?;
         for option in &self.security_opt {
             check_security_option(option)?;
         }
         self.check_sysctls()?;
         self.check_mounts()
+    }
+
+    /// Refuses limits that contradict each other or this machine.
+    pub(super) fn check_resources(&self, cpus: usize) -> Result<(), Error> {
+        let invalid = |message: &str| Err(Error::Invalid(message.to_owned()));
+        let limits = &self.resources;
+        if limits
+            .memory_bytes
+            .is_some_and(|bytes| bytes < LEAST_MEMORY)
+        {
+            return invalid("Minimum memory limit allowed is 6MB");
+        }
+        let memory = limits.memory_bytes.unwrap_or(u64::MAX);
+        match (limits.memory_bytes, limits.memory_swap_bytes) {
+            (None, Some(swap)) if swap != u64::MAX => {
+                return invalid(
+                    "You should always set the Memory limit when using Memoryswap limit, see usage",
+                );
+            }
+            (Some(memory), Some(swap)) if swap < memory => {
+                return invalid(
+                    "Minimum memoryswap limit should be larger than memory limit, see usage",
+                );
+            }
+            _ => {}
+        }
+        if limits
+            .memory_reservation_bytes
+            .is_some_and(|bytes| bytes < LEAST_MEMORY)
+        {
+            return invalid("Minimum memory reservation allowed is 6MB");
+        }
+        if limits
+            .memory_reservation_bytes
+            .is_some_and(|bytes| bytes > memory)
+        {
+            return invalid(
+                "Minimum memory limit can not be less than memory reservation limit, see usage",
+            );
+        }
+        if limits
+            .memory_swappiness
+            .is_some_and(|swappiness| swappiness > 100)
+        {
+            return Err(Error::Invalid(format!(
+                "Invalid value: {}, valid memory swappiness range is 0-100",
+                limits.memory_swappiness.unwrap_or_default()
+            )));
+        }
+        if self
+            .oom_score_adj
+            .is_some_and(|score| !(-1000..=1000).contains(&score))
+        {
+            return Err(Error::Invalid(format!(
+                "Invalid value {}, range for oom score adj is [-1000, 1000]",
+                self.oom_score_adj.unwrap_or_default()
+            )));
+        }
+        if limits
+            .blkio_weight
+            .is_some_and(|weight| !(10..=1000).contains(&weight))
+        {
+            return invalid("Range of blkio weight is from 10 to 1000");
+        }
+        self.check_processors(cpus)
+    }
+
+    fn check_processors(&self, cpus: usize) -> Result<(), Error> {
+        let limits = &self.resources;
+        let invalid = |message: String| Err(Error::Invalid(message));
+        let most = u64::try_from(cpus)
+            .unwrap_or(u64::MAX)
+            .saturating_mul(1_000_000_000);
+        if let Some(nano) = limits.nano_cpus {
+            if nano > most || nano < 10_000_000 {
+                return invalid(format!(
+                    "Range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
+                ));
+            }
+            for (name, set) in [
+                ("Period", limits.cpu_period.is_some()),
+                ("Quota", limits.cpu_quota.is_some()),
+            ] {
+                if set {
+                    return invalid(format!(
+                        "Conflicting options: Nano CPUs and CPU {name} cannot both be set"
+                    ));
+                }
+            }
+        }
+        if limits
+            .cpu_period
+            .is_some_and(|period| !(1_000..=1_000_000).contains(&period))
+        {
+            return invalid("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)".to_owned());
+        }
+        if limits
+            .cpu_quota
+            .is_some_and(|quota| quota > 0 && quota < 1_000)
+        {
+            return invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)".to_owned());
+        }
+        if let Some(set) = &limits.cpuset_cpus {
+            check_set("cpuset cpus", "Requested CPUs are not available", set, cpus)?;
+        }
+        if let Some(set) = &limits.cpuset_mems {
+            check_set(
+                "cpuset mems",
+                "Requested memory nodes are not available",
+                set,
+                usize::MAX,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// The modes of namespaces, and what does not go with them.
+    fn check_modes(&self) -> Result<(), Error> {
+        let invalid = |message: String| Err(Error::Invalid(message));
+        let container = |mode: &str| Self::container_in(mode).is_some();
+        if !matches!(self.pid_mode.as_str(), "" | "private" | "host") && !container(&self.pid_mode)
+        {
+            return invalid("--pid: invalid PID mode".to_owned());
+        }
+        let known = ["", "none", "private", "shareable", "host"];
+        if !known.contains(&self.ipc_mode.as_str()) && !container(&self.ipc_mode) {
+            return invalid(format!("invalid IPC mode: {}", self.ipc_mode));
+        }
+        if !matches!(self.uts_mode.as_str(), "" | "host") {
+            return invalid("--uts: invalid UTS mode".to_owned());
+        }
+        if !matches!(self.userns_mode.as_str(), "" | "host") {
+            return invalid("--userns: invalid USER mode".to_owned());
+        }
+        if !matches!(self.cgroupns_mode.as_str(), "" | "private" | "host") {
+            return invalid("--cgroupns: invalid CGROUP mode".to_owned());
+        }
+        if self.uts_mode == "host" && (self.hostname.is_some() || self.domain_name.is_some()) {
+            return invalid("conflicting options: hostname and the UTS mode".to_owned());
+        }
+        if self.network == NetworkMode::Host
+            && self.domain_name.is_some()
+            && self.uts_mode == "host"
+        {
+            return invalid("conflicting options: domainname and the network mode".to_owned());
+        }
+        if self.pid_mode == "host" && self.init {
+            return invalid("conflicting options: --init and --pid host".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Restarts, probes, output and devices.
+    fn check_life(&self) -> Result<(), Error> {
+        let invalid = |message: &str| Err(Error::Invalid(message.to_owned()));
+        if self.auto_remove && self.restart != RestartPolicy::No {
+            return invalid("conflicting options: cannot specify both --restart and --rm");
+        }
+        if let Some(check) = &self.health.check {
+            const LEAST: i64 = 1_000_000;
+            for (name, value) in [
+                ("Interval", check.interval),
+                ("Timeout", check.timeout),
+                ("StartPeriod", check.start_period),
+                ("StartInterval", check.start_interval),
+            ] {
+                if value != 0 && value < LEAST {
+                    return invalid(&format!("{name} in Healthcheck cannot be less than 1ms"));
+                }
+            }
+            if check.retries < 0 {
+                return invalid("Retries in Healthcheck cannot be negative");
+            }
+        }
+        shim::check_log(self)?;
+        self.device_rules
+            .iter()
+            .try_for_each(|rule| devices::check_rule(rule))
     }
 
     /// Only settings that belong to a namespace may be set: the others are the host's.
@@ -115,20 +284,56 @@ impl Request {
     }
 }
 
+/// `0-2,4`.
+fn check_set(name: &str, beyond: &str, set: &str, available: usize) -> Result<(), Error> {
+    let wrong = || Error::Invalid(format!("Invalid value {set} for {name}"));
+    for part in set.split(',').filter(|part| !part.is_empty()) {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let first: usize = first.parse().map_err(|_| wrong())?;
+        let last: usize = last.parse().map_err(|_| wrong())?;
+        if first > last {
+            return Err(wrong());
+        }
+        if last >= available {
+            let most = available.saturating_sub(1);
+            let message = format!("{beyond} - requested {set}, available: 0-{most}");
+            return Err(Error::Invalid(message));
+        }
+    }
+    Ok(())
+}
+
+/// How many processors this machine has, whichever of them this process may use.
+pub(super) fn processors() -> usize {
+    let online = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
+    let last = online
+        .trim()
+        .rsplit([',', '-'])
+        .next()
+        .and_then(|last| last.parse::<usize>().ok());
+    last.map_or_else(
+        || std::thread::available_parallelism().map_or(1, usize::from),
+        |last| last + 1,
+    )
+}
+
 fn check_security_option(option: &str) -> Result<(), Error> {
-    let known = matches!(
-        option,
-        "no-new-privileges"
-            | "no-new-privileges:true"
-            | "no-new-privileges=true"
-            | "no-new-privileges:false"
-            | "no-new-privileges=false"
-            | "seccomp=unconfined"
-            | "seccomp:unconfined"
-            | "seccomp=builtin"
-            | "systempaths=unconfined"
-    ) || option.starts_with("apparmor")
-        || option.starts_with("label");
+    let (name, value) = option.split_once(['=', ':']).unwrap_or((option, ""));
+    let known = match name {
+        "no-new-privileges" => matches!(value, "" | "true" | "false"),
+        "systempaths" => value == "unconfined",
+        "apparmor" | "label" => !value.is_empty(),
+        "writable-cgroups" => matches!(value, "" | "true" | "false"),
+        "seccomp" => {
+            if !matches!(value, "unconfined" | "builtin") {
+                crate::sandbox::check_profile(value).map_err(|why| {
+                    Error::Invalid(format!("Decoding seccomp profile failed: {why}"))
+                })?;
+            }
+            true
+        }
+        _ => false,
+    };
     if known {
         return Ok(());
     }
@@ -164,10 +369,33 @@ mod tests {
             |request| request.working_dir = "rel".to_owned(),
             "absolute path",
         );
-        check(|request| request.memory_bytes = Some(1 << 20), "6MB");
         check(
-            |request| request.nano_cpus = Some(3_000_000_000),
+            |request| request.resources.memory_bytes = Some(1 << 20),
+            "6MB",
+        );
+        check(
+            |request| request.resources.nano_cpus = Some(3_000_000_000),
             "Range of CPUs is from 0.01 to 2.00",
+        );
+        check(
+            |request| request.resources.cpuset_cpus = Some("0-9".to_owned()),
+            "available: 0-1",
+        );
+        check(|request| request.pid_mode = "x".to_owned(), "--pid");
+        check(
+            |request| request.log.driver = "x".to_owned(),
+            "no log driver",
+        );
+        check(
+            |request| {
+                request.auto_remove = true;
+                request.restart = RestartPolicy::Always;
+            },
+            "both --restart and --rm",
+        );
+        check(
+            |request| request.security_opt = vec!["seccomp={}".to_owned()],
+            "seccomp profile",
         );
         check(
             |request| request.stop_signal = Some("SIGNOPE".to_owned()),

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::dir::Dir;
 use super::record::{AnonymousVolume, Record};
 use super::request::{MountRequest, NetworkMode, Request};
-use super::{EndpointRequest, Error, events, names, now, ports, volumes};
+use super::{EndpointRequest, Error, check, events, names, now, ports, volumes};
 use crate::fs::{At, PathError};
 use crate::image::{self, Image};
 use crate::layer::Lower;
@@ -30,9 +30,9 @@ pub fn create(store: &Store, image: &Image, request: Request) -> Result<Created,
     if let Some(name) = &request.name {
         names::check(name)?;
     }
-    let mut request = request.with_image(&image.config.config);
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    request.check(cpus)?;
+    let request = request.with_image(&image.config.config);
+    let mut request = volumes::with_shared(store, request)?;
+    request.check(check::processors())?;
     ports::wanted(&request)?;
     resolve_networks(store, &mut request)?;
     let warnings = request.warnings();

@@ -47,6 +47,27 @@ pub enum Error {
     /// The verb needs a running container.
     #[error("container {0} is not running")]
     NotRunning(String),
+    /// The verb needs a container whose processes go on.
+    #[error("container {0} is paused, unpause the container before exec")]
+    Paused(String),
+    /// The container is paused already.
+    #[error("container {0} is already paused")]
+    AlreadyPaused(String),
+    /// The container is not paused.
+    #[error("container {0} is not paused")]
+    NotPaused(String),
+    /// The container ended and is started again soon.
+    #[error("container {0} is restarting, wait until the container is running")]
+    Restarting(String),
+    /// The kernel refuses a container's cgroup.
+    #[error("cannot control the processes of container {id}")]
+    Freezer {
+        /// Its ID.
+        id: String,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
     /// A signal for a container that is not running.
     #[error("cannot kill container: {name}: container {id} is not running")]
     CannotKill {
@@ -56,11 +77,22 @@ pub enum Error {
         id: String,
     },
     /// The verb needs a stopped container.
-    #[error(
-        "cannot remove container \"{0}\": container is running: \
-         stop the container before removing or force remove"
-    )]
-    StillRunning(String),
+    #[error("cannot remove container \"{name}\": {why}")]
+    StillRunning {
+        /// The container as it was named.
+        name: String,
+        /// What it does, and what to do about that.
+        why: &'static str,
+    },
+    /// The container rests.
+    #[error("cannot start a paused container, try unpause instead")]
+    StartPaused,
+    /// The container rests.
+    #[error("You cannot attach to a paused container, unpause it first")]
+    AttachPaused,
+    /// The container ended and is started again soon.
+    #[error("You cannot attach to a restarting container, wait until it is running")]
+    AttachRestarting,
     /// Nothing to attach to.
     #[error("You cannot attach to a stopped container, start it first")]
     AttachStopped,
@@ -103,6 +135,9 @@ pub enum Error {
     /// The container's shim is gone.
     #[error("the shim of container {0} ended unexpectedly")]
     ShimLost(String),
+    /// An archive that cannot be unpacked.
+    #[error(transparent)]
+    Unpack(crate::layer::UnpackError),
     /// The image refused.
     #[error(transparent)]
     Image(#[from] image::Error),

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use super::attach::Attached;
 use super::dir::Dir;
-use super::protocol::{self, Ask, ExecOrder, Streams, Tell};
+use super::protocol::{self, Ask, ExecOrder, StartOrder, Streams, Tell};
 use super::request::{Request, set_variable};
-use super::{Error, bundle, capabilities, find, socket, start};
+use super::{Error, bundle, capabilities, find, health, socket, start};
+use crate::oci::Healthcheck;
 use crate::sandbox::{ExecSpec, Terminal};
 use crate::store::Store;
 
@@ -85,7 +86,13 @@ pub fn exec(store: &Store, text: &str, request: ExecRequest) -> Result<Attached,
 
 /// The specification of a further program: the container's own restrictions
 /// hold for it, unless it is privileged.
-pub(super) fn spec(own: &Request, order: &ExecOrder, id: &str) -> Result<ExecSpec, Error> {
+/// `has_group` says that the container got a cgroup although nothing limits it.
+pub(super) fn spec(
+    own: &Request,
+    order: &ExecOrder,
+    id: &str,
+    has_group: bool,
+) -> Result<ExecSpec, Error> {
     let (rows, columns) = order.terminal;
     let privileged = own.privileged || order.privileged;
     Ok(ExecSpec {
@@ -97,9 +104,30 @@ pub(super) fn spec(own: &Request, order: &ExecOrder, id: &str) -> Result<ExecSpe
         groups: order.account.groups.clone(),
         capabilities: capabilities::kept(&own.cap_add, &own.cap_drop, privileged)?,
         no_new_privileges: own.has_security_option("no-new-privileges"),
-        seccomp: bundle::seccomp(own),
+        seccomp: bundle::seccomp(own, privileged),
         rlimits: own.ulimits.iter().map(|ulimit| ulimit.limit).collect(),
         terminal: order.tty.then_some(Terminal { rows, columns }),
-        cgroup: bundle::cgroup(own, id),
+        cgroup: bundle::cgroup(own, id).or_else(|| has_group.then(|| bundle::group_name(own, id))),
     })
+}
+
+/// The order for a health probe: it runs as the container's own program does.
+pub(super) fn probe_order(
+    own: &Request,
+    check: &Healthcheck,
+    start: &StartOrder,
+    id: &str,
+) -> ExecOrder {
+    let hostname = own.hostname.clone();
+    let hostname = hostname.unwrap_or_else(|| id.chars().take(12).collect());
+    ExecOrder {
+        argv: health::argv(check, &[]).unwrap_or_default(),
+        env: bundle::environment(own, &hostname, &start.account.home),
+        cwd: bundle::working_directory(own),
+        account: start.account.clone(),
+        privileged: false,
+        tty: false,
+        attach: Streams::default(),
+        terminal: (0, 0),
+    }
 }

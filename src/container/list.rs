@@ -394,7 +394,13 @@ fn holds(key: &str, value: &str, candidate: &Candidate) -> bool {
         }),
         // Looked at already, or true of every container here.
         "name" | "ancestor" | "before" | "since" => true,
-        "health" => value == "none",
+        "health" => {
+            state
+                .health
+                .as_ref()
+                .map_or("none", |health| health.status.text())
+                == value
+        }
         "is-task" => value == "false",
         "isolation" => value == "default",
         _ => false,

@@ -1,8 +1,11 @@
 //! Reading a container's log.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::inotify;
@@ -19,6 +22,19 @@ use crate::store::Store;
 const BLOCK: usize = 64 << 10;
 /// Longest document; a shim's are at most 16 KiB of text, each byte six at worst.
 const DOCUMENT_LIMIT: usize = 1 << 20;
+
+/// Most turned-over files that are looked for.
+const FILES: u32 = 1_000;
+
+/// The names of a log's turned-over file of this number, plain and compressed.
+pub(super) fn rotated(path: &Path, number: u32) -> [PathBuf; 2] {
+    let with = |suffix: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{number}{suffix}"));
+        PathBuf::from(name)
+    };
+    [with(""), with(".gz")]
+}
 
 /// Which of a program's two outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +67,9 @@ pub struct LogEntry {
     pub text: String,
     /// Where it was written to.
     pub stream: Stream,
+    /// Labels and variables that the log's options asked for.
+    #[serde(default, rename = "attrs")]
+    pub attributes: BTreeMap<String, String>,
     /// When, RFC 3339 with nanoseconds.
     pub time: String,
 }
@@ -86,20 +105,41 @@ pub fn logs(
     } else {
         None
     };
+    if dir
+        .record()
+        .is_ok_and(|record| record.request.log.driver == "none")
+    {
+        return Err(Error::Invalid(
+            "configured logging driver does not support reading".to_owned(),
+        ));
+    }
     let path = dir.log();
+    let mut old = older(&path, options)?;
     let mut file = match File::open(&path) {
         Ok(file) => file,
         Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Ok(())),
         Err(err) => return Err(err).at("open", &path)?,
     };
     if let Some(tail) = options.tail {
-        let start = tail_start(&mut file, tail).at("read", &path)?;
+        let (start, found) = tail_start(&mut file, tail).at("read", &path)?;
         file.seek(SeekFrom::Start(start)).at("read", &path)?;
+        let missing = tail.saturating_sub(found);
+        let skipped = old.len().saturating_sub(missing);
+        old.drain(..skipped);
+    }
+    for entry in old {
+        if entry.is_within(options)
+            && let Err(err) = sink(&entry)
+        {
+            return Ok(Err(err));
+        }
     }
     let mut reader = Reader::new(file);
     loop {
         // The end is looked at before the log: what it says came before the end.
         let ended = watch.as_ref().is_none_or(Watch::has_ended);
+        // So is a new file: what the old one has by then is all it will ever have.
+        let turned_over = reader.is_turned_over(&path);
         while let Some(entry) = reader.next().at("read", &path)? {
             if entry.is_within(options)
                 && let Err(err) = sink(&entry)
@@ -108,11 +148,56 @@ pub fn logs(
             }
         }
         match &watch {
+            Some(watch) if turned_over => {
+                reader = Reader::new(File::open(&path).at("open", &path)?);
+                watch.follow(&path).at("watch", &path)?;
+            }
             Some(watch) if !ended => watch.wait().at("watch", &path)?,
             _ => return Ok(Ok(())),
         }
     }
 }
+
+/// The entries of the turned-over files, oldest first.
+fn older(path: &Path, options: &LogOptions) -> Result<Vec<LogEntry>, Error> {
+    let mut files = Vec::new();
+    for number in 1..FILES {
+        match rotated(path, number).into_iter().find(|path| path.exists()) {
+            Some(path) => files.push(path),
+            None => break,
+        }
+    }
+    let mut entries = Vec::new();
+    for path in files.iter().rev() {
+        // One that was turned over just now is in the next one.
+        let Ok(mut file) = File::open(path) else {
+            continue;
+        };
+        let mut reader = Reader::new(if path.extension().is_some_and(|name| name == "gz") {
+            let (_, mut plain) = crate::layer::decompress(&mut file).at("read", path)?;
+            let mut unpacked = tempfile::tempfile().at("unpack", path)?;
+            io::copy(&mut plain, &mut unpacked).at("unpack", path)?;
+            unpacked.seek(SeekFrom::Start(0)).at("unpack", path)?;
+            unpacked
+        } else {
+            file
+        });
+        while let Some(entry) = reader.next().at("read", path)? {
+            entries.push(entry);
+            if let Some(tail) = options.tail
+                && entries.len() > tail.saturating_mul(2).max(1 << 10)
+            {
+                let old = entries.len() - tail;
+                entries.drain(..old);
+            }
+        }
+    }
+    Ok(entries)
+}
+
+/// More of it, or another name for it.
+const WATCHED: inotify::WatchFlags =
+    inotify::WatchFlags::MODIFY.union(inotify::WatchFlags::MOVE_SELF);
 
 /// Waits for more of a log, or for the end of its container.
 #[derive(Debug)]
@@ -131,11 +216,17 @@ impl Watch {
             protocol::ask(&shim, &Ask::Wait)?;
             let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
             let changes = inotify::init(flags)?;
-            inotify::add_watch(&changes, dir.log(), inotify::WatchFlags::MODIFY)?;
+            inotify::add_watch(&changes, dir.log(), WATCHED)?;
             Ok(changes)
         };
         let changes = changes().at("watch", dir.log())?;
         Ok(Some(Self { shim, changes }))
+    }
+
+    /// Watches the file that has this name now.
+    fn follow(&self, path: &Path) -> io::Result<()> {
+        inotify::add_watch(&self.changes, path, WATCHED)?;
+        Ok(())
     }
 
     fn has_ended(&self) -> bool {
@@ -178,6 +269,15 @@ impl Reader {
         }
     }
 
+    /// Whether another file has its name now, or it was emptied.
+    fn is_turned_over(&mut self, path: &Path) -> bool {
+        let (Ok(open), Ok(named)) = (self.file.metadata(), std::fs::metadata(path)) else {
+            return false;
+        };
+        let position = self.file.stream_position().unwrap_or(0);
+        open.ino() != named.ino() || open.len() < position
+    }
+
     /// The next whole document; `None` at what is the end at the moment. A line
     /// that is no document is passed over.
     fn next(&mut self) -> io::Result<Option<LogEntry>> {
@@ -217,16 +317,15 @@ impl Reader {
     }
 }
 
-/// Where the last `count` lines start, found from the end.
-fn tail_start(file: &mut File, count: usize) -> io::Result<u64> {
+/// Where the last `count` lines start, found from the end, and how many there are.
+fn tail_start(file: &mut File, count: usize) -> io::Result<(u64, usize)> {
     let end = file.seek(SeekFrom::End(0))?;
     if count == 0 {
-        return Ok(end);
+        return Ok((end, 0));
     }
     let mut block = vec![0; BLOCK];
     let mut position = end;
-    // The line feed that ends the last line starts no line.
-    let mut left = count + 1;
+    let mut found: usize = 0;
     while position > 0 {
         let length = usize::try_from(position).unwrap_or(BLOCK).min(BLOCK);
         position -= u64::try_from(length).unwrap_or(position);
@@ -234,20 +333,20 @@ fn tail_start(file: &mut File, count: usize) -> io::Result<u64> {
         file.read_exact(&mut block[..length])?;
         for at in (0..length).rev() {
             if block[at] == b'\n' {
-                left -= 1;
-                if left == 0 {
-                    return Ok(position + u64::try_from(at).unwrap_or(0) + 1);
+                // The line feed that ends the last line starts no line.
+                if found == count {
+                    return Ok((position + u64::try_from(at).unwrap_or(0) + 1, found));
                 }
+                found += 1;
             }
         }
     }
-    Ok(0)
+    Ok((0, found))
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::path::Path;
 
     use super::*;
 
@@ -266,7 +365,7 @@ mod tests {
 
     fn read(path: &Path, tail: Option<usize>) -> Vec<String> {
         let mut file = File::open(path).unwrap();
-        let start = tail.map_or(0, |tail| tail_start(&mut file, tail).unwrap());
+        let start = tail.map_or(0, |tail| tail_start(&mut file, tail).unwrap().0);
         file.seek(SeekFrom::Start(start)).unwrap();
         let mut reader = Reader::new(file);
         std::iter::from_fn(|| reader.next().unwrap())
@@ -305,6 +404,7 @@ mod tests {
         let entry = LogEntry {
             text: String::new(),
             stream: Stream::Stdout,
+            attributes: BTreeMap::new(),
             time: "2026-01-02T03:04:05.5Z".to_owned(),
         };
         let within = |since, until| {

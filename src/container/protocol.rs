@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::EndpointRequest;
+use super::update::Changes;
 use crate::oci::passwd::Account;
 
 /// Most data in one message; with room to spare in a default send buffer.
@@ -42,16 +43,33 @@ pub(super) struct StartOrder {
     pub(super) run: PathBuf,
     /// The container.
     pub(super) id: String,
+    /// Its name.
+    pub(super) name: String,
     /// Who the program runs as.
     pub(super) account: Account,
     /// Read-only layers, top first.
     pub(super) lower: Vec<PathBuf>,
     /// Another container and its first process, whose network is shared.
     pub(super) network_of: Option<(String, i32)>,
+    /// The first process of a container whose processes are seen.
+    pub(super) pid_of: Option<i32>,
+    /// The first process of a container whose IPC objects are seen.
+    pub(super) ipc_of: Option<i32>,
+    /// Addresses and variables of linked containers.
+    pub(super) links: Links,
     /// What the starting client attaches to; it goes when it heard of the start otherwise.
     pub(super) attach: Option<Streams>,
     /// Rows and columns of its terminal; 0 when unknown.
     pub(super) terminal: (u16, u16),
+}
+
+/// What a container is told of those that it is linked to.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Links {
+    /// Names and addresses for `/etc/hosts`.
+    pub(super) hosts: Vec<(String, std::net::IpAddr)>,
+    /// Variables as `NAME=value`.
+    pub(super) variables: Vec<String>,
 }
 
 /// A further program in the container.
@@ -110,6 +128,14 @@ pub(super) enum Ask {
     Resize(u16, u16),
     /// Send this signal to the program that this client is attached to, else to the first one.
     Signal(i32),
+    /// Ask the container to end with this signal, and do not start it again.
+    Stop(i32),
+    /// Stop all processes of the container for a while.
+    Pause,
+    /// Let them go on.
+    Unpause,
+    /// Change limits and policy.
+    Update(Box<Changes>),
     /// Join this network.
     Join(Box<EndpointRequest>),
     /// Leave this network.
@@ -129,10 +155,9 @@ pub(super) enum Tell {
     Stderr(Vec<u8>),
     /// It ended, and everything it wrote was sent.
     Exited(Exited),
-    /// The signal was sent.
-    Signalled,
-    /// It is so now.
-    Done,
+    /// It was done: a signal sent, a pause begun, limits changed; what the user
+    /// should know of it, one sentence each.
+    Done(Vec<String>),
 }
 
 impl Ask {
@@ -147,6 +172,10 @@ impl Ask {
             Self::StdinEnd => Ok(vec![b'I']),
             Self::Resize(rows, columns) => document(b'R', &(rows, columns)),
             Self::Signal(signal) => document(b'K', signal),
+            Self::Stop(signal) => document(b'T', signal),
+            Self::Pause => Ok(vec![b'P']),
+            Self::Unpause => Ok(vec![b'U']),
+            Self::Update(changes) => document(b'C', changes),
             Self::Join(endpoint) => document(b'J', endpoint),
             Self::Leave(network) => document(b'L', network),
         }
@@ -169,6 +198,10 @@ impl Ask {
                 Self::Resize(rows, columns)
             }
             b'K' => Self::Signal(parse(body)?),
+            b'T' => Self::Stop(parse(body)?),
+            b'P' => Self::Pause,
+            b'U' => Self::Unpause,
+            b'C' => Self::Update(parse(body)?),
             b'J' => Self::Join(parse(body)?),
             b'L' => Self::Leave(parse(body)?),
             _ => return Err(io::ErrorKind::InvalidData.into()),
@@ -186,8 +219,7 @@ impl Tell {
             Self::Stdout(bytes) => Ok(data(b'o', bytes)),
             Self::Stderr(bytes) => Ok(data(b'e', bytes)),
             Self::Exited(exited) => document(b'x', exited),
-            Self::Signalled => Ok(vec![b'k']),
-            Self::Done => Ok(vec![b'd']),
+            Self::Done(warnings) => document(b'k', warnings),
         }
     }
 
@@ -203,8 +235,7 @@ impl Tell {
             b'o' => Self::Stdout(packet),
             b'e' => Self::Stderr(packet),
             b'x' => Self::Exited(parse(&packet)?),
-            b'k' => Self::Signalled,
-            b'd' => Self::Done,
+            b'k' => Self::Done(parse(&packet)?),
             _ => return Err(io::ErrorKind::InvalidData.into()),
         };
         Ok(Some(tell))

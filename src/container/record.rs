@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Request;
+use super::health::HealthState;
 use crate::network::{Place, PortForward};
 
 /// The format of both documents.
@@ -59,6 +60,10 @@ pub enum Status {
     Created,
     /// Its first process runs.
     Running,
+    /// All its processes are stopped for a while.
+    Paused,
+    /// Its first process ended and is to be started again.
+    Restarting,
     /// Its first process ended.
     Exited,
     /// Its directory is damaged; it can only be removed.
@@ -71,6 +76,8 @@ impl Status {
         match self {
             Self::Created => "created",
             Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Restarting => "restarting",
             Self::Exited => "exited",
             Self::Dead => "dead",
         }
@@ -111,6 +118,15 @@ pub(super) struct State {
     pub networks: Vec<Place>,
     /// Ports carried to it.
     pub ports: Vec<PortForward>,
+    /// How often it was started again by its policy, since somebody started it.
+    #[serde(default)]
+    pub restarts: u32,
+    /// Whether somebody stopped it, rather than it ending by itself.
+    #[serde(default)]
+    pub stopped_by_user: bool,
+    /// Its health, where it is probed.
+    #[serde(default)]
+    pub health: Option<HealthState>,
 }
 
 impl State {
@@ -128,6 +144,9 @@ impl State {
             out_of_memory: false,
             networks: Vec::new(),
             ports: Vec::new(),
+            restarts: 0,
+            stopped_by_user: false,
+            health: None,
         }
     }
 
@@ -136,6 +155,17 @@ impl State {
         Self {
             status: Status::Dead,
             ..Self::created()
+        }
+    }
+
+    /// The same container when somebody is starting it: what its policy counted
+    /// begins anew.
+    #[must_use]
+    pub(super) fn started_by_user(self) -> Self {
+        Self {
+            restarts: 0,
+            stopped_by_user: false,
+            ..self
         }
     }
 
@@ -170,10 +200,30 @@ impl State {
         }
     }
 
-    /// The same container when it could not be started: it keeps its status.
+    /// The same container when its first process ended and it is started again
+    /// soon; its shim stays.
+    #[must_use]
+    pub(super) fn restarting(self, code: i32, out_of_memory: bool, now: i64) -> Self {
+        let shim = self.shim;
+        let restarts = self.restarts.saturating_add(1);
+        Self {
+            status: Status::Restarting,
+            shim,
+            restarts,
+            ..self.exited(code, out_of_memory, now)
+        }
+    }
+
+    /// The same container when it could not be started: it keeps its status,
+    /// unless that was to be started again.
     #[must_use]
     pub(super) fn not_started(self, code: i32, error: String) -> Self {
+        let status = match self.status {
+            Status::Restarting => Status::Exited,
+            status => status,
+        };
         Self {
+            status,
             pid: 0,
             shim: None,
             exit_code: code,
@@ -193,9 +243,17 @@ impl State {
         self.exited(UNKNOWN_EXIT, false, last)
     }
 
-    /// Whether its first process runs.
+    /// Whether a shim is with it: its first process runs, rests, or is started again soon.
     pub(super) fn is_running(&self) -> bool {
-        self.status == Status::Running
+        matches!(
+            self.status,
+            Status::Running | Status::Paused | Status::Restarting
+        )
+    }
+
+    /// Whether its first process exists.
+    pub(super) fn has_process(&self) -> bool {
+        matches!(self.status, Status::Running | Status::Paused)
     }
 }
 

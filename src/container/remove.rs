@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::dir::Dir;
+use super::record::{State, Status};
 use super::signal::SIGKILL;
 use super::{Error, events, find, stop};
 use crate::fs::{At, Lock, PathError};
@@ -31,9 +32,19 @@ pub fn remove(store: &Store, text: &str, options: RemoveOptions) -> Result<(), E
     let row = find(store, text)?;
     let dir = Dir::new(store.paths(), &row.id);
     // One that is damaged does not run: a running one's documents are whole.
-    if dir.state().is_ok_and(|state| state.is_running()) {
+    let state = dir.state().unwrap_or_else(|_| State::dead());
+    if state.is_running() {
         if !options.force {
-            return Err(Error::StillRunning(text.to_owned()));
+            return Err(Error::StillRunning {
+                name: text.to_owned(),
+                why: match state.status {
+                    Status::Paused => "container is paused and must be unpaused first",
+                    Status::Restarting => {
+                        "container is restarting: stop the container before removing or force remove"
+                    }
+                    _ => "container is running: stop the container before removing or force remove",
+                },
+            });
         }
         match stop::kill(store, &row.id, SIGKILL) {
             // It ended by itself, and went with its end when that was asked for.

@@ -4,11 +4,15 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
+use super::health::{self, HealthRequest};
 pub use super::mounts::MountRequest;
+use super::restart::RestartPolicy;
 use super::{EndpointRequest, Error, signal};
-use crate::oci::ContainerConfig;
+use crate::oci::{ContainerConfig, Healthcheck};
 use crate::sandbox::{ResourceLimits, Rlimit};
 
 /// Size of `/dev/shm` in a container, as Docker's.
@@ -83,12 +87,44 @@ pub struct Request {
     pub sysctls: BTreeMap<String, String>,
     /// Size of `/dev/shm` in bytes.
     pub shm_bytes: u64,
-    /// Memory limit in bytes.
-    pub memory_bytes: Option<u64>,
-    /// CPU limit in 10^-9 CPU.
-    pub nano_cpus: Option<u64>,
-    /// Limit of processes and threads.
-    pub pids_limit: Option<u64>,
+    /// Limits of the container's cgroup.
+    pub resources: ResourceLimits,
+    /// The cgroup above the container's own; `rbuild` when absent.
+    pub cgroup_parent: Option<String>,
+    /// How readily the kernel kills it for want of memory, -1,000 to 1,000.
+    pub oom_score_adj: Option<i32>,
+    /// Devices of the host that it may use.
+    pub devices: Vec<DeviceRequest>,
+    /// Further rules for devices, such as `c 42:* rmw`.
+    pub device_rules: Vec<String>,
+    /// NIS domain name.
+    pub domain_name: Option<String>,
+    /// Whether a small init is the first process and starts the program.
+    pub init: bool,
+    /// What happens after its end.
+    pub restart: RestartPolicy,
+    /// How its health is probed; after [`Request::with_image`] with what the image says.
+    pub health: HealthRequest,
+    /// Where its output goes.
+    pub log: LogRequest,
+    /// Whose processes it sees: empty, `host` or `container:X`.
+    pub pid_mode: String,
+    /// Whose IPC objects it sees: empty, `none`, `private`, `shareable`, `host` or `container:X`.
+    pub ipc_mode: String,
+    /// Whose host name it has: empty or `host`.
+    pub uts_mode: String,
+    /// Whose users it has: empty or `host`.
+    pub userns_mode: String,
+    /// Which cgroups it sees: empty, `private` or `host`.
+    pub cgroupns_mode: String,
+    /// Further key-value pairs.
+    pub annotations: BTreeMap<String, String>,
+    /// Containers whose mounts it has too, as `NAME[:ro|rw]`.
+    pub volumes_from: Vec<String>,
+    /// Containers of the default bridge that it knows, as `NAME[:ALIAS]`.
+    pub links: Vec<String>,
+    /// The file that its ID was written to.
+    pub cid_file: String,
     /// The signal that asks the program to end; the image's, else SIGTERM.
     pub stop_signal: Option<String>,
     /// Seconds between that and SIGKILL; 10 when absent, negative for ever.
@@ -134,9 +170,25 @@ impl Default for Request {
             ulimits: Vec::new(),
             sysctls: BTreeMap::new(),
             shm_bytes: SHM_BYTES,
-            memory_bytes: None,
-            nano_cpus: None,
-            pids_limit: None,
+            resources: ResourceLimits::default(),
+            cgroup_parent: None,
+            oom_score_adj: None,
+            devices: Vec::new(),
+            device_rules: Vec::new(),
+            domain_name: None,
+            init: false,
+            restart: RestartPolicy::default(),
+            health: HealthRequest::default(),
+            log: LogRequest::default(),
+            pid_mode: String::new(),
+            ipc_mode: String::new(),
+            uts_mode: String::new(),
+            userns_mode: String::new(),
+            cgroupns_mode: String::new(),
+            annotations: BTreeMap::new(),
+            volumes_from: Vec::new(),
+            links: Vec::new(),
+            cid_file: String::new(),
             stop_signal: None,
             stop_timeout: None,
             auto_remove: false,
@@ -197,6 +249,35 @@ impl NetworkMode {
     }
 }
 
+/// A device of the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceRequest {
+    /// Its path on the host.
+    pub host: PathBuf,
+    /// Its path in the container.
+    pub container: String,
+    /// What may be done with it: some of `r`, `w` and `m`.
+    pub permissions: String,
+}
+
+/// Where output goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogRequest {
+    /// `json-file`, `local`, `none`, `journald` or `syslog`.
+    pub driver: String,
+    /// The driver's options.
+    pub options: BTreeMap<String, String>,
+}
+
+impl Default for LogRequest {
+    fn default() -> Self {
+        Self {
+            driver: "json-file".to_owned(),
+            options: BTreeMap::new(),
+        }
+    }
+}
+
 /// A resource limit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ulimit {
@@ -245,6 +326,7 @@ impl Request {
         if self.stop_signal.is_none() {
             self.stop_signal.clone_from(&image.stop_signal);
         }
+        self.health.merge(image.healthcheck.as_ref());
         self
     }
 
@@ -280,13 +362,30 @@ impl Request {
         discarded.then(|| text.to_owned()).into_iter().collect()
     }
 
+    /// The health probe, if there is one.
+    pub(super) fn probe(&self) -> Option<&Healthcheck> {
+        self.health
+            .check
+            .as_ref()
+            .filter(|check| health::probes(check))
+    }
+
+    /// The processes that it sees are not its own alone.
+    pub(super) fn shares_processes(&self) -> bool {
+        !matches!(self.pid_mode.as_str(), "" | "private")
+    }
+
+    /// The container in `container:X`.
+    pub(super) fn container_in(mode: &str) -> Option<&str> {
+        mode.strip_prefix("container:")
+            .filter(|name| !name.is_empty())
+    }
+
     /// The limits of the container's cgroup.
     pub(super) fn limits(&self) -> ResourceLimits {
         ResourceLimits {
-            memory_bytes: self.memory_bytes,
-            nano_cpus: self.nano_cpus,
-            pids: self.pids_limit,
-            ..ResourceLimits::default()
+            devices: self.device_limits(),
+            ..self.resources.clone()
         }
     }
 }

@@ -10,8 +10,9 @@ use rustix::fs::{Mode, OFlags};
 use super::attach::Attached;
 use super::dir::Dir;
 use super::protocol::{self, Ask, StartOrder, Streams, Tell};
+use super::record::Status;
 use super::request::{NetworkMode, Request};
-use super::{Error, find, remove, shim, socket};
+use super::{Error, find, links, remove, shim, socket};
 use crate::fs::Root;
 use crate::oci::passwd::{Account, Users};
 use crate::snapshot::{self, View};
@@ -64,8 +65,10 @@ pub struct Started {
 pub fn start(store: &Store, text: &str, options: StartOptions) -> Result<Option<Started>, Error> {
     let row = find(store, text)?;
     let dir = Dir::new(store.paths(), &row.id);
-    if dir.state()?.is_running() {
-        return Ok(None);
+    match dir.state()?.status {
+        Status::Paused => return Err(Error::StartPaused),
+        Status::Running | Status::Restarting => return Ok(None),
+        Status::Created | Status::Exited | Status::Dead => {}
     }
     let order = order(store, &row, &dir, &options).inspect_err(|error| {
         // Another command that is at it knows better; the first failure is the one to tell.
@@ -103,9 +106,13 @@ fn order(
         data: store.paths().data().to_owned(),
         run: store.paths().run().to_owned(),
         id: row.id.clone(),
+        name: row.name.clone(),
         account: account(store, row, dir, &request)?,
         lower,
         network_of: network_of(store, &request)?,
+        pid_of: process_of(store, &request.pid_mode, "PID")?,
+        ipc_of: process_of(store, &request.ipc_mode, "IPC")?,
+        links: links::resolve(store, row, &request)?,
         attach: options.attach,
         terminal: options.terminal,
     })
@@ -118,13 +125,37 @@ fn network_of(store: &Store, request: &Request) -> Result<Option<(String, i32)>,
     };
     let other = find(store, other)?;
     let state = Dir::new(store.paths(), &other.id).state()?;
-    if !state.is_running() {
+    if !state.has_process() {
         return Err(Error::Invalid(format!(
             "cannot join network of a non running container: {}",
             other.id
         )));
     }
     Ok(Some((other.id, state.pid)))
+}
+
+/// The first process of the container in `container:X`.
+fn process_of(store: &Store, mode: &str, what: &str) -> Result<Option<i32>, Error> {
+    let Some(name) = Request::container_in(mode) else {
+        return Ok(None);
+    };
+    let other = find(store, name)?;
+    let dir = Dir::new(store.paths(), &other.id);
+    let state = dir.state()?;
+    if !state.has_process() {
+        return Err(Error::Invalid(format!(
+            "cannot join {what} of a non running container: {}",
+            other.id
+        )));
+    }
+    let shareable = dir.record()?.request.ipc_mode;
+    if what == "IPC" && matches!(shareable.as_str(), "" | "none" | "private") {
+        return Err(Error::Invalid(format!(
+            "cannot join IPC of container {}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)",
+            other.id
+        )));
+    }
+    Ok(Some(state.pid))
 }
 
 /// Who the program runs as, by the container's own accounts.

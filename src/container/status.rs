@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::health::Health;
 use super::record::{State, Status};
 
 /// A length of time as Docker words it.
@@ -37,7 +38,22 @@ pub(super) fn render(state: &State, now: i64) -> String {
     let ago = |then: Option<i64>| human_duration(since(then.unwrap_or(now), now));
     match state.status {
         Status::Created => "Created".to_owned(),
-        Status::Running => format!("Up {}", ago(state.started_at)),
+        Status::Running => match &state.health {
+            None => format!("Up {}", ago(state.started_at)),
+            Some(health) => {
+                let word = match health.status {
+                    Health::Starting => "health: starting",
+                    other => other.text(),
+                };
+                format!("Up {} ({word})", ago(state.started_at))
+            }
+        },
+        Status::Paused => format!("Up {} (Paused)", ago(state.started_at)),
+        Status::Restarting => format!(
+            "Restarting ({}) {} ago",
+            state.exit_code,
+            ago(state.finished_at)
+        ),
         Status::Exited => format!(
             "Exited ({}) {} ago",
             state.exit_code,

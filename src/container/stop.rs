@@ -40,7 +40,7 @@ pub fn stop(store: &Store, text: &str, options: StopOptions) -> Result<(), Error
     let limit = u64::try_from(seconds.unwrap_or(DEFAULT_TIMEOUT)).ok();
     shim.send(&Ask::Wait)?;
     note_signal(store, &dir, signal);
-    shim.signal(signal)?;
+    shim.send(&Ask::Stop(signal))?;
     match shim.wait(limit.map(Duration::from_secs)) {
         Ok(Some(_)) | Err(Error::ShimLost(_)) => {}
         Ok(None) => {
@@ -64,7 +64,7 @@ pub fn kill(store: &Store, text: &str, signal: i32) -> Result<(), Error> {
         shim.send(&Ask::Wait)?;
         return end(&mut shim);
     }
-    match shim.signal_and_hear(signal) {
+    match shim.demand(&Ask::Signal(signal)).map(drop) {
         Err(Error::NotStarted { .. } | Error::ShimLost(_)) => Err(not_running(store, text)),
         other => other,
     }
@@ -92,7 +92,7 @@ fn not_running(store: &Store, text: &str) -> Error {
 
 /// Kills, and waits until the shim has put everything away.
 fn end(shim: &mut Attached) -> Result<(), Error> {
-    shim.signal(SIGKILL)?;
+    shim.send(&Ask::Stop(SIGKILL))?;
     match shim.wait(Some(KILL_PATIENCE)) {
         Ok(Some(_)) | Err(Error::ShimLost(_)) => Ok(()),
         Ok(None) => Err(Error::Shim {

@@ -154,6 +154,19 @@ mod tests {
         );
     }
 
+    proptest::proptest! {
+        #[test]
+        fn a_name_that_is_taken_leads_nowhere_else(
+            path in "/v2/([a-zA-Z0-9._/%:@ -]|\\PC){0,40}/(manifests|blobs|tags|referrers)/[a-z:.]{0,12}",
+        ) {
+            if let Ok(Route::In(name, _)) = Route::parse(&path) {
+                let parts: Vec<&str> = name.split('/').collect();
+                proptest::prop_assert!(!parts.iter().any(|part| part.is_empty() || part.starts_with('.')));
+                proptest::prop_assert!(name.is_ascii() && name.len() <= 255);
+            }
+        }
+    }
+
     #[test]
     fn hostile_paths_are_refused() {
         let long = "a".repeat(256);

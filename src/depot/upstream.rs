@@ -26,6 +26,8 @@ use crate::store::{HostedManifest, Store};
 const FRESH: i64 = 60 * 1_000_000_000;
 /// Most blobs that are fetched at once.
 const AT_ONCE: usize = 32;
+/// Most questions at once: two registries that ask each other come to an end.
+const QUESTIONS: usize = 64;
 /// How much is taken from the network at a time.
 const PIECE: usize = 256 << 10;
 
@@ -34,6 +36,7 @@ pub struct Upstream {
     host: String,
     client: Arc<Client>,
     fetches: Arc<Fetches>,
+    questions: Arc<()>,
 }
 
 type Fetches = Mutex<HashMap<(String, Digest), Arc<Fetch>>>;
@@ -51,7 +54,17 @@ impl Upstream {
             host,
             client: Arc::new(client),
             fetches: Arc::default(),
+            questions: Arc::default(),
         }
+    }
+
+    /// The right to ask a question, for as long as it is held.
+    fn question(&self) -> Result<Arc<()>, Refusal> {
+        let question = Arc::clone(&self.questions);
+        if Arc::strong_count(&question) > QUESTIONS {
+            return Err(Refusal::new(Code::Busy, "too much is being asked for"));
+        }
+        Ok(question)
     }
 
     fn reference(&self, repository: &str) -> Option<Reference> {
@@ -76,6 +89,7 @@ impl Upstream {
         let Some(reference) = self.reference(repository).map(|r| r.with_tag(tag)) else {
             return Ok(own);
         };
+        let _question = self.question()?;
         if let Some(manifest) = &own {
             match self.client.find_manifest(&reference) {
                 Ok(Some(found)) if found.digest == Some(manifest.digest) => {
@@ -105,6 +119,7 @@ impl Upstream {
         let Some(reference) = self.reference(repository) else {
             return Ok(None);
         };
+        let _question = self.question()?;
         match self.client.manifest_by_digest(&reference, digest) {
             Ok(fetched) => keep(store, repository, fetched, &[]).map(Some),
             Err(err) => refused(&err),

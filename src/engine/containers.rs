@@ -1,34 +1,56 @@
 //! Verbs on containers.
 
-use std::io;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{Engine, Error};
+use super::{Engine, Error, apply_changes};
 use crate::container;
-use crate::image;
+use crate::image::{self, Image};
+use crate::oci::{ImageId, Platform};
 
 pub use crate::container::{
-    Attached, Created, Event, ExecRequest, Filter as ContainerFilter, LogEntry, LogOptions,
-    MountRequest, NetworkMode, RemoveOptions as ContainerRemoveOptions,
-    Request as ContainerRequest, Spare, StartOptions, Started, Status, StopOptions, Stream,
-    Streams, Summary as ContainerSummary, Ulimit, signal,
+    Attached, Change, Changes as ContainerChanges, CommitOptions, CopyIn, CopyOut, Created,
+    DeviceRequest, Event, ExecRequest, Filter as ContainerFilter, Health, HealthRequest, LogEntry,
+    LogOptions, LogRequest, MountRequest, NetworkMode, PathFacts,
+    RemoveOptions as ContainerRemoveOptions, Request as ContainerRequest, RestartPolicy, Spare,
+    StartOptions, Started, Status, StopOptions, Stream, Streams, Summary as ContainerSummary,
+    Ulimit, Usage as ContainerUsage, extract_local, local_facts, pack_local, signal,
 };
 pub use crate::network::{PortForward, PortPublish};
+pub use crate::sandbox::{DeviceRate, RateKind, ResourceLimits};
 
 impl Engine {
-    /// Whether an image has this name or ID.
-    pub fn has_image(&self, image: &str) -> Result<bool, Error> {
-        match image::find(&self.store, image) {
-            Ok(_) => Ok(true),
-            Err(image::Error::NotFound(_)) => Ok(false),
-            Err(err) => Err(err.into()),
+    /// Whether an image has this name or ID, and is for `platform` if one is asked for.
+    pub fn has_image(&self, image: &str, platform: Option<&Platform>) -> Result<bool, Error> {
+        match self.image_for(image, platform) {
+            Ok(found) => Ok(platform.is_none_or(|platform| fits(&found, platform))),
+            Err(Error::Image(image::Error::NotFound(_))) => Ok(false),
+            Err(err) => Err(err),
         }
     }
 
-    /// Makes a container.
-    pub fn container_create(&self, request: ContainerRequest) -> Result<Created, Error> {
-        let image = image::find(&self.store, &request.image)?;
+    fn image_for(&self, image: &str, platform: Option<&Platform>) -> Result<Image, Error> {
+        Ok(match platform {
+            Some(platform) => image::find_for(&self.store, image, platform)?,
+            None => image::find(&self.store, image)?,
+        })
+    }
+
+    /// Makes a container of an image, which has to be for `platform` if one is asked for.
+    pub fn container_create(
+        &self,
+        request: ContainerRequest,
+        platform: Option<&Platform>,
+    ) -> Result<Created, Error> {
+        let image = self.image_for(&request.image, platform)?;
+        if let Some(platform) = platform.filter(|platform| !fits(&image, platform)) {
+            return Err(Error::Invalid(format!(
+                "image with reference {} was found but does not provide the specified platform ({platform})",
+                request.image
+            )));
+        }
         Ok(container::create(&self.store, &image, request)?)
     }
 
@@ -118,11 +140,120 @@ impl Engine {
         Ok(container::rename(&self.store, container, name)?)
     }
 
+    /// Takes the link `CONTAINER/ALIAS` away; it is gone from the container's next start on.
+    pub fn container_unlink(&self, link: &str) -> Result<(), Error> {
+        Ok(container::unlink(&self.store, link)?)
+    }
+
+    /// Stops a container's processes for a while.
+    pub fn container_pause(&self, container: &str) -> Result<(), Error> {
+        Ok(container::pause(&self.store, container)?)
+    }
+
+    /// Lets the processes of a paused container go on.
+    pub fn container_unpause(&self, container: &str) -> Result<(), Error> {
+        Ok(container::unpause(&self.store, container)?)
+    }
+
+    /// Changes limits and restart policy; returns what the user should know of it.
+    pub fn container_update(
+        &self,
+        container: &str,
+        changes: &ContainerChanges,
+    ) -> Result<Vec<String>, Error> {
+        Ok(container::update(&self.store, container, changes)?)
+    }
+
+    /// What a container uses now.
+    pub fn container_usage(&self, container: &str) -> Result<ContainerUsage, Error> {
+        Ok(container::usage(&self.store, container)?)
+    }
+
+    /// The processes of a container: titles and rows, in the columns that words of
+    /// `ps` ask for.
+    pub fn container_top(
+        &self,
+        container: &str,
+        options: &[String],
+    ) -> Result<(Vec<String>, Vec<Vec<String>>), Error> {
+        Ok(container::top(&self.store, container, options)?)
+    }
+
+    /// What a container changed of its image's files.
+    pub fn container_diff(&self, container: &str) -> Result<Vec<(Change, PathBuf)>, Error> {
+        Ok(container::diff(&self.store, container)?)
+    }
+
+    /// Makes an image of what a container has become, after Dockerfile instructions.
+    pub fn container_commit(
+        &self,
+        container: &str,
+        options: CommitOptions,
+        changes: &[String],
+    ) -> Result<ImageId, Error> {
+        container::commit(&self.store, container, options, |config| {
+            apply_changes(config, changes)
+        })
+    }
+
+    /// Writes a container's file system to `out`, as a tar.
+    pub fn container_export(
+        &self,
+        container: &str,
+        out: &mut (dyn Write + Send),
+    ) -> Result<(), Error> {
+        Ok(container::export(&self.store, container, out)?)
+    }
+
+    /// What is at a path of a container; `None` for nothing.
+    pub fn container_facts(
+        &self,
+        container: &str,
+        path: &Path,
+    ) -> Result<Option<PathFacts>, Error> {
+        Ok(container::facts(&self.store, container, path)?)
+    }
+
+    /// Writes what is at a path of a container to `out`, as a tar.
+    pub fn container_copy_out(
+        &self,
+        container: &str,
+        what: &CopyOut,
+        out: &mut (dyn Write + Send),
+    ) -> Result<(), Error> {
+        Ok(container::copy_out(&self.store, container, what, out)?)
+    }
+
+    /// Puts the content of a tar into a directory of a container.
+    pub fn container_copy_in(
+        &self,
+        container: &str,
+        to: &CopyIn,
+        source: &mut (dyn Read + Send),
+    ) -> Result<(), Error> {
+        Ok(container::copy_in(&self.store, container, to, source)?)
+    }
+
+    /// Starts the containers that their restart policy wants to run when the machine
+    /// has started; the name of each with what became of it.
+    pub fn start_by_policy(&self) -> Result<Vec<ByPolicy>, Error> {
+        let started = container::start_by_policy(&self.store)?;
+        let own = |(name, result): container::ByPolicy| (name, result.map_err(Error::from));
+        Ok(started.into_iter().map(own).collect())
+    }
+
     /// Removes the directories that interrupted creations and removals of
     /// containers left; returns how many.
     pub fn collect_containers(&self) -> Result<u64, Error> {
         Ok(container::collect(&self.store)?)
     }
+}
+
+/// The name of a container, and what became of its start.
+pub type ByPolicy = (String, Result<(), Error>);
+
+fn fits(image: &Image, platform: &Platform) -> bool {
+    image.config.os == platform.os && image.config.architecture == platform.architecture
 }
 
 /// The exit code of `run` when this kept the container from starting: 127 for a

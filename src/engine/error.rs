@@ -133,7 +133,14 @@ fn container_kind(error: &container::Error) -> ErrorKind {
         Error::NameTaken { .. }
         | Error::NotRunning(_)
         | Error::CannotKill { .. }
-        | Error::StillRunning(_)
+        | Error::StillRunning { .. }
+        | Error::Paused(_)
+        | Error::AlreadyPaused(_)
+        | Error::NotPaused(_)
+        | Error::Restarting(_)
+        | Error::StartPaused
+        | Error::AttachPaused
+        | Error::AttachRestarting
         | Error::AttachStopped
         | Error::VolumeInUse { .. }
         | Error::Busy(_) => ErrorKind::Conflict,

@@ -29,9 +29,12 @@ pub use crate::image::Removed;
 pub use changes::apply_changes;
 pub use config::Config;
 pub use containers::{
-    Attached, ContainerFilter, ContainerRemoveOptions, ContainerRequest, ContainerSummary, Created,
-    Event, ExecRequest, LogEntry, LogOptions, MountRequest, NetworkMode, PortForward, PortPublish,
-    Spare, StartOptions, Started, Status, StopOptions, Stream, Streams, Ulimit, run_code, signal,
+    Attached, ByPolicy, Change, CommitOptions, ContainerChanges, ContainerFilter,
+    ContainerRemoveOptions, ContainerRequest, ContainerSummary, ContainerUsage, CopyIn, CopyOut,
+    Created, DeviceRate, DeviceRequest, Event, ExecRequest, Health, HealthRequest, LogEntry,
+    LogOptions, LogRequest, MountRequest, NetworkMode, PathFacts, PortForward, PortPublish,
+    RateKind, ResourceLimits, RestartPolicy, Spare, StartOptions, Started, Status, StopOptions,
+    Stream, Streams, Ulimit, extract_local, local_facts, pack_local, run_code, signal,
 };
 pub use copy::{CombineRequest, Combined};
 pub use error::{Error, ErrorKind};

@@ -34,6 +34,16 @@ impl Engine {
         ))
     }
 
+    /// The same for a registry that is a mirror of `host` itself.
+    pub(super) fn registries_behind(&self, host: &str) -> Result<Client, Error> {
+        let settings = Settings::read(&self.registry_settings())?;
+        Ok(Client::new(
+            settings.without_mirrors(host),
+            self.keyring(),
+            self.config().environment.clone(),
+        ))
+    }
+
     /// The same for work that may not need any.
     pub fn registry_access(&self) -> Access {
         Access::new(

@@ -102,7 +102,9 @@ impl Engine {
                 format!("`{host}` is this registry itself: it cannot be its own upstream");
             return Err(Error::Invalid(message));
         }
-        Ok(Upstream::new(host.to_owned(), self.registries()?))
+        // Its mirrors may well be ourselves.
+        let client = self.registries_behind(host)?;
+        Ok(Upstream::new(host.to_owned(), client))
     }
 }
 

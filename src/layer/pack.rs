@@ -33,6 +33,9 @@ pub(super) const OPAQUE: &[u8] = b".wh..wh..opq";
 pub struct PackOptions {
     /// Latest mtime an entry may have, in seconds since 1970 (`SOURCE_DATE_EPOCH`).
     pub clamp_mtime: Option<i64>,
+    /// Whether names that begin with `.wh.` are names like any other: the tar is an
+    /// archive of files, no layer.
+    pub plain_names: bool,
 }
 
 /// What a finished tar is.
@@ -94,7 +97,7 @@ impl<W: Write> Packer<W> {
     pub fn entry(&mut self, entry: &Entry, content: &mut dyn Read) -> io::Result<()> {
         let path = entry.path.as_os_str().as_bytes();
         let name = entry.path.file_name().map_or(&b""[..], OsStr::as_bytes);
-        if name.starts_with(WHITEOUT) {
+        if name.starts_with(WHITEOUT) && !self.options.plain_names {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "a layer cannot hold a name that begins with `.wh.`",

@@ -341,6 +341,7 @@ fn clamping_lowers_late_times_only() {
         set_mtime(&temp.path().join(name), time);
     }
     let options = PackOptions {
+        plain_names: false,
         clamp_mtime: Some(500),
     };
     let mut tar = Vec::new();

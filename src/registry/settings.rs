@@ -176,6 +176,15 @@ impl Settings {
         registry.either_way = true;
         self
     }
+
+    /// The same without mirrors of `host`: for whoever is one.
+    #[must_use]
+    pub fn without_mirrors(mut self, host: &str) -> Self {
+        if let Some(registry) = self.registries.get_mut(host) {
+            registry.mirrors.clear();
+        }
+        self
+    }
 }
 
 /// `*.crt` are roots, `*.cert` with `*.key` a client certificate.
@@ -262,6 +271,8 @@ mod tests {
             ]
         );
         assert!(settings.is_blocked("bad.example") && !settings.is_blocked("m.example"));
+        let own = settings.clone().without_mirrors("docker.io");
+        assert_eq!(own.sources("docker.io").len(), 1);
         let wrong = toml::from_str::<Settings>("[registry.x]\nplain = 1\n").unwrap_err();
         assert!(wrong.to_string().contains("plain"), "{wrong}");
     }

@@ -24,6 +24,8 @@ mod channel;
 mod enter;
 mod failure;
 mod init;
+mod inside;
+mod reaper;
 mod running;
 mod seccomp;
 mod spawn;
@@ -31,17 +33,24 @@ mod spec;
 
 pub use enter::{ExecSpec, enter};
 pub use init::{IPC_SYSCTLS, main as init_main};
+pub use inside::{Inside, Place};
+pub use reaper::main as reaper_main;
 pub use running::{Exit, Killer, Running};
-pub use spawn::{Error, Stdio, spawn};
+pub use spawn::{Error, Stdio, check_profile, spawn};
 pub use spec::{
-    DeviceAccess, IdMap, Mount, MountKind, NetworkNamespace, Overlay, Reach, ResourceLimits,
-    Rlimit, RootFs, Seccomp, SecretBytes, Spec, Terminal,
+    IdMap, Mount, MountKind, Namespace, NetworkNamespace, Overlay, Particulars, Reach, Rlimit,
+    RootFs, Seccomp, SecretBytes, Spec, Terminal,
 };
 
+pub use crate::sys::cgroup::{DeviceRate, Limits as ResourceLimits, RateKind};
 pub use crate::sys::process::set_program;
 
 /// The name under which this program starts itself as a sandbox's init.
 pub const INIT_ARGV0: &str = "rbuild-init";
+
+/// The name under which this program runs as the first process of a sandbox, where
+/// [`Particulars::init`] asks for it; Docker's name for the same.
+pub const REAPER_ARGV0: &str = "/sbin/docker-init";
 
 /// Docker's default capabilities, by their numbers in linux/capability.h: CHOWN,
 /// DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID, SETPCAP, NET_BIND_SERVICE,

@@ -95,8 +95,21 @@ impl Filter<'_> {
                     .map_err(io::Error::other)
                     .during("make the system call filter")
             }
+            Seccomp::Profile(text) => {
+                let filter = seccomp::custom_filter(text, self.capabilities);
+                filter
+                    .map_err(io::Error::other)
+                    .during("make the system call filter")
+            }
         }
     }
+}
+
+/// Whether a system call profile in Docker's JSON form can be understood; else why not.
+pub fn check_profile(text: &str) -> Result<(), String> {
+    seccomp::custom_filter(text, &[])
+        .map(drop)
+        .map_err(|err| err.to_string())
 }
 
 /// Starts an init for a task.

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::ResourceLimits;
+
 /// Everything about one sandbox. Serialised: it travels to the init process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Spec {
@@ -57,6 +59,51 @@ pub struct Spec {
     pub resources: ResourceLimits,
     /// Whether everything is killed when the process that started it dies.
     pub die_with_parent: bool,
+    /// What few sandboxes need.
+    #[serde(default)]
+    pub particulars: Particulars,
+}
+
+/// What few sandboxes need: the default is a sandbox that shares nothing.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Particulars {
+    /// Whose processes it sees. Where they are not its own alone, it needs a
+    /// cgroup, by which its processes are found at its end.
+    pub processes: Namespace,
+    /// Whose IPC objects and shared memory it sees.
+    pub ipc: Namespace,
+    /// Whether there is no `/dev/shm`.
+    pub no_shm: bool,
+    /// Whether it sees the host's cgroups as they are.
+    pub host_cgroups: bool,
+    /// NIS domain name.
+    pub domain_name: Option<String>,
+    /// Whether this program is the first process, starts the program and collects
+    /// what that leaves behind.
+    pub init: bool,
+    /// How readily the kernel kills it for want of memory, -1,000 to 1,000.
+    pub oom_score_adj: Option<i32>,
+    /// Whether it has every device of the host.
+    pub host_devices: bool,
+    /// Whether device nodes made inside work. Only where a cgroup restricts devices:
+    /// they stay without use otherwise.
+    pub device_nodes: bool,
+    /// AppArmor profile of the program.
+    pub apparmor: Option<String>,
+    /// SELinux label of the program.
+    pub label: Option<String>,
+}
+
+/// Which namespace of a kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Namespace {
+    /// One of the sandbox's own.
+    #[default]
+    Own,
+    /// The host's.
+    Host,
+    /// That of a process, by its pid on the host.
+    Of(i32),
 }
 
 /// The root file system.
@@ -191,6 +238,8 @@ pub enum Seccomp {
     Unconfined,
     /// Docker's default profile for the capabilities in the specification.
     Default,
+    /// A profile in Docker's JSON form.
+    Profile(String),
 }
 
 /// A user-namespace mapping line.
@@ -222,33 +271,4 @@ pub struct Terminal {
     pub rows: u16,
     /// Columns; 0 leaves the kernel's default.
     pub columns: u16,
-}
-
-/// What a cgroup limits. `None` leaves it alone.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ResourceLimits {
-    /// Memory in bytes.
-    pub memory_bytes: Option<u64>,
-    /// Memory and swap together, in bytes; `u64::MAX` for any amount of swap. As
-    /// much swap as memory when absent.
-    pub memory_swap_bytes: Option<u64>,
-    /// CPU time in units of 10^-9 CPU (`--cpus 0.5` is 500,000,000).
-    pub nano_cpus: Option<u64>,
-    /// Share of CPU time where others want it too: 2 to 262,144, the usual is 1,024.
-    pub cpu_shares: Option<u64>,
-    /// Processors that may be used, as in `0-2,4`.
-    pub cpuset_cpus: Option<String>,
-    /// Memory nodes that may be used, as in `0,1`.
-    pub cpuset_mems: Option<String>,
-    /// Number of processes and threads.
-    pub pids: Option<u64>,
-}
-
-/// Which devices may be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum DeviceAccess {
-    /// Docker's default list.
-    Default,
-    /// Every device.
-    All,
 }

@@ -179,6 +179,20 @@ mod tests {
         check("Transfer-Encoding: gzip, chunked\r\n", Err(501));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_a_head_or_none(
+            bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300),
+            start in "(GET|PUT) [ -~]{0,20} HTTP/1.[01]\r\n([!-~]{1,9}: ?[ -~]{0,9}\r\n){0,3}",
+        ) {
+            drop(parse(&bytes));
+            let whole = [start.as_bytes(), &bytes, b"\r\n\r\n"].concat();
+            if let Ok(Some((_, length))) = parse(&whole) {
+                proptest::prop_assert!(length <= whole.len());
+            }
+        }
+    }
+
     #[test]
     fn a_head_in_pieces_is_not_whole() {
         let text = "GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n";

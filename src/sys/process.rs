@@ -142,6 +142,24 @@ pub fn fork_single_threaded(namespaces: i32) -> io::Result<Fork> {
     }
 }
 
+/// Forks a process that has one thread, without anything that a system call filter
+/// may forbid; the child's pid, or `None` in the child.
+///
+/// # Errors
+/// `EINVAL` when this process has more than one thread.
+pub fn fork_plainly() -> io::Result<Option<i32>> {
+    if std::fs::read_dir("/proc/self/task")?.count() != 1 {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    // SAFETY: the process has one thread, which is this one, so the child's memory,
+    // locks included, is consistent.
+    match unsafe { libc::fork() } {
+        0 => Ok(None),
+        pid if pid > 0 => Ok(Some(pid)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// A null-terminated list of texts, as `execve` takes it.
 #[derive(Debug)]
 pub struct TextList {
@@ -352,6 +370,37 @@ pub fn loopback_up() -> io::Result<()> {
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// The environment of this process as lines `NAME=value`, for a process that is to
+/// hand it on.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a process that becomes another one's parent hands its environment on"
+)]
+pub fn environment() -> Vec<String> {
+    std::env::vars_os()
+        .map(|(name, value)| format!("{}={}", name.to_string_lossy(), value.to_string_lossy()))
+        .collect()
+}
+
+/// Makes the calling process' group the one that the terminal at standard input
+/// listens to. Without a terminal there is nothing to do.
+pub fn take_foreground() -> io::Result<()> {
+    let stdin = rustix::stdio::stdin();
+    if !rustix::termios::isatty(stdin) {
+        return Ok(());
+    }
+    // A group in the background that asks is stopped, unless it ignores that.
+    // SAFETY: ignoring a signal runs no code.
+    unsafe { libc::signal(libc::SIGTTOU, libc::SIG_IGN) };
+    rustix::termios::tcsetpgrp(stdin, rustix::process::getpgrp())?;
+    Ok(())
+}
+
+/// Writes a last word to standard error.
+pub fn complain(text: &str) {
+    let _unheard = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
 }
 
 /// Ends this process at once: no destructors, no flushing. For the child of a

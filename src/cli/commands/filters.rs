@@ -64,7 +64,7 @@ pub(crate) fn moment(text: &str) -> Option<Timestamp> {
 }
 
 /// A span in Go's spelling: `1h30m`, `500ms`.
-fn go_duration(text: &str) -> Option<SignedDuration> {
+pub(crate) fn go_duration(text: &str) -> Option<SignedDuration> {
     let mut rest = text;
     let mut nanos: i64 = 0;
     while !rest.is_empty() {

@@ -24,6 +24,7 @@ mod pull;
 mod push;
 mod reach;
 mod registry;
+mod restart_policy;
 mod rmi;
 mod save;
 mod search;
@@ -155,6 +156,7 @@ pub(crate) enum System {
     Info(system::InfoArgs),
     /// Remove stopped containers, unused images and the build cache
     Prune(system::SystemPruneArgs),
+    RestartPolicy(restart_policy::Args),
 }
 
 /// Runs a command; returns the exit code.
@@ -226,6 +228,9 @@ pub(crate) fn run(
         Command::System(System::Df(args)) => system::df(&args, &open()?, output),
         Command::Info(args) | Command::System(System::Info(args)) => {
             system::info(&args, config, &open()?, output)
+        }
+        Command::System(System::RestartPolicy(args)) => {
+            restart_policy::run(&args, config, open, output)
         }
         Command::Container(Container::Inspect(args)) => {
             inspect::containers(&args, &open()?, output)

@@ -5,10 +5,11 @@ use std::ops::RangeInclusive;
 use serde_json::{Map, Value, json};
 
 use super::push;
-use crate::container::request::{MountRequest, Request, Ulimit};
+use crate::container::request::{DeviceRequest, MountRequest, Request, Ulimit};
 use crate::network::PortPublish;
+use crate::sandbox::RateKind;
 
-pub(super) fn host_config(request: &Request) -> Value {
+pub(super) fn host_config(owner: &str, request: &Request) -> Value {
     let hosts: Vec<String> = request
         .extra_hosts
         .iter()
@@ -24,23 +25,30 @@ pub(super) fn host_config(request: &Request) -> Value {
             _ => None,
         })
         .collect();
+    let (policy, retries) = request.restart.parts();
+    let link = |text: &String| {
+        let (name, alias) = text.split_once(':').unwrap_or((text, text));
+        format!("/{name}:/{owner}/{alias}")
+    };
+    let links: Vec<String> = request.links.iter().map(link).collect();
     let mut config = json!({
         "Binds": or_null(&binds(request)),
-        "ContainerIDFile": "",
-        "LogConfig": { "Type": "json-file", "Config": {} },
+        "ContainerIDFile": request.cid_file,
+        "LogConfig": { "Type": request.log.driver, "Config": request.log.options },
         "NetworkMode": request.network.text(),
         "PortBindings": port_bindings(request),
-        "RestartPolicy": { "Name": "no", "MaximumRetryCount": 0 },
+        "RestartPolicy": { "Name": policy, "MaximumRetryCount": retries },
         "AutoRemove": request.auto_remove,
         "VolumeDriver": "",
-        "VolumesFrom": null,
+        "VolumesFrom": or_null(&request.volumes_from),
+        "Annotations": request.annotations,
         "ConsoleSize": [0, 0],
         "Dns": request.dns,
         "DnsOptions": request.dns_options,
         "DnsSearch": request.dns_search,
         "ExtraHosts": or_null(&hosts),
         "GroupAdd": or_null(&request.group_add),
-        "Links": null,
+        "Links": or_null(&links),
         "PublishAllPorts": request.publish_all,
         "ReadonlyRootfs": request.read_only,
         "Tmpfs": tmpfs,
@@ -59,18 +67,19 @@ fn isolation(request: &Request) -> Value {
     json!({
         "CapAdd": or_null(&request.cap_add),
         "CapDrop": or_null(&request.cap_drop),
-        "CgroupnsMode": "private",
-        "IpcMode": "private",
+        "CgroupnsMode": or(&request.cgroupns_mode, "private"),
+        "IpcMode": or(&request.ipc_mode, "private"),
         "Cgroup": "",
-        "PidMode": "",
+        "Init": request.init.then_some(true),
+        "PidMode": request.pid_mode,
         "Privileged": request.privileged,
         "SecurityOpt": or_null(&request.security_opt),
         "Sysctls": request.sysctls,
-        "UTSMode": "",
-        "UsernsMode": "",
+        "UTSMode": request.uts_mode,
+        "UsernsMode": request.userns_mode,
         "Isolation": "",
-        "MaskedPaths": if masked { json!(MASKED) } else { Value::Null },
-        "ReadonlyPaths": if masked { json!(READ_ONLY) } else { Value::Null },
+        "MaskedPaths": if masked { json!(MASKED) } else { json!([]) },
+        "ReadonlyPaths": if masked { json!(READ_ONLY) } else { json!([]) },
     })
 }
 
@@ -80,25 +89,64 @@ fn limits(request: &Request) -> Value {
         json!({ "Name": ulimit.name, "Soft": soft, "Hard": hard })
     };
     let ulimits: Vec<Value> = request.ulimits.iter().map(ulimit).collect();
+    let devices: Vec<Value> = request.devices.iter().map(device).collect();
+    let limits = &request.resources;
+    let swap = match (limits.memory_swap_bytes, limits.memory_bytes) {
+        (Some(u64::MAX), _) => json!(-1),
+        (Some(bytes), _) => json!(bytes),
+        (None, memory) => json!(memory.map_or(0, |bytes| bytes.saturating_mul(2))),
+    };
+    let rates = |kind: RateKind| -> Vec<Value> {
+        let rates = limits.blkio_devices.iter().filter(|rate| rate.kind == kind);
+        let key = if kind == RateKind::Weight {
+            "Weight"
+        } else {
+            "Rate"
+        };
+        rates
+            .map(|rate| json!({ "Path": rate.path, key: rate.value }))
+            .collect()
+    };
     json!({
-        "OomScoreAdj": 0,
+        "OomScoreAdj": request.oom_score_adj.unwrap_or(0),
         "ShmSize": request.shm_bytes,
-        "CpuShares": 0,
-        "Memory": request.memory_bytes.unwrap_or(0),
-        "NanoCpus": request.nano_cpus.unwrap_or(0),
-        "CgroupParent": "",
-        "CpuPeriod": 0,
-        "CpuQuota": 0,
-        "CpusetCpus": "",
-        "CpusetMems": "",
-        "Devices": [],
-        "MemoryReservation": 0,
-        "MemorySwap": request.memory_bytes.map_or(0, |bytes| bytes.saturating_mul(2)),
-        "MemorySwappiness": null,
-        "OomKillDisable": null,
-        "PidsLimit": request.pids_limit,
+        "CpuShares": limits.cpu_shares.unwrap_or(0),
+        "Memory": limits.memory_bytes.unwrap_or(0),
+        "NanoCpus": limits.nano_cpus.unwrap_or(0),
+        "CgroupParent": request.cgroup_parent.as_deref().unwrap_or_default(),
+        "BlkioWeight": limits.blkio_weight.unwrap_or(0),
+        "BlkioWeightDevice": rates(RateKind::Weight),
+        "BlkioDeviceReadBps": rates(RateKind::ReadBytes),
+        "BlkioDeviceWriteBps": rates(RateKind::WriteBytes),
+        "BlkioDeviceReadIOps": rates(RateKind::ReadOperations),
+        "BlkioDeviceWriteIOps": rates(RateKind::WriteOperations),
+        "CpuPeriod": limits.cpu_period.unwrap_or(0),
+        "CpuQuota": limits.cpu_quota.unwrap_or(0),
+        "CpuRealtimePeriod": limits.cpu_realtime_period.unwrap_or(0),
+        "CpuRealtimeRuntime": limits.cpu_realtime_runtime.unwrap_or(0),
+        "CpusetCpus": limits.cpuset_cpus.as_deref().unwrap_or_default(),
+        "CpusetMems": limits.cpuset_mems.as_deref().unwrap_or_default(),
+        "Devices": devices,
+        "DeviceCgroupRules": or_null(&request.device_rules),
+        "MemoryReservation": limits.memory_reservation_bytes.unwrap_or(0),
+        "MemorySwap": swap,
+        "MemorySwappiness": limits.memory_swappiness,
+        "OomKillDisable": limits.oom_kill_disable.then_some(true),
+        "PidsLimit": limits.pids.map(limit),
         "Ulimits": ulimits,
     })
+}
+
+fn device(device: &DeviceRequest) -> Value {
+    json!({
+        "PathOnHost": device.host,
+        "PathInContainer": device.container,
+        "CgroupPermissions": device.permissions,
+    })
+}
+
+fn or<'a>(text: &'a str, default: &'a str) -> &'a str {
+    if text.is_empty() { default } else { text }
 }
 
 /// The paths of `/proc` and `/sys` that a container does not see.

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::dir::Dir;
-use super::record::{AnonymousVolume, Record, State};
+use super::health::ProbeResult;
+use super::record::{AnonymousVolume, Record, State, Status};
 use super::request::{MountRequest, Request};
 use super::{Error, bundle, find, ports, volumes};
 use crate::network::{PortForward, PortPublish};
@@ -40,16 +41,16 @@ pub fn inspect(store: &Store, text: &str) -> Result<Value, Error> {
         "ResolvConfPath": file("resolv.conf"),
         "HostnamePath": file("hostname"),
         "HostsPath": file("hosts"),
-        "LogPath": file("log"),
+        "LogPath": if request.log.driver == "none" { String::new() } else { file("log") },
         "Name": format!("/{}", row.name),
-        "RestartCount": 0,
+        "RestartCount": state.restarts,
         "Driver": "overlayfs",
         "Platform": "linux",
         "MountLabel": "",
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": null,
-        "HostConfig": host::host_config(request),
+        "HostConfig": host::host_config(&row.name, request),
         "GraphDriver": {
             "Name": "overlayfs",
             "Data": { "UpperDir": file("fs"), "WorkDir": file("work") },
@@ -73,19 +74,36 @@ fn time(nanoseconds: Option<i64>) -> String {
 }
 
 fn state_value(state: &State) -> Value {
-    json!({
+    let mut value = json!({
         "Status": state.status.text(),
         "Running": state.is_running(),
-        "Paused": false,
-        "Restarting": false,
+        "Paused": state.status == Status::Paused,
+        "Restarting": state.status == Status::Restarting,
         "OOMKilled": state.out_of_memory,
-        "Dead": false,
+        "Dead": state.status == Status::Dead,
         "Pid": state.pid,
         "ExitCode": state.exit_code,
         "Error": state.error,
         "StartedAt": time(state.started_at),
         "FinishedAt": time(state.finished_at),
-    })
+    });
+    if let Some(health) = &state.health {
+        let result = |result: &ProbeResult| {
+            json!({
+                "Start": time(Some(result.start)),
+                "End": time(Some(result.end)),
+                "ExitCode": result.code,
+                "Output": result.output,
+            })
+        };
+        let results: Vec<Value> = health.results.iter().map(result).collect();
+        value["Health"] = json!({
+            "Status": health.status.text(),
+            "FailingStreak": health.failing_streak,
+            "Log": results,
+        });
+    }
+    value
 }
 
 fn mounts(store: &Store, dir: &Dir, record: &Record) -> Vec<Value> {
@@ -172,7 +190,7 @@ fn config(row: &ContainerRow, request: &Request) -> Value {
     };
     let mut config = json!({
         "Hostname": request.hostname.clone().unwrap_or_else(|| row.id.chars().take(12).collect()),
-        "Domainname": "",
+        "Domainname": request.domain_name.as_deref().unwrap_or_default(),
         "User": request.user,
         "AttachStdin": stdin,
         "AttachStdout": stdout,
@@ -192,6 +210,9 @@ fn config(row: &ContainerRow, request: &Request) -> Value {
     let exposed: Vec<String> = exposed_ports(request);
     if !exposed.is_empty() {
         config["ExposedPorts"] = set(&exposed);
+    }
+    if let Some(check) = &request.health.check {
+        config["Healthcheck"] = json!(check);
     }
     if let Some(signal) = &request.stop_signal {
         config["StopSignal"] = json!(signal);

@@ -12,16 +12,24 @@
 //! a full pipe would, but neither the shim nor anyone else.
 
 mod client;
+mod end;
 mod log;
 mod mounts;
 mod network;
+mod note;
+mod probe;
+mod rest;
 mod run;
+mod serve;
 mod session;
 mod setup;
 
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::net::RecvFlags;
+
+pub(super) use log::check as check_log;
+pub(super) use mounts::user_mounts;
 
 use super::Error;
 use super::protocol::{self, Ask, StartOrder, Tell};
@@ -33,7 +41,7 @@ pub const SHIM_ARGV0: &str = "rbuild-shim";
 /// Runs as a shim; returns the process' exit code.
 pub fn shim_main() -> i32 {
     match born() {
-        Ok((socket, order)) => run::run(socket, &order),
+        Ok((socket, order)) => run::run(socket, order),
         // Nobody is there who could be told.
         Err(_) => 1,
     }

@@ -15,7 +15,11 @@ use crate::snapshot;
 use crate::store::{Paths, Store};
 
 /// The mounts of a container, in the order in which they were asked for.
-pub(super) fn user_mounts(dir: &Dir, record: &Record, paths: &Paths) -> Result<Vec<Mount>, Error> {
+pub(in crate::container) fn user_mounts(
+    dir: &Dir,
+    record: &Record,
+    paths: &Paths,
+) -> Result<Vec<Mount>, Error> {
     let mut mounts = Vec::new();
     for volume in &record.volumes {
         let source = volumes::anonymous(paths, dir, volume);

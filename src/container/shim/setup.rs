@@ -1,6 +1,9 @@
 //! Everything around a program that is made before it starts: its files, its
 //! network, its mounts.
 
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
 use super::super::Error;
 use super::super::bundle::{self, Found};
 use super::super::dir::Dir;
@@ -9,6 +12,7 @@ use super::super::record::Record;
 use super::super::request::{NetworkMode, Request};
 use super::mounts::user_mounts;
 use super::network::{Network, read_text};
+use crate::fs::At;
 use crate::sandbox::{Mount, NetworkNamespace, Spec};
 use crate::store::Paths;
 
@@ -34,6 +38,7 @@ pub(super) fn prepare(
     let paths = Paths::new(order.data.clone(), order.run.clone());
     let mut mounts = files(order, dir, request, network, hostname, &paths)?;
     mounts.extend(user_mounts(dir, record, &paths)?);
+    mounts.extend(devices(request)?);
     bundle::bundle(
         request,
         Found {
@@ -47,6 +52,9 @@ pub(super) fn prepare(
             hostname: hostname.to_owned(),
             network: namespace_kind(request),
             terminal: order.terminal,
+            variables: order.links.variables.clone(),
+            pid_of: order.pid_of,
+            ipc_of: order.ipc_of,
         },
     )
 }
@@ -64,7 +72,7 @@ pub(super) fn hostname(
         let path = Dir::new(paths, other).path("hostname");
         return Ok(read_text(&path)?.trim().to_owned());
     }
-    if request.network == NetworkMode::Host {
+    if request.network == NetworkMode::Host || request.uts_mode == "host" {
         let host = rustix::system::uname();
         return Ok(host.nodename().to_string_lossy().into_owned());
     }
@@ -84,10 +92,45 @@ fn files(
     let source = if let Some((other, _)) = &order.network_of {
         Dir::new(paths, other)
     } else {
-        network.write_files(dir, request, hostname)?;
+        let mut named = request.clone();
+        named.extra_hosts.extend(order.links.hosts.iter().cloned());
+        network.write_files(dir, &named, hostname)?;
         dir.clone()
     };
     let names = ["hosts", "hostname", "resolv.conf"];
     let mount = |name: &str| bundle::own(source.path(name), &format!("/etc/{name}"), false);
     Ok(names.map(mount).to_vec())
+}
+
+/// The devices asked for, each a mount of its own: read-only, so that owner and
+/// mode are the host's to change, which keeps nobody from writing to a device. A
+/// directory stands for the devices in it.
+fn devices(request: &Request) -> Result<Vec<Mount>, Error> {
+    let mut mounts = Vec::new();
+    for device in &request.devices {
+        let target = Path::new(&device.container);
+        let missing = |source: std::io::Error| {
+            Error::Invalid(format!(
+                "error gathering device information while adding custom device \"{}\": {source}",
+                device.host.display()
+            ))
+        };
+        let meta = std::fs::metadata(&device.host).map_err(missing)?;
+        if request.privileged && device.host == target {
+            continue;
+        }
+        if !meta.is_dir() {
+            mounts.push(bundle::own(device.host.clone(), &device.container, true));
+            continue;
+        }
+        for entry in std::fs::read_dir(&device.host).at("list", &device.host)? {
+            let entry = entry.at("list", &device.host)?;
+            let kind = entry.file_type().at("look at", entry.path())?;
+            if kind.is_char_device() || kind.is_block_device() {
+                let target = target.join(entry.file_name());
+                mounts.push(bundle::own(entry.path(), &target.to_string_lossy(), true));
+            }
+        }
+    }
+    Ok(mounts)
 }

@@ -10,6 +10,7 @@ mod archive;
 mod fill;
 mod filter;
 mod options;
+mod shared;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ use crate::store::{Paths, Store};
 pub use archive::{export_volume, import_volume};
 pub use filter::VolumeFilter;
 pub(super) use options::{Backing, backing};
+pub(super) use shared::with_shared;
 
 /// The label of volumes that nobody named, as Docker's.
 const ANONYMOUS: &str = "com.docker.volume.anonymous";

@@ -3,13 +3,15 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags, makedev};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, makedev};
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
 use super::super::failure::{During, Step};
 use super::rootfs::{BOTH_EMPTY, CLONE_OPEN};
+use super::shared::Memory;
 use super::{place, standard};
 use crate::sys::mount::{Attributes, set_attributes};
 
@@ -37,7 +39,7 @@ const LINKS: [(&str, &str); 6] = [
 
 /// Mounts `/dev` and what is mounted beneath it, and returns it. Nodes that the
 /// sandbox makes itself work only with `devices`.
-pub(super) fn mount(shm_bytes: u64, devices: bool) -> Step<OwnedFd> {
+pub(super) fn mount(memory: &Memory, devices: bool) -> Step<OwnedFd> {
     let flags = MountFlags::NOSUID | MountFlags::STRICTATIME;
     standard::mount("/dev", "tmpfs", flags, Some(c"mode=755,size=65536k"))?;
     let dev = place::without_links("/dev").during("open `/dev`")?;
@@ -55,7 +57,8 @@ pub(super) fn mount(shm_bytes: u64, devices: bool) -> Step<OwnedFd> {
     for (name, target) in LINKS {
         rustix::fs::symlinkat(target, &dev, name).during_with(|| format!("make `/dev/{name}`"))?;
     }
-    for name in ["pts", "shm", "mqueue"] {
+    let shm = (!matches!(memory, Memory::None)).then_some("shm");
+    for name in ["pts", "mqueue"].into_iter().chain(shm) {
         rustix::fs::mkdirat(&dev, name, Mode::from_raw_mode(0o755))
             .during_with(|| format!("make `/dev/{name}`"))?;
     }
@@ -66,25 +69,106 @@ pub(super) fn mount(shm_bytes: u64, devices: bool) -> Step<OwnedFd> {
         };
         set_attributes(dev.as_fd(), &no_devices).during("restrict `/dev`")?;
     }
-    mount_beneath(shm_bytes)?;
+    mount_beneath(memory)?;
     Ok(dev)
 }
 
 /// `/dev` is ours and fresh: paths beneath it lead nowhere else.
-fn mount_beneath(shm_bytes: u64) -> Step<()> {
+fn mount_beneath(memory: &Memory) -> Step<()> {
     let quiet = MountFlags::NOSUID | MountFlags::NOEXEC;
     let safe = quiet | MountFlags::NODEV;
     let pts = c"newinstance,ptmxmode=0666,mode=0620,gid=5";
     rustix::mount::mount("devpts", "/dev/pts", "devpts", quiet, pts).during("mount `/dev/pts`")?;
-    let shm = CString::new(format!("mode=1777,size={shm_bytes}"));
-    let shm = shm.map_err(io::Error::from).during("mount `/dev/shm`")?;
-    rustix::mount::mount("shm", "/dev/shm", "tmpfs", safe, shm.as_c_str())
-        .during("mount `/dev/shm`")?;
+    match memory {
+        Memory::None => {}
+        Memory::Own(bytes) => {
+            let shm = CString::new(format!("mode=1777,size={bytes}"));
+            let shm = shm.map_err(io::Error::from).during("mount `/dev/shm`")?;
+            rustix::mount::mount("shm", "/dev/shm", "tmpfs", safe, shm.as_c_str())
+                .during("mount `/dev/shm`")?;
+        }
+        Memory::Of(tree) => {
+            let place = place::without_links("/dev/shm").during("open `/dev/shm`")?;
+            rustix::mount::move_mount(tree.as_fd(), "", place.as_fd(), "", BOTH_EMPTY)
+                .during("mount `/dev/shm`")?;
+        }
+    }
     match rustix::mount::mount("mqueue", "/dev/mqueue", "mqueue", safe, None) {
         // A kernel without message queues.
         Err(Errno::NODEV) => Ok(()),
         result => result.during("mount `/dev/mqueue`"),
     }
+}
+
+/// A device node of the host.
+#[derive(Debug)]
+pub(super) struct Node {
+    /// Its path beneath `/dev`.
+    path: PathBuf,
+    stat: Stat,
+}
+
+/// Every device node of the host but terminals and what each `/dev` has of its own.
+pub(super) fn of_host() -> Vec<Node> {
+    const OWN: [&str; 6] = ["pts", "shm", "mqueue", "fd", "console", ".lxc"];
+    let mut nodes = Vec::new();
+    let mut pending = vec![PathBuf::new()];
+    while let Some(dir) = pending.pop() {
+        // A device may go while it is listed.
+        let entries = std::fs::read_dir(Path::new("/dev").join(&dir));
+        for entry in entries.into_iter().flatten().flatten() {
+            let path = dir.join(entry.file_name());
+            if OWN.iter().any(|own| path == Path::new(own)) {
+                continue;
+            }
+            let Ok(stat) = rustix::fs::lstat(entry.path()) else {
+                continue;
+            };
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory => pending.push(path),
+                FileType::CharacterDevice | FileType::BlockDevice => {
+                    nodes.push(Node { path, stat });
+                }
+                _ => {}
+            }
+        }
+    }
+    nodes
+}
+
+/// Makes these nodes, with their owners and modes, where there is none of that name.
+pub(super) fn make(dev: &OwnedFd, nodes: &[Node]) -> Step<()> {
+    for node in nodes {
+        let step = || format!("make `/dev/{}`", node.path.display());
+        let mut above = PathBuf::new();
+        for part in node.path.parent().into_iter().flat_map(Path::components) {
+            above.push(part);
+            match rustix::fs::mkdirat(dev, &above, Mode::from_raw_mode(0o755)) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(err) => return Err(err).during_with(step),
+            }
+        }
+        let kind = FileType::from_raw_mode(node.stat.st_mode);
+        let mode = Mode::from_raw_mode(node.stat.st_mode & 0o7777);
+        match rustix::fs::mknodat(dev, &node.path, kind, mode, node.stat.st_rdev) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => continue,
+            Err(err) => return Err(err).during_with(step),
+        }
+        let owner = (
+            Uid::from_raw(node.stat.st_uid),
+            Gid::from_raw(node.stat.st_gid),
+        );
+        rustix::fs::chownat(
+            dev,
+            &node.path,
+            Some(owner.0),
+            Some(owner.1),
+            AtFlags::SYMLINK_NOFOLLOW,
+        )
+        .during_with(step)?;
+    }
+    Ok(())
 }
 
 /// The working `/dev/null`.

@@ -66,6 +66,8 @@ fn prepare(target: BorrowedFd<'_>, spec: &ExecSpec, work: &Work) -> Step<Program
         no_new: spec.no_new_privileges,
         rlimits: &spec.rlimits,
         die_with_parent: true,
+        apparmor: None,
+        label: None,
     };
     execute::finish(&privileges, work)?;
     Ok(program)

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
+use super::super::REAPER_ARGV0;
 use super::super::channel::{self, Report};
 use super::super::failure::{During, Failure, Step};
 use super::Work;
@@ -17,7 +18,7 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 
 /// What `execve` gets.
 #[derive(Debug)]
-pub(super) struct Program {
+pub(in crate::sandbox) struct Program {
     /// The places to try, in order.
     candidates: Vec<PathBuf>,
     /// Whether it was given with a slash, and so is no name to look up.
@@ -27,7 +28,7 @@ pub(super) struct Program {
 }
 
 impl Program {
-    pub(super) fn new(argv: &[String], env: &[String]) -> Step<Self> {
+    pub(in crate::sandbox) fn new(argv: &[String], env: &[String]) -> Step<Self> {
         let name = argv.first().map_or("", String::as_str);
         let is_path = name.contains('/');
         let candidates = if is_path {
@@ -49,9 +50,21 @@ impl Program {
         })
     }
 
+    /// This program itself, as the parent of that one.
+    pub(super) fn reaper(argv: &[String], env: &[String]) -> Step<Self> {
+        let mut words = vec![REAPER_ARGV0.to_owned(), "--".to_owned()];
+        words.extend(argv.iter().cloned());
+        Ok(Self {
+            candidates: vec![PathBuf::from("/proc/self/exe")],
+            is_path: true,
+            argv: TextList::new(&words).during("read the arguments")?,
+            env: TextList::new(env).during("read the environment")?,
+        })
+    }
+
     /// Executes the first candidate that is there, as `execvp` does: one that may
     /// not be executed is remembered and the search goes on.
-    pub(super) fn execute(&self) -> Failure {
+    pub(in crate::sandbox) fn execute(&self) -> Failure {
         let mut failure = Failure::NotFound;
         for path in &self.candidates {
             let Ok(text) = CString::new(path.as_os_str().as_encoded_bytes()) else {

@@ -9,34 +9,54 @@ use super::super::failure::{During, Failure, Step};
 use super::super::{NetworkNamespace, Spec};
 use super::execute::{self, Program};
 use super::privileges::Privileges;
+use super::shared::Memory;
 use super::stdio::Streams;
 use super::{Work, place, rootfs};
 use crate::sys::cgroup::Group;
 use crate::sys::process;
 
 /// Becomes the program. Comes back only with the reason why not.
-pub(super) fn become_program(spec: &Spec, group: Option<&Group>, work: &Work) -> Failure {
-    match prepare(spec, group, work) {
+pub(super) fn become_program(
+    spec: &Spec,
+    group: Option<&Group>,
+    memory: &Memory,
+    work: &Work,
+) -> Failure {
+    match prepare(spec, group, memory, work) {
         Ok(program) => program.execute(),
         Err(failure) => failure,
     }
 }
 
-fn prepare(spec: &Spec, group: Option<&Group>, work: &Work) -> Step<Program> {
+fn prepare(spec: &Spec, group: Option<&Group>, memory: &Memory, work: &Work) -> Step<Program> {
     harden(spec.die_with_parent)?;
+    if let Some(score) = spec.particulars.oom_score_adj {
+        std::fs::write("/proc/self/oom_score_adj", score.to_string())
+            .during("set the out-of-memory score")?;
+    }
     if let Some(group) = group {
         group.join().during("join the cgroup")?;
-        // Made from within, so that the sandbox sees its own group as the root.
-        unshare(UnshareFlags::NEWCGROUP).during("make the cgroup namespace")?;
+        if !spec.particulars.host_cgroups {
+            // Made from within, so that the sandbox sees its own group as the root.
+            unshare(UnshareFlags::NEWCGROUP).during("make the cgroup namespace")?;
+        }
     }
     let (network, streams) = descriptors(work)?;
     join_network(spec, network)?;
     if let Some(name) = &spec.hostname {
         rustix::system::sethostname(name.as_bytes()).during("set the host name")?;
     }
+    if let Some(name) = &spec.particulars.domain_name {
+        rustix::system::setdomainname(name.as_bytes()).during("set the domain name")?;
+    }
     rustix::process::setsid().during("start a session")?;
-    let program = Program::new(&spec.argv, &spec.env)?;
-    let streams = rootfs::enter(spec, streams, work)?;
+    let program = if spec.particulars.init {
+        Program::reaper(&spec.argv, &spec.env)?
+    } else {
+        Program::new(&spec.argv, &spec.env)?
+    };
+    let devices = spec.particulars.device_nodes && group.is_some_and(Group::restricts_devices);
+    let streams = rootfs::enter(spec, streams, memory, devices, work)?;
     let cwd = if spec.create_cwd {
         place::directory(&spec.cwd)
     } else {
@@ -57,6 +77,8 @@ fn prepare(spec: &Spec, group: Option<&Group>, work: &Work) -> Step<Program> {
         no_new: spec.no_new_privileges,
         rlimits: &spec.rlimits,
         die_with_parent: spec.die_with_parent,
+        apparmor: spec.particulars.apparmor.as_deref(),
+        label: spec.particulars.label.as_deref(),
     };
     execute::finish(&privileges, work)?;
     Ok(program)

@@ -5,11 +5,12 @@ mod enter;
 mod execute;
 mod first;
 mod masks;
-mod mounts;
-mod overlay;
+pub(super) mod mounts;
+pub(super) mod overlay;
 mod place;
 mod privileges;
-mod rootfs;
+pub(super) mod rootfs;
+mod shared;
 mod standard;
 mod stdio;
 mod sysctl;
@@ -17,16 +18,18 @@ mod trees;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+pub(super) use execute::Program;
 pub use sysctl::IPC_SYSCTLS;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, WaitId, WaitIdOptions, WaitIdStatus, pidfd_send_signal, waitid};
 
+use self::shared::Memory;
 use super::channel::{self, Notice, Order, Report, Task};
 use super::failure::{During, Failure, Step};
-use super::spec::ResourceLimits;
-use super::{ExecSpec, NetworkNamespace, Spec};
-use crate::sys::cgroup::{Group, Hierarchies, Limits};
+use super::{ExecSpec, Namespace, NetworkNamespace, Spec};
+use crate::sys::cgroup::{Group, Hierarchies};
 use crate::sys::process::{self, Fork};
 
 /// How long a further process is kept for its parent after its end. The sandbox's
@@ -72,8 +75,8 @@ struct Work {
 
 /// An order as far as the init itself can carry it out.
 enum Ready<'a> {
-    /// The first process of a sandbox, in this cgroup.
-    First(&'a Spec, Option<Group>),
+    /// The first process of a sandbox, in this cgroup, with this shared memory.
+    First(&'a Spec, Option<Group>, Memory),
     /// A further process beside the one of this pidfd.
     Further(&'a ExecSpec, OwnedFd),
 }
@@ -85,20 +88,25 @@ impl Work {
             Err(failure) => return self.fail(failure),
         };
         let namespaces = match &ready {
-            Ready::First(spec, group) => namespaces(spec, group.is_some()),
+            Ready::First(spec, group, _) => namespaces(spec, group.is_some()),
             Ready::Further(..) => 0,
         };
         let forked = process::fork_single_threaded(namespaces).during("make the namespaces");
         if let Ok(Fork::Child) = forked {
             let failure = match &ready {
-                Ready::First(spec, group) => first::become_program(spec, group.as_ref(), &self),
+                Ready::First(spec, group, memory) => {
+                    first::become_program(spec, group.as_ref(), memory, &self)
+                }
                 Ready::Further(spec, target) => enter::become_program(target.as_fd(), spec, &self),
             };
             let _gone = self.fail(failure);
             process::exit_now(127)
         }
         let (group, keep, die_with_parent) = match ready {
-            Ready::First(spec, group) => (group, None, spec.die_with_parent),
+            Ready::First(spec, group, _) => {
+                let group = group.map(|group| (group, spec.particulars.processes));
+                (group, None, spec.die_with_parent)
+            }
             Ready::Further(..) => (None, Some(KEEP_FURTHER), true),
         };
         match forked {
@@ -117,7 +125,7 @@ impl Work {
             }
             Ok(Fork::Child) => Ok(()),
             Err(failure) => {
-                remove(group);
+                remove(group.map(|(group, _)| group));
                 self.fail(failure)
             }
         }
@@ -126,7 +134,13 @@ impl Work {
     fn prepare(&self) -> Step<Ready<'_>> {
         match &self.order.task {
             Task::Spawn(spec) => {
-                make_group(spec, self.reports.as_fd()).map(|group| Ready::First(spec, group))
+                if let Namespace::Of(pid) = spec.particulars.processes {
+                    enter::join_pid_namespace(pid)?;
+                }
+                // Pids of the host mean nothing in the sandbox any more.
+                let memory = shared::memory(spec)?;
+                let group = make_group(spec, self.reports.as_fd())?;
+                Ok(Ready::First(spec, group, memory))
             }
             Task::Enter(pid, spec) => {
                 enter::join_pid_namespace(*pid).map(|target| Ready::Further(spec, target))
@@ -141,14 +155,20 @@ impl Work {
 
 /// The new namespaces of the first process.
 fn namespaces(spec: &Spec, cgroup_later: bool) -> i32 {
-    let mut flags = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC;
+    let mut flags = libc::CLONE_NEWNS;
+    if spec.particulars.processes == Namespace::Own {
+        flags |= libc::CLONE_NEWPID;
+    }
+    if spec.particulars.ipc == Namespace::Own {
+        flags |= libc::CLONE_NEWIPC;
+    }
     if spec.hostname.is_some() {
         flags |= libc::CLONE_NEWUTS;
     }
     if spec.network == NetworkNamespace::Isolated {
         flags |= libc::CLONE_NEWNET;
     }
-    if !cgroup_later {
+    if !cgroup_later && !spec.particulars.host_cgroups {
         flags |= libc::CLONE_NEWCGROUP;
     }
     flags
@@ -159,25 +179,7 @@ fn make_group(spec: &Spec, reports: BorrowedFd<'_>) -> Step<Option<Group>> {
     let Some(name) = &spec.cgroup else {
         return Ok(None);
     };
-    let ResourceLimits {
-        memory_bytes,
-        memory_swap_bytes,
-        nano_cpus,
-        cpu_shares,
-        cpuset_cpus,
-        cpuset_mems,
-        pids,
-    } = spec.resources.clone();
-    let limits = Limits {
-        memory_bytes,
-        memory_swap_bytes,
-        nano_cpus,
-        cpu_shares,
-        cpuset_cpus,
-        cpuset_mems,
-        pids,
-    };
-    let (group, warnings) = Group::create(&Hierarchies::discover(), name, &limits)
+    let (group, warnings) = Group::create(&Hierarchies::discover(), name, &spec.resources)
         .during_with(|| format!("make the cgroup `{name}`"))?;
     for warning in warnings {
         channel::report(reports, &Report::Warning(warning), None).during("report a warning")?;
@@ -202,13 +204,19 @@ fn kill(pidfd: &OwnedFd) {
 fn attend(
     control: BorrowedFd<'_>,
     pidfd: &OwnedFd,
-    group: Option<Group>,
+    group: Option<(Group, Namespace)>,
     keep: Option<Timespec>,
 ) -> io::Result<()> {
     let status = retry(|| {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         waitid(WaitId::PidFd(pidfd.as_fd()), options)
     })?;
+    let group = group.map(|(group, processes)| {
+        if processes != Namespace::Own {
+            kill_rest(&group, pidfd);
+        }
+        group
+    });
     let out_of_memory = group.as_ref().is_some_and(Group::saw_out_of_memory_kill);
     // Of the first process and all that it or the kernel collected: it was the
     // first of its pid namespace, so that is everybody.
@@ -229,6 +237,29 @@ fn attend(
     retry(|| poll(&mut closed, keep.as_ref()))?;
     retry(|| waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED))?;
     Ok(())
+}
+
+/// Kills what the first process leaves behind: without a pid namespace of its own
+/// its end is not theirs.
+fn kill_rest(group: &Group, first: &OwnedFd) {
+    const ROUNDS: u32 = 100;
+    for _ in 0..ROUNDS {
+        let left = group.processes();
+        let mut alive = false;
+        for pid in left.into_iter().filter_map(rustix::process::Pid::from_raw) {
+            alive |= rustix::process::kill_process(pid, Signal::KILL).is_ok();
+        }
+        if !alive {
+            return;
+        }
+        // The first one stays listed until it is collected.
+        let mut ended = [PollFd::new(first, PollFlags::empty())];
+        let pause = Timespec {
+            tv_sec: 0,
+            tv_nsec: 2_000_000,
+        };
+        let _waited = poll(&mut ended, Some(&pause));
+    }
 }
 
 /// Waits until the first process has ended. When the parent's end of the control

@@ -20,7 +20,7 @@ const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CL
 
 /// A mount that is ready to be attached.
 #[derive(Debug)]
-pub(super) struct Source<'a> {
+pub(in crate::sandbox) struct Source<'a> {
     tree: OwnedFd,
     target: &'a Path,
     is_directory: bool,
@@ -28,7 +28,10 @@ pub(super) struct Source<'a> {
 
 /// Opens what is to be mounted from the host, on the host's side of things; `None`
 /// for what [`make_rest`] makes. With `devices`, device nodes in directories work.
-pub(super) fn open_sources(mounts: &[Mount], devices: bool) -> Step<Vec<Option<Source<'_>>>> {
+pub(in crate::sandbox) fn open_sources(
+    mounts: &[Mount],
+    devices: bool,
+) -> Step<Vec<Option<Source<'_>>>> {
     mounts
         .iter()
         .map(|mount| match &mount.kind {
@@ -54,7 +57,7 @@ pub(super) fn open_sources(mounts: &[Mount], devices: bool) -> Step<Vec<Option<S
 
 /// Makes what comes from nowhere on the host, once mounts here are nobody else's.
 /// `place` is an empty directory.
-pub(super) fn make_rest<'a>(
+pub(in crate::sandbox) fn make_rest<'a>(
     mounts: &'a [Mount],
     sources: Vec<Option<Source<'a>>>,
     place: &Path,
@@ -217,7 +220,7 @@ fn file_system(mount: &Mount, kind: &str, device: Option<&str>, options: &str) -
 
 impl Source<'_> {
     /// Mounts it on its target, which is made if missing.
-    pub(super) fn attach(self) -> Step<()> {
+    pub(in crate::sandbox) fn attach(self) -> Step<()> {
         let step = || format!("mount on `{}`", self.target.display());
         if !self
             .target

@@ -32,7 +32,7 @@ const OPTIONS: [(&str, &str); 4] = [
 
 /// Mounts it on the directory `place` and returns its root. With `devices`, device
 /// nodes in it work.
-pub(super) fn mount(overlay: &Overlay, place: &Path, devices: bool) -> Step<OwnedFd> {
+pub(in crate::sandbox) fn mount(overlay: &Overlay, place: &Path, devices: bool) -> Step<OwnedFd> {
     if overlay.volatile {
         // Left by a mount that ended with its machine or its kernel's patience; it
         // would forbid this one. What is in the upper layer is not trusted more for it.

@@ -20,6 +20,10 @@ pub(super) struct Privileges<'a> {
     pub(super) no_new: bool,
     pub(super) rlimits: &'a [Rlimit],
     pub(super) die_with_parent: bool,
+    /// AppArmor profile from the execution on.
+    pub(super) apparmor: Option<&'a str>,
+    /// SELinux label from the execution on.
+    pub(super) label: Option<&'a str>,
 }
 
 impl Privileges<'_> {
@@ -36,6 +40,7 @@ impl Privileges<'_> {
                 warn(warning)?;
             }
         }
+        self.confine()?;
         let kept = self.kept()?;
         lower_bounding_set(kept)?;
         self.become_user()?;
@@ -64,6 +69,21 @@ impl Privileges<'_> {
         }
         if for_now != program_gets {
             set_capabilities(program_gets)?;
+        }
+        Ok(())
+    }
+
+    /// Names what the kernel's security modules hold the program to.
+    fn confine(&self) -> Step<()> {
+        if let Some(profile) = self.apparmor {
+            let text = format!("exec {profile}");
+            std::fs::write("/proc/self/attr/apparmor/exec", &text)
+                .or_else(|_| std::fs::write("/proc/self/attr/exec", &text))
+                .during_with(|| format!("apply the AppArmor profile `{profile}`"))?;
+        }
+        if let Some(label) = self.label {
+            std::fs::write("/proc/self/attr/exec", label)
+                .during_with(|| format!("apply the SELinux label `{label}`"))?;
         }
         Ok(())
     }

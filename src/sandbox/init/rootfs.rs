@@ -6,6 +6,7 @@ use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags, Unmoun
 
 use super::super::Spec;
 use super::super::failure::{During, Step};
+use super::shared::Memory;
 use super::stdio::{Open, Streams, open_ptmx};
 use super::{Work, devices, masks, mounts, overlay, standard, sysctl};
 use crate::sys::mount::{Attributes, set_attributes};
@@ -24,10 +25,22 @@ pub(super) const CLONE_OPEN: OpenTreeFlags = CLONE.union(OpenTreeFlags::AT_EMPTY
 
 /// Makes the sandbox's root file system and makes it the root of this process,
 /// which is alone in its mount namespace. Opens the terminal on the way.
-pub(super) fn enter<'a>(spec: &Spec, streams: Streams<'a>, work: &Work) -> Step<Open<'a>> {
+/// With `devices`, device nodes work that are made inside.
+pub(super) fn enter<'a>(
+    spec: &Spec,
+    streams: Streams<'a>,
+    memory: &Memory,
+    devices: bool,
+    work: &Work,
+) -> Step<Open<'a>> {
     // Every mode below is meant as it is written.
     rustix::process::umask(rustix::fs::Mode::empty());
-    let trusted = spec.capabilities.contains(&SYS_ADMIN);
+    let trusted = spec.capabilities.contains(&SYS_ADMIN) || devices;
+    let host_devices = if spec.particulars.host_devices {
+        devices::of_host()
+    } else {
+        Vec::new()
+    };
     // What is on the host is opened while it can be seen and still hears of what
     // is mounted there, which some of it is meant to.
     let sources = mounts::open_sources(&spec.mounts, trusted)?;
@@ -39,12 +52,14 @@ pub(super) fn enter<'a>(spec: &Spec, streams: Streams<'a>, work: &Work) -> Step<
     let root = overlay::mount(&spec.rootfs.overlay, place, trusted)?;
     pivot(&root)?;
     standard::proc()?;
-    let dev = devices::mount(spec.shm_bytes, trusted)?;
+    let dev = devices::mount(memory, trusted)?;
+    devices::make(&dev, &host_devices)?;
     let streams = streams.open(|| open_ptmx(dev.as_fd(), "pts/ptmx"), spec.terminal, work)?;
     if let Open::Terminal(terminal) = &streams {
         devices::console(&dev, terminal)?;
     }
-    standard::sys(&mountinfo, trusted && !spec.mask_paths)?;
+    let writable = spec.capabilities.contains(&SYS_ADMIN) && !spec.mask_paths;
+    standard::sys(&mountinfo, writable)?;
     sysctl::set(spec)?;
     // Before a volume can be mounted over it.
     let null = devices::null(&dev)?;
@@ -60,7 +75,7 @@ pub(super) fn enter<'a>(spec: &Spec, streams: Streams<'a>, work: &Work) -> Step<
 /// Makes the open directory, a mount, the root, and forgets the old one.
 ///
 /// Source: pivot_root(2), "pivot_root(".", ".")".
-fn pivot(root: &OwnedFd) -> Step<()> {
+pub(in crate::sandbox) fn pivot(root: &OwnedFd) -> Step<()> {
     const STEP: &str = "change the root";
     rustix::process::fchdir(root).during(STEP)?;
     rustix::process::pivot_root(".", ".").during(STEP)?;

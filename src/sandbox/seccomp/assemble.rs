@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::profile::{Comparison, Table, Tables, Test, Verdict};
+use super::profile::{Comparison, Rule, Table, Tables, Test, Verdict};
 
 /// Offsets in `struct seccomp_data`.
 const NUMBER: u32 = 0;
@@ -21,8 +21,8 @@ const JUMP_NOT_LESS: u16 = 0x35; // BPF_JMP | BPF_JGE | BPF_K
 const RETURN: u16 = 0x06; // BPF_RET | BPF_K
 
 /// Answers, from linux/seccomp.h.
-const ALLOW: u32 = 0x7fff_0000;
-const ERRNO: u32 = 0x0005_0000;
+pub(super) const ALLOW: u32 = 0x7fff_0000;
+pub(super) const ERRNO: u32 = 0x0005_0000;
 
 #[derive(Debug, Clone, Copy)]
 struct Instruction {
@@ -43,8 +43,8 @@ fn plain(code: u16, k: u32) -> Instruction {
     }
 }
 
-fn refuse(errno: u16) -> Code {
-    vec![plain(RETURN, ERRNO | u32::from(errno))]
+fn answer(word: u32) -> Code {
+    vec![plain(RETURN, word)]
 }
 
 /// The program for these tables. An architecture that is in none of them gets
@@ -59,7 +59,7 @@ pub(super) fn assemble(tables: &Tables) -> Vec<u8> {
     let native = tables.tables.first().map(|table| table.arch);
     let mut order: Vec<(u32, Vec<&Table>)> = arches.into_iter().collect();
     order.sort_by_key(|(arch, _)| Some(*arch) == native);
-    let mut code = refuse(tables.otherwise);
+    let mut code = answer(tables.otherwise);
     for (arch, tables_of_arch) in order {
         let mut calls = vec![plain(LOAD, NUMBER)];
         calls.extend(search(
@@ -110,14 +110,17 @@ fn branch(test: u16, k: u32, holds: Code, fails: Code) -> Code {
 type Range = (u32, Verdict);
 
 /// All numbers there are, as ranges that differ from their neighbours.
-fn ranges(tables: &[&Table], otherwise: u16) -> Vec<Range> {
+fn ranges(tables: &[&Table], otherwise: u32) -> Vec<Range> {
     let mut calls: BTreeMap<u32, &Verdict> = BTreeMap::new();
     for table in tables {
         for (number, verdict) in &table.calls {
             calls.insert(number + table.offset, verdict);
         }
     }
-    let unknown = Verdict::Refuse(otherwise);
+    let unknown = Verdict::Rules(vec![Rule {
+        comparisons: Vec::new(),
+        answer: otherwise,
+    }]);
     let mut ranges: Vec<Range> = vec![(0, unknown.clone())];
     let mut push = |from: u32, verdict: &Verdict| match ranges.last_mut() {
         Some((_, last)) if last == verdict => {}
@@ -136,9 +139,9 @@ fn ranges(tables: &[&Table], otherwise: u16) -> Vec<Range> {
 }
 
 /// Finds the range of the loaded number.
-fn search(ranges: &[Range], otherwise: u16) -> Code {
+fn search(ranges: &[Range], otherwise: u32) -> Code {
     match ranges {
-        [] => refuse(otherwise),
+        [] => answer(otherwise),
         [(_, verdict)] => decide(verdict, otherwise),
         _ => {
             let (left, right) = ranges.split_at(ranges.len() / 2);
@@ -152,14 +155,19 @@ fn search(ranges: &[Range], otherwise: u16) -> Code {
     }
 }
 
-fn decide(verdict: &Verdict, otherwise: u16) -> Code {
+fn decide(verdict: &Verdict, otherwise: u32) -> Code {
     match verdict {
         Verdict::Allow => vec![plain(RETURN, ALLOW)],
-        Verdict::Refuse(errno) => refuse(*errno),
+        Verdict::Refuse(errno) => answer(ERRNO | u32::from(*errno)),
+        Verdict::Rules(rules) => {
+            let mut code: Code = rules.iter().flat_map(rule).collect();
+            code.extend(answer(otherwise));
+            code
+        }
         Verdict::AllowIf(comparisons) => comparisons
             .iter()
             .rev()
-            .fold(refuse(otherwise), |fails, comparison| {
+            .fold(answer(otherwise), |fails, comparison| {
                 compare(comparison, fails)
             }),
     }
@@ -228,6 +236,92 @@ fn compare(comparison: &Comparison, fails: Code) -> Code {
             }
             let not_above = branch(JUMP_EQUAL, upper, lower, allow());
             load(upper_at, branch(JUMP_GREATER, upper, fails, not_above))
+        }
+        // Docker's own profile has no others.
+        Test::NotGreater(_) | Test::NotLess(_) | Test::Different(_) => fails,
+    }
+}
+
+/// A jump to the end of the rule, which is not known yet. No comparison is that long.
+const FAIL: u8 = u8::MAX;
+
+/// The comparisons of a rule one after another, then its answer; what follows it is
+/// reached where one of them does not hold.
+fn rule(rule: &Rule) -> Code {
+    let mut code: Code = rule.comparisons.iter().flat_map(test).collect();
+    code.push(plain(RETURN, rule.answer));
+    let end = code.len();
+    for (at, instruction) in code.iter_mut().enumerate() {
+        // Six comparisons of six instructions each are far from 255.
+        let skip = u8::try_from(end - at - 1).unwrap_or(0);
+        for jump in [&mut instruction.if_true, &mut instruction.if_false] {
+            if *jump == FAIL {
+                *jump = skip;
+            }
+        }
+    }
+    code
+}
+
+/// One comparison of 64 bits: goes on behind it when it holds, else to [`FAIL`].
+fn test(comparison: &Comparison) -> Code {
+    let at = ARGUMENTS + 8 * u32::from(comparison.index);
+    let (lower_at, upper_at) = if cfg!(target_endian = "little") {
+        (at, at + 4)
+    } else {
+        (at + 4, at)
+    };
+    let jump = |code, k, if_true, if_false| Instruction {
+        code,
+        if_true,
+        if_false,
+        k,
+    };
+    let load = |from| plain(LOAD, from);
+    let ordered = |value: u64, above: u8, below: u8, last: u16, holds: u8, fails: u8| {
+        let (lower, upper) = halves(value);
+        vec![
+            load(upper_at),
+            jump(JUMP_GREATER, upper, above, 0),
+            jump(JUMP_EQUAL, upper, 0, below),
+            load(lower_at),
+            jump(last, lower, holds, fails),
+        ]
+    };
+    match comparison.test {
+        Test::Equal(value) => {
+            let (lower, upper) = halves(value);
+            vec![
+                load(upper_at),
+                jump(JUMP_EQUAL, upper, 0, FAIL),
+                load(lower_at),
+                jump(JUMP_EQUAL, lower, 0, FAIL),
+            ]
+        }
+        Test::Different(value) => {
+            let (lower, upper) = halves(value);
+            vec![
+                load(upper_at),
+                jump(JUMP_EQUAL, upper, 0, 2),
+                load(lower_at),
+                jump(JUMP_EQUAL, lower, FAIL, 0),
+            ]
+        }
+        Test::Greater(value) => ordered(value, 3, FAIL, JUMP_GREATER, 0, FAIL),
+        Test::NotLess(value) => ordered(value, 3, FAIL, JUMP_NOT_LESS, 0, FAIL),
+        Test::Less(value) => ordered(value, FAIL, 2, JUMP_NOT_LESS, FAIL, 0),
+        Test::NotGreater(value) => ordered(value, FAIL, 2, JUMP_GREATER, FAIL, 0),
+        Test::Masked { mask, value } => {
+            let (lower, upper) = halves(value);
+            let (lower_mask, upper_mask) = halves(mask);
+            vec![
+                load(upper_at),
+                plain(AND, upper_mask),
+                jump(JUMP_EQUAL, upper, 0, FAIL),
+                load(lower_at),
+                plain(AND, lower_mask),
+                jump(JUMP_EQUAL, lower, 0, FAIL),
+            ]
         }
     }
 }

@@ -9,6 +9,7 @@
 //! Source: `default.json`, see `NOTICE`.
 
 mod assemble;
+mod custom;
 mod profile;
 
 use std::collections::HashMap;
@@ -20,9 +21,18 @@ pub(super) enum Error {
     /// The system call numbers of this machine are not in the table.
     #[error("no system call filter is known for this architecture")]
     Architecture,
-    /// The profile that this program carries is damaged.
-    #[error("the system call profile is damaged")]
+    /// The profile is no profile.
+    #[error("the system call profile cannot be read")]
     Profile(#[from] serde_json::Error),
+    /// The profile asks for something that the kernel does not do.
+    #[error("unknown action `{0}` in the system call profile")]
+    Action(String),
+    /// The profile compares arguments in a way that there is not.
+    #[error("a rule for `{0}` in the system call profile cannot be understood")]
+    Comparison(String),
+    /// The kernel takes no filter of that length.
+    #[error("the system call profile has too many rules")]
+    TooLong,
 }
 
 /// The filter for a set of capabilities, given as numbers, as instructions of
@@ -42,6 +52,12 @@ pub(super) fn default_filter(capabilities: &[u8]) -> Result<Arc<[u8]>, Error> {
     let filter: Arc<[u8]> = assemble::assemble(&tables).into();
     made.insert(capabilities, Arc::clone(&filter));
     Ok(filter)
+}
+
+/// The filter that a profile in Docker's JSON form means for these capabilities.
+pub(super) fn custom_filter(text: &str, capabilities: &[u8]) -> Result<Arc<[u8]>, Error> {
+    let set = |set, number: &u8| set | 1_u64.checked_shl(u32::from(*number)).unwrap_or(0);
+    custom::filter(text, capabilities.iter().fold(0, set))
 }
 
 #[cfg(test)]

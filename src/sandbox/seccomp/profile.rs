@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::Error;
+use super::assemble::ERRNO;
 
 const DEFAULT: &str = include_str!("default.json");
 const NUMBERS: &str = include_str!("numbers.txt");
@@ -55,9 +56,10 @@ struct Entry {
     excludes: Condition,
 }
 
+/// A comparison as a profile's file has it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Argument {
+pub(super) struct Argument {
     index: u8,
     value: u64,
     #[serde(default)]
@@ -68,7 +70,7 @@ struct Argument {
 /// When an entry counts. The oldest kernel it names is 4.8, older than every
 /// kernel that this program runs on, so `minKernel` is always met.
 #[derive(Debug, Default, Deserialize)]
-struct Condition {
+pub(super) struct Condition {
     #[serde(default)]
     caps: Vec<String>,
     #[serde(default)]
@@ -85,6 +87,16 @@ pub(super) enum Verdict {
     /// It goes through when one of these comparisons holds, else it is refused
     /// as calls are that the profile does not name.
     AllowIf(Vec<Comparison>),
+    /// The answer of the first rule all of whose comparisons hold; without one,
+    /// that of calls which the profile does not name.
+    Rules(Vec<Rule>),
+}
+
+/// Comparisons that all have to hold, and the kernel's word for what happens then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Rule {
+    pub(super) comparisons: Vec<Comparison>,
+    pub(super) answer: u32,
 }
 
 /// A comparison of an argument.
@@ -100,8 +112,11 @@ pub(super) struct Comparison {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Test {
     Less(u64),
+    NotGreater(u64),
     Equal(u64),
+    Different(u64),
     Greater(u64),
+    NotLess(u64),
     Masked { mask: u64, value: u64 },
 }
 
@@ -116,11 +131,32 @@ pub(super) struct Table {
     pub(super) calls: BTreeMap<u32, Verdict>,
 }
 
-/// All tables, and the error of a call that is in none.
+/// All tables, and the kernel's word for a call that is in none.
 #[derive(Debug)]
 pub(super) struct Tables {
     pub(super) tables: Vec<Table>,
-    pub(super) otherwise: u16,
+    pub(super) otherwise: u32,
+}
+
+/// A set of tables for this machine's conventions.
+pub(super) fn tables(by_name: &BTreeMap<&str, Verdict>, otherwise: u32) -> Result<Tables, Error> {
+    let (_, conventions) = conventions().ok_or(Error::Architecture)?;
+    let tables = conventions.iter().map(|(column, arch, offset)| Table {
+        arch: *arch,
+        offset: *offset,
+        calls: numbers(column)
+            .filter_map(|(name, number)| Some((number, by_name.get(name)?.clone())))
+            .collect(),
+    });
+    Ok(Tables {
+        tables: tables.collect(),
+        otherwise,
+    })
+}
+
+/// The name of this machine's architecture in profiles.
+pub(super) fn architecture() -> Option<&'static str> {
+    conventions().map(|(name, _)| name)
 }
 
 /// A calling convention of this machine: its column in `numbers.txt`,
@@ -166,22 +202,9 @@ impl Profile {
     /// What it says on this machine, to a process that may have `capabilities`, a
     /// set of bits.
     pub(super) fn resolve(&self, capabilities: u64) -> Result<Tables, Error> {
-        let (arch, conventions) = conventions().ok_or(Error::Architecture)?;
+        let arch = architecture().ok_or(Error::Architecture)?;
         let by_name = self.by_name(arch, capabilities);
-        let tables = conventions
-            .iter()
-            .map(|(column, arch, offset)| Table {
-                arch: *arch,
-                offset: *offset,
-                calls: numbers(column)
-                    .filter_map(|(name, number)| Some((number, by_name.get(name)?.clone())))
-                    .collect(),
-            })
-            .collect();
-        Ok(Tables {
-            tables,
-            otherwise: self.default_errno_ret,
-        })
+        tables(&by_name, ERRNO | u32::from(self.default_errno_ret))
     }
 
     fn by_name(&self, arch: &str, capabilities: u64) -> BTreeMap<&str, Verdict> {
@@ -205,16 +228,26 @@ impl Profile {
     }
 }
 
+/// Whether an entry with these conditions counts.
+pub(super) fn counts(
+    includes: &Condition,
+    excludes: &Condition,
+    arch: &str,
+    capabilities: u64,
+) -> bool {
+    let has = |name: &String| {
+        let known = CAPABILITIES.iter().find(|(known, _)| known == name);
+        known.is_some_and(|(_, number)| capabilities >> number & 1 == 1)
+    };
+    let here = |name: &String| name == arch;
+    let included = includes.caps.iter().all(has)
+        && (includes.arches.is_empty() || includes.arches.iter().any(here));
+    included && !excludes.caps.iter().any(has) && !excludes.arches.iter().any(here)
+}
+
 impl Entry {
     fn counts(&self, arch: &str, capabilities: u64) -> bool {
-        let has = |name: &String| {
-            let known = CAPABILITIES.iter().find(|(known, _)| known == name);
-            known.is_some_and(|(_, number)| capabilities >> number & 1 == 1)
-        };
-        let here = |name: &String| name == arch;
-        let included = self.includes.caps.iter().all(has)
-            && (self.includes.arches.is_empty() || self.includes.arches.iter().any(here));
-        included && !self.excludes.caps.iter().any(has) && !self.excludes.arches.iter().any(here)
+        counts(&self.includes, &self.excludes, arch, capabilities)
     }
 
     fn verdict(&self, name: &str, otherwise: u16) -> Verdict {
@@ -235,11 +268,17 @@ impl Entry {
 }
 
 impl Argument {
-    fn comparison(&self, name: &str) -> Option<Comparison> {
+    pub(super) fn comparison(&self, name: &str) -> Option<Comparison> {
+        if self.index > 5 {
+            return None;
+        }
         let test = match self.op.as_str() {
             "SCMP_CMP_LT" => Test::Less(self.value),
+            "SCMP_CMP_LE" => Test::NotGreater(self.value),
             "SCMP_CMP_EQ" => Test::Equal(self.value),
+            "SCMP_CMP_NE" => Test::Different(self.value),
             "SCMP_CMP_GT" => Test::Greater(self.value),
+            "SCMP_CMP_GE" => Test::NotLess(self.value),
             "SCMP_CMP_MASKED_EQ" => Test::Masked {
                 mask: self.value,
                 value: self.value_two,
@@ -316,14 +355,9 @@ mod tests {
         ] {
             assert_eq!(
                 table.get(name).map(|number| i64::from(*number)),
-                numbered(name, number),
+                Some(number),
                 "{name}"
             );
         }
-    }
-
-    /// `keyctl` is not in the profile at all.
-    fn numbered(name: &str, number: i64) -> Option<i64> {
-        (name != "keyctl").then_some(number)
     }
 }

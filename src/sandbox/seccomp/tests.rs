@@ -130,3 +130,33 @@ fn the_program_fits_the_kernel_and_is_made_once() {
         assert!(Arc::ptr_eq(&filter, &again));
     }
 }
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn own_profiles_answer_rule_by_rule() {
+    let profile = r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[
+        {"names":["mkdir","keyctl","nosuch"],"action":"SCMP_ACT_ERRNO","errnoRet":38},
+        {"name":"kill","action":"SCMP_ACT_ERRNO","args":[
+            {"index":0,"value":5,"op":"SCMP_CMP_GE"},{"index":1,"value":9,"op":"SCMP_CMP_NE"}]},
+        {"names":["read"],"action":"SCMP_ACT_KILL_PROCESS","args":[
+            {"index":0,"value":4294967296,"op":"SCMP_CMP_LE"}]},
+        {"names":["read"],"action":"SCMP_ACT_LOG"}]}"#;
+    let filter = custom_filter(profile, &[]).unwrap();
+    let answer = |number, one, two| run(&filter, X86_64, number, [one, two, 0, 0, 0, 0]).0;
+    assert_eq!(answer(1, 0, 0), ALLOW);
+    assert_eq!((answer(83, 0, 0), answer(250, 0, 0)), (ENOSYS, ENOSYS));
+    assert_eq!((answer(62, 4, 0), answer(62, 5, 9)), (ALLOW, ALLOW));
+    assert_eq!(
+        (answer(62, 5, 0), answer(62, 1 << 40, 1 << 40 | 9)),
+        (EPERM, EPERM)
+    );
+    let kill_process = 0x8000_0000;
+    assert_eq!(
+        (answer(0, 0, 0), answer(0, 1 << 32, 0)),
+        (kill_process, kill_process)
+    );
+    assert_eq!(answer(0, (1 << 32) + 1, 0), 0x7ffc_0000);
+    for wrong in ["", "{}", r#"{"defaultAction":"SCMP_ACT_NOSUCH"}"#] {
+        assert!(custom_filter(wrong, &[]).is_err(), "{wrong}");
+    }
+}

@@ -34,11 +34,11 @@ pub(super) struct Dir {
     pub(super) path: PathBuf,
     /// The directory that was there before; `path` is beneath it.
     base: PathBuf,
-    version: Version,
+    pub(super) version: Version,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Version {
+pub(super) enum Version {
     One,
     Two,
 }
@@ -59,6 +59,9 @@ impl Group {
         let mut wanted = CONTROLLERS.to_vec();
         if limits.wants_cpuset() {
             wanted.push("cpuset");
+        }
+        if limits.wants_devices() {
+            wanted.push("devices");
         }
         for controller in &wanted {
             if let Some(v1) = hierarchies.v1_of(controller) {
@@ -170,6 +173,14 @@ impl Group {
             }
             filled
         });
+    }
+
+    /// Whether the group says which devices may be used.
+    pub fn restricts_devices(&self) -> bool {
+        self.dir_with("devices.list").is_some_and(|dir| {
+            let text = read(&dir.path, "devices.list").unwrap_or_default();
+            !text.lines().any(|line| line.starts_with("a "))
+        })
     }
 
     /// Whether there is no directory at all.

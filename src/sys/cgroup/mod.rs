@@ -7,10 +7,14 @@
 //!
 //! Source: the kernel's admin-guide/cgroup-v1 and admin-guide/cgroup-v2.
 
+mod freeze;
 mod group;
 mod hierarchy;
 mod limits;
+mod sample;
 
+pub use freeze::tree;
 pub use group::{Group, Usage};
 pub use hierarchy::Hierarchies;
-pub use limits::Limits;
+pub use limits::{DeviceRate, Limits, RateKind};
+pub use sample::Sample;

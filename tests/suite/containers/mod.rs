@@ -1,3 +1,13 @@
-//! Containers among themselves and on their host.
+//! Containers from end to end: what a user does with them after `run`, among
+//! themselves and on their host.
 
+mod base;
+mod copy;
+mod flags;
+mod health;
+mod life;
+mod limits;
+mod logs;
 mod network;
+mod refusals;
+mod restart;

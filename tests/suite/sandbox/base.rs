@@ -132,6 +132,7 @@ impl Base {
             cgroup: None,
             resources: ResourceLimits::default(),
             die_with_parent: true,
+            particulars: rbuild::sandbox::Particulars::default(),
         }
     }
 

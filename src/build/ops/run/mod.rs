@@ -280,6 +280,7 @@ fn specification(
         cgroup: cgroup(tools),
         resources: tools.request.resources.clone(),
         die_with_parent: true,
+        particulars: sandbox::Particulars::default(),
     })
 }
 

@@ -43,14 +43,19 @@ pub(super) fn create(
         return Err(wrong(format!("{message} or delete {}", path.display())));
     }
     let request: ContainerRequest = flags.request(engine, streams).map_err(wrong)?;
+    let platform = flags.platform.as_ref();
     if flags.pull == "always" {
         pull(flags, engine)?;
-    } else if flags.pull != "never" && !engine.has_image(flags.image()).map_err(refused)? {
+    } else if flags.pull != "never"
+        && !engine.has_image(flags.image(), platform).map_err(refused)?
+    {
         let shown = reference(flags)?.familiar();
         output.message(format!("Unable to find image '{shown}' locally"));
         pull(flags, engine)?;
     }
-    let created = engine.container_create(request).map_err(refused)?;
+    let created = engine
+        .container_create(request, platform)
+        .map_err(refused)?;
     for warning in &created.warnings {
         output.warn(warning);
     }
@@ -67,8 +72,15 @@ fn reference(flags: &Flags) -> Result<Reference, Failure> {
 
 fn pull(flags: &Flags, engine: &Engine) -> Result<(), Failure> {
     let reference = reference(flags)?;
-    let reach = Reach::default();
-    let pulled = transfer::pull(engine, &reference, None, reach, flags.quiet, Target::Stderr);
+    let (platform, reach) = (flags.platform.as_ref(), Reach::default());
+    let pulled = transfer::pull(
+        engine,
+        &reference,
+        platform,
+        reach,
+        flags.quiet,
+        Target::Stderr,
+    );
     pulled.map(drop).map_err(|failure| failure.with_code(125))
 }
 

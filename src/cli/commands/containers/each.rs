@@ -1,7 +1,10 @@
 //! `stop`, `restart`, `kill`, `rm`, `rename`, `wait`: verbs on one container or several.
 
-use rbuild::engine::{self, ContainerRemoveOptions, Engine, StopOptions, signal};
+use rbuild::engine::{
+    self, ContainerChanges, ContainerRemoveOptions, Engine, RestartPolicy, StopOptions, signal,
+};
 
+use super::resources::Resources;
 use crate::cli::output::Output;
 use crate::cli::report::Failure;
 
@@ -61,6 +64,35 @@ pub(crate) struct KillArgs {
     containers: Vec<String>,
 }
 
+/// Stop all processes of one or more containers for a while
+#[derive(Debug, clap::Args)]
+pub(crate) struct PauseArgs {
+    /// The containers, by name or ID
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+}
+
+/// Let the processes of one or more paused containers go on
+#[derive(Debug, clap::Args)]
+pub(crate) struct UnpauseArgs {
+    /// The containers, by name or ID
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+}
+
+/// Change limits and restart policy of one or more containers
+#[derive(Debug, clap::Args)]
+pub(crate) struct UpdateArgs {
+    #[command(flatten)]
+    resources: Resources,
+    /// When to start them again: no, on-failure[:N], always, unless-stopped
+    #[arg(long, value_name = "POLICY")]
+    restart: Option<String>,
+    /// The containers, by name or ID
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+}
+
 /// Remove one or more containers
 #[derive(Debug, clap::Args)]
 #[command(visible_alias = "remove")]
@@ -71,6 +103,9 @@ pub(crate) struct RmArgs {
     /// Remove anonymous volumes as well
     #[arg(short, long)]
     volumes: bool,
+    /// Remove a link, not the container: CONTAINER/ALIAS
+    #[arg(short, long)]
+    link: bool,
     /// The containers, by name or ID
     #[arg(required = true, value_name = "CONTAINER")]
     containers: Vec<String>,
@@ -126,7 +161,62 @@ pub(super) fn kill(args: &KillArgs, engine: &Engine, output: &mut Output) -> Res
     })
 }
 
+pub(super) fn pause(args: &PauseArgs, engine: &Engine, output: &mut Output) -> Result<u8, Failure> {
+    each(&args.containers, output, &|name| {
+        engine.container_pause(name)?;
+        Ok(name.to_owned())
+    })
+}
+
+pub(super) fn unpause(
+    args: &UnpauseArgs,
+    engine: &Engine,
+    output: &mut Output,
+) -> Result<u8, Failure> {
+    each(&args.containers, output, &|name| {
+        engine.container_unpause(name)?;
+        Ok(name.to_owned())
+    })
+}
+
+pub(super) fn update(
+    args: &UpdateArgs,
+    engine: &Engine,
+    output: &mut Output,
+) -> Result<u8, Failure> {
+    let restart = args
+        .restart
+        .as_deref()
+        .map(RestartPolicy::parse)
+        .transpose();
+    let changes = ContainerChanges {
+        resources: args.resources.limits(true),
+        restart: restart.map_err(|err| Failure::new(1, err.to_string()))?,
+    };
+    if changes == ContainerChanges::default() {
+        let message = "you must provide one or more flags when using this command";
+        return Err(Failure::new(1, message));
+    }
+    let mut warnings = Vec::new();
+    let warned = std::cell::RefCell::new(&mut warnings);
+    let code = each(&args.containers, output, &|name| {
+        let more = engine.container_update(name, &changes)?;
+        warned.borrow_mut().extend(more);
+        Ok(name.to_owned())
+    })?;
+    for warning in &warnings {
+        output.warn(warning);
+    }
+    Ok(code)
+}
+
 pub(super) fn rm(args: &RmArgs, engine: &Engine, output: &mut Output) -> Result<u8, Failure> {
+    if args.link {
+        return each(&args.containers, output, &|name| {
+            engine.container_unlink(name)?;
+            Ok(name.to_owned())
+        });
+    }
     let mut failed = 0;
     let options = ContainerRemoveOptions {
         force: args.force,

@@ -1,13 +1,15 @@
 //! `exec`
 
+use std::path::PathBuf;
+
 use rbuild::engine::{self, Engine, ExecRequest, Streams};
 
 use super::detach::Keys;
+use super::parse;
 use super::stream::{self, Ears, Wiring};
 use super::terminal;
 use crate::cli::output::Output;
 use crate::cli::report::Failure;
-use crate::cli::values;
 
 /// Run a further program in a running container
 #[derive(Debug, clap::Args)]
@@ -21,6 +23,9 @@ pub(crate) struct Args {
     /// Set a variable; a bare name takes its value from here
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     env: Vec<String>,
+    /// Read variables from a file
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<PathBuf>,
     /// Keep standard input open
     #[arg(short, long)]
     interactive: bool,
@@ -67,15 +72,10 @@ pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
     };
     let ears = Ears::open(&wiring)?;
     let environment = &engine.config().environment;
-    let variables = args
-        .env
-        .iter()
-        .filter_map(|text| values::variable(text, environment));
+    let variables = parse::variables(&args.env_file, &args.env, environment);
     let request = ExecRequest {
         argv: argv.to_vec(),
-        env: variables
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect(),
+        env: variables.map_err(|err| Failure::new(1, err))?,
         user: args.user.clone(),
         working_dir: args.workdir.clone(),
         privileged: args.privileged,

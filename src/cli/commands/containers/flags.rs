@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rbuild::engine::{
-    ContainerRequest, EndpointRequest, Engine, MountRequest, NetworkMode, Streams, parse_mac,
+    ContainerRequest, DeviceRequest, EndpointRequest, Engine, MountRequest, NetworkMode,
+    RestartPolicy, Streams, parse_mac,
 };
+use rbuild::oci::Platform;
 
+use super::life::{Life, Namespaces};
 use super::parse;
+use super::resources::{Further, Resources};
 use crate::cli::report::Failure;
 use crate::cli::{human, values};
 
@@ -47,7 +51,18 @@ pub(super) struct Flags {
     #[command(flatten)]
     limits: Limits,
     #[command(flatten)]
+    resources: Resources,
+    #[command(flatten)]
+    further: Further,
+    #[command(flatten)]
     security: Security,
+    #[command(flatten)]
+    life: Life,
+    #[command(flatten)]
+    namespaces: Namespaces,
+    /// The platform of the image, where it has several
+    #[arg(long, value_name = "PLATFORM")]
+    pub(super) platform: Option<Platform>,
     /// The image, and the program with its arguments
     #[arg(
         required = true,
@@ -87,6 +102,9 @@ struct Program {
     /// Host name
     #[arg(short = 'h', long)]
     hostname: Option<String>,
+    /// NIS domain name
+    #[arg(long, value_name = "NAME")]
+    domainname: Option<String>,
     /// Signal that asks the container to stop
     #[arg(long, value_name = "SIGNAL")]
     stop_signal: Option<String>,
@@ -138,6 +156,9 @@ struct Network {
     /// Search domain
     #[arg(long, value_name = "DOMAIN")]
     dns_search: Vec<String>,
+    /// Tell it of a running container: NAME[:ALIAS]
+    #[arg(long, value_name = "CONTAINER")]
+    link: Vec<String>,
     /// Resolver option
     #[arg(long, visible_alias = "dns-opt", value_name = "OPTION")]
     dns_option: Vec<String>,
@@ -155,6 +176,9 @@ struct Storage {
     /// Mount memory: TARGET[:OPTIONS]
     #[arg(long, value_name = "TARGET")]
     tmpfs: Vec<String>,
+    /// The mounts of another container too: NAME[:ro]
+    #[arg(long, value_name = "CONTAINER")]
+    volumes_from: Vec<String>,
     /// Mount the root file system read-only
     #[arg(long)]
     read_only: bool,
@@ -166,15 +190,6 @@ struct Storage {
 /// What it may use.
 #[derive(Debug, clap::Args)]
 struct Limits {
-    /// Memory limit
-    #[arg(short, long, value_name = "BYTES", value_parser = human::parse_size)]
-    memory: Option<u64>,
-    /// Number of CPUs
-    #[arg(long, value_name = "NUMBER", value_parser = values::nano_cpus)]
-    cpus: Option<u64>,
-    /// Limit of processes and threads, -1 for none
-    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
-    pids_limit: Option<i64>,
     /// Limit of a process: NAME=SOFT[:HARD]
     #[arg(long, value_name = "LIMIT")]
     ulimit: Vec<String>,
@@ -195,9 +210,15 @@ struct Security {
     /// Drop a capability
     #[arg(long, value_name = "CAPABILITY")]
     cap_drop: Vec<String>,
-    /// no-new-privileges, seccomp=unconfined, systempaths=unconfined
+    /// no-new-privileges, seccomp=FILE|unconfined, apparmor=PROFILE, label=..., systempaths=unconfined
     #[arg(long = "security-opt", value_name = "OPTION")]
     options: Vec<String>,
+    /// Use a device of the host: DEVICE[:PATH][:rwm]
+    #[arg(long, value_name = "DEVICE")]
+    device: Vec<String>,
+    /// Allow devices: TYPE MAJOR:MINOR ACCESS
+    #[arg(long, value_name = "RULE")]
+    device_cgroup_rule: Vec<String>,
 }
 
 impl Flags {
@@ -238,12 +259,17 @@ impl Flags {
         let environment = &engine.config().environment;
         let program = &self.program;
         let limits = &self.limits;
+        self.life.check_runtime()?;
+        let mut resources = self.resources.limits(false);
+        self.further.add_to(&mut resources)?;
+        let mode = |text: &Option<String>| text.clone().unwrap_or_default();
+        let directory = &engine.config().working_directory;
         Ok(ContainerRequest {
             image: self.image().to_owned(),
             name: self.name.clone(),
             entrypoint: program.entrypoint.clone().map(|word| vec![word]),
             command: Some(self.words[1..].to_vec()).filter(|words| !words.is_empty()),
-            env: self.variables(environment)?,
+            env: parse::variables(&program.env_file, &program.env, environment)?,
             labels: self.labels()?,
             hostname: program.hostname.clone(),
             user: program.user.clone().unwrap_or_default(),
@@ -258,12 +284,39 @@ impl Flags {
             publish: self.network.publish.clone(),
             publish_all: self.network.publish_all,
             expose: self.network.expose.clone(),
-            mounts: self.mounts(&engine.config().working_directory)?,
+            mounts: self.mounts(directory)?,
             read_only: self.storage.read_only,
             privileged: self.security.privileged,
             cap_add: self.security.cap_add.clone(),
             cap_drop: self.security.cap_drop.clone(),
-            security_opt: self.security.options.clone(),
+            security_opt: parse::security_options(&self.security.options, directory)?,
+            devices: self.devices()?,
+            device_rules: self.security.device_cgroup_rule.clone(),
+            domain_name: program.domainname.clone().filter(|name| !name.is_empty()),
+            init: self.life.init,
+            restart: RestartPolicy::parse(&self.life.restart).map_err(|err| err.to_string())?,
+            health: self.life.health()?,
+            log: self.life.log(),
+            annotations: self.life.annotation.iter().cloned().collect(),
+            pid_mode: mode(&self.namespaces.pid),
+            ipc_mode: mode(&self.namespaces.ipc),
+            uts_mode: mode(&self.namespaces.uts),
+            userns_mode: mode(&self.namespaces.userns),
+            cgroupns_mode: mode(&self.namespaces.cgroupns),
+            cgroup_parent: self
+                .further
+                .cgroup_parent
+                .clone()
+                .filter(|path| !path.is_empty()),
+            oom_score_adj: self.further.oom_score_adj,
+            resources,
+            volumes_from: self.storage.volumes_from.clone(),
+            links: self.network.link.clone(),
+            cid_file: self
+                .cidfile
+                .as_ref()
+                .map(|path| path.display().to_string())
+                .unwrap_or_default(),
             extra_hosts: self.hosts(engine)?,
             dns: self.network.dns.clone(),
             dns_search: self.network.dns_search.clone(),
@@ -274,43 +327,11 @@ impl Flags {
                 .storage
                 .shm_size
                 .unwrap_or_else(|| ContainerRequest::default().shm_bytes),
-            memory_bytes: limits.memory.filter(|bytes| *bytes > 0),
-            nano_cpus: limits.cpus.filter(|cpus| *cpus > 0),
-            pids_limit: limits
-                .pids_limit
-                .and_then(|limit| u64::try_from(limit).ok())
-                .filter(|limit| *limit > 0),
             stop_signal: program.stop_signal.clone(),
             stop_timeout: program.stop_timeout,
             auto_remove: self.remove,
             ..ContainerRequest::default()
         })
-    }
-
-    fn variables(&self, environment: &BTreeMap<String, String>) -> Result<Vec<String>, String> {
-        let mut env = Vec::new();
-        let mut add = |text: &str| {
-            let variable = values::variable(text, environment);
-            env.extend(variable.map(|(name, value)| format!("{name}={value}")));
-        };
-        for path in &self.program.env_file {
-            for line in parse::lines(path)? {
-                let name = line.split('=').next().unwrap_or_default();
-                if name.is_empty() || name.contains(char::is_whitespace) {
-                    return Err(format!(
-                        "poorly formatted environment: variable '{name}' contains whitespaces"
-                    ));
-                }
-                add(&line);
-            }
-        }
-        for text in &self.program.env {
-            if text.is_empty() || text.starts_with('=') {
-                return Err(format!("invalid environment variable: {text}"));
-            }
-            add(text);
-        }
-        Ok(env)
     }
 
     fn labels(&self) -> Result<BTreeMap<String, String>, String> {
@@ -324,6 +345,12 @@ impl Flags {
             labels.extend([values::pair(text)?]);
         }
         Ok(labels)
+    }
+
+    fn devices(&self) -> Result<Vec<DeviceRequest>, String> {
+        let devices = self.security.device.iter();
+        let devices = devices.map(|text| DeviceRequest::parse(text).map_err(|err| err.to_string()));
+        devices.collect()
     }
 
     fn network_mode(&self) -> Result<NetworkMode, String> {

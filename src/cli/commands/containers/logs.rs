@@ -27,8 +27,8 @@ pub(crate) struct Args {
     /// Only lines until this time
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    /// Accepted for compatibility
-    #[arg(long, hide = true)]
+    /// Put labels and variables before each line that the log's options asked for
+    #[arg(long)]
     details: bool,
     /// The container, by name or ID
     container: String,
@@ -48,14 +48,14 @@ pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
             // What was written in an order is shown in that order.
             Stream::Stdout => {
                 stderr.flush()?;
-                write(output.stdout(), entry, args.timestamps)?;
+                write(output.stdout(), entry, args)?;
                 if live {
                     output.stdout().flush()?;
                 }
             }
             Stream::Stderr => {
                 output.stdout().flush()?;
-                write(&mut stderr, entry, args.timestamps)?;
+                write(&mut stderr, entry, args)?;
                 if live {
                     stderr.flush()?;
                 }
@@ -68,9 +68,16 @@ pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
     Ok(0)
 }
 
-fn write(out: &mut dyn Write, entry: &LogEntry, timestamps: bool) -> io::Result<()> {
-    if timestamps {
+fn write(out: &mut dyn Write, entry: &LogEntry, args: &Args) -> io::Result<()> {
+    if args.timestamps {
         write!(out, "{} ", entry.time)?;
+    }
+    if args.details {
+        let pairs = entry
+            .attributes
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"));
+        write!(out, "{} ", pairs.collect::<Vec<_>>().join(","))?;
     }
     out.write_all(entry.text.as_bytes())
 }

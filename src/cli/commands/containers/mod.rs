@@ -1,20 +1,28 @@
 //! The container commands.
 
 mod attach;
+mod commit;
+mod copy;
 mod create;
 mod detach;
+mod diff;
 mod each;
 mod exec;
+mod export;
 mod flags;
+mod life;
 mod logs;
 mod parse;
 mod port;
 mod prune;
 mod ps;
+mod resources;
 mod run;
 mod start;
+mod stats;
 mod stream;
 pub(super) mod terminal;
+mod top;
 
 use rbuild::engine::{self, Engine};
 use serde_json::Value;
@@ -42,6 +50,15 @@ pub(crate) enum Command {
     Port(port::Args),
     Exec(exec::Args),
     Attach(attach::Args),
+    Pause(each::PauseArgs),
+    Unpause(each::UnpauseArgs),
+    Update(Box<each::UpdateArgs>),
+    Top(top::Args),
+    Stats(stats::Args),
+    Diff(diff::Args),
+    Cp(copy::Args),
+    Commit(commit::Args),
+    Export(export::Args),
 }
 
 /// Runs a verb on containers; returns the exit code.
@@ -61,6 +78,15 @@ pub(crate) fn run(command: Command, engine: &Engine, output: &mut Output) -> Res
         Command::Port(args) => port::run(&args, engine, output),
         Command::Exec(args) => exec::run(&args, engine, output),
         Command::Attach(args) => attach::run(&args, engine, output),
+        Command::Pause(args) => each::pause(&args, engine, output),
+        Command::Unpause(args) => each::unpause(&args, engine, output),
+        Command::Update(args) => each::update(&args, engine, output),
+        Command::Top(args) => top::run(&args, engine, output),
+        Command::Stats(args) => stats::run(&args, engine, output),
+        Command::Diff(args) => diff::run(&args, engine, output),
+        Command::Cp(args) => copy::run(&args, engine, output),
+        Command::Commit(args) => commit::run(&args, engine, output),
+        Command::Export(args) => export::run(&args, engine, output),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Values of the flags of `run` and `create`.
 
+use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rbuild::engine::Ulimit;
 
@@ -17,6 +18,61 @@ pub(super) fn ulimits(texts: &[String]) -> Result<Vec<Ulimit>, String> {
         values::ulimit(text).map(|limit| Ulimit { name, limit })
     };
     texts.iter().map(parse).collect()
+}
+
+/// Security options, with the content of a system call profile in its file's place.
+pub(super) fn security_options(
+    options: &[String],
+    directory: &Path,
+) -> Result<Vec<String>, String> {
+    let read = |option: &String| {
+        let named = option
+            .strip_prefix("seccomp=")
+            .or_else(|| option.strip_prefix("seccomp:"));
+        let Some(path) = named.filter(|path| !matches!(*path, "unconfined" | "builtin")) else {
+            return Ok(option.clone());
+        };
+        let failed = |err| format!("opening seccomp profile ({path}) failed: {err}");
+        let file = std::fs::File::open(directory.join(path)).map_err(failed)?;
+        let mut text = String::new();
+        file.take(FILE_LIMIT)
+            .read_to_string(&mut text)
+            .map_err(failed)?;
+        Ok(format!("seccomp={text}"))
+    };
+    options.iter().map(read).collect()
+}
+
+/// Variables from files, then from flags; a bare name takes its value from
+/// `environment`, and is left out where that has none.
+pub(super) fn variables(
+    files: &[PathBuf],
+    flags: &[String],
+    environment: &BTreeMap<String, String>,
+) -> Result<Vec<String>, String> {
+    let mut env = Vec::new();
+    let mut add = |text: &str| {
+        let variable = values::variable(text, environment);
+        env.extend(variable.map(|(name, value)| format!("{name}={value}")));
+    };
+    for path in files {
+        for line in lines(path)? {
+            let name = line.split('=').next().unwrap_or_default();
+            if name.is_empty() || name.contains(char::is_whitespace) {
+                return Err(format!(
+                    "poorly formatted environment: variable '{name}' contains whitespaces"
+                ));
+            }
+            add(&line);
+        }
+    }
+    for text in flags {
+        if text.is_empty() || text.starts_with('=') {
+            return Err(format!("invalid environment variable: {text}"));
+        }
+        add(text);
+    }
+    Ok(env)
 }
 
 /// The lines of a file of variables or labels, without remarks and empty ones.

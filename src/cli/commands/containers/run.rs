@@ -55,7 +55,7 @@ pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
         keys: keys.map_err(wrong)?,
     };
     if flags.tty && streams.stdin && !terminal::stdin_is_one() {
-        return Err(wrong("the input device is not a TTY".to_owned()));
+        return Err(Failure::new(1, "the input device is not a TTY"));
     }
     // Without one in advance, the start makes its own.
     let spare = Spare::start().ok();

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::{Own, Reply};
-use crate::support::{Home, PASSWORD, USER, finish};
+use crate::support::{Certificates, Home, Need, PASSWORD, USER, finish, needs};
 
 /// bcrypt of cost 5 of [`PASSWORD`].
 const USERS: &str = "tester:$2y$05$mbnG.cpc7cOEReZJ5BHl6e43QwFaoIDkyZC78YGNFtmc9JDczQOZO\n";
@@ -206,4 +206,68 @@ fn it_is_not_offered_to_other_machines_by_accident() {
     let port = taken.host.rsplit(':').next().unwrap();
     home.run(&["registry", "serve", "--port", port])
         .fails(1, "cannot listen on 127.0.0.1");
+}
+
+#[test]
+fn with_a_certificate_it_speaks_tls() {
+    if !needs(&[Need::Root, Need::Busybox, Need::DockerRegistry]) {
+        return;
+    }
+    let home = Home::with_busybox();
+    let certificates = Certificates::new(&home.scratch().join("certificates"));
+    let (certificate, key) = certificates.server();
+    let text = |path: &std::path::Path| path.display().to_string();
+    let (certificate, key) = (text(&certificate), text(&key));
+    let tls = ["--tls-cert", &certificate, "--tls-key", &key];
+    let own = Own::start(&home, &[&tls[..], &["--htpasswd", &users(&home)]].concat());
+    let settings = home.file(
+        "registries.toml",
+        format!(
+            "[registry.\"{}\"]\nca = {:?}\n",
+            own.host,
+            certificates.ca()
+        ),
+    );
+    let run = |arguments: &[&str], input: &str| {
+        let mut command = home.command(arguments);
+        command.env("DOCKER_CONFIG", home.scratch().join("client"));
+        command.env("RBUILD_REGISTRIES", &settings);
+        finish(command, input.as_bytes())
+    };
+    let name = format!("{}/lib/bb:1", own.host);
+    home.run(&["tag", "busybox", &name]).ok();
+    let login = ["login", "-u", USER, "--password-stdin", &own.host];
+    run(&login, PASSWORD).ok();
+    run(&["push", &name], "").ok();
+    home.run(&["rmi", &name]).ok();
+    run(&["pull", &name], "").ok();
+    // Whoever does not know the authority, or speaks no TLS, gets nothing.
+    home.run(&["pull", &name]).fails(1, "certificate");
+    let mut socket = own.connect();
+    std::io::Write::write_all(&mut socket, b"GET /v2/ HTTP/1.1\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    let _reset = std::io::Read::read_to_end(&mut socket, &mut answer);
+    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+    home.run(&[
+        "registry",
+        "serve",
+        "--port",
+        "0",
+        "--tls-cert",
+        &key,
+        "--tls-key",
+        &key,
+    ])
+    .fails(1, "has no certificate");
+    home.run(&[
+        "registry",
+        "serve",
+        "--port",
+        "0",
+        "--tls-cert",
+        &certificate,
+        "--tls-key",
+        &certificate,
+    ])
+    .fails(1, "has no private key");
 }

@@ -199,6 +199,7 @@ mod tests {
             cpuset_cpus: Some("0-1,3".to_owned()),
             cpuset_mems: Some("0".to_owned()),
             pids: None,
+            ..ResourceLimits::default()
         };
         assert_eq!(all, wanted);
         for (wrong, why) in [
