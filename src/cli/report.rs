@@ -113,9 +113,9 @@ impl Failure {
         let mut lines = Vec::new();
         lines.extend(self.excerpt.as_ref().map(|text| text.trim_end().to_owned()));
         if !self.what.is_empty() {
-            lines.push(format!("{}: {}", self.label, self.what));
+            lines.push(format!("{}: {}", self.label, harmless(&self.what)));
             let causes = self.causes.iter();
-            lines.extend(causes.map(|cause| format!("  caused by: {cause}")));
+            lines.extend(causes.map(|cause| format!("  caused by: {}", harmless(cause))));
         }
         lines.extend(self.last.iter().cloned());
         lines.retain(|line| !line.is_empty());
@@ -124,6 +124,13 @@ impl Failure {
         }
         lines.join("\n")
     }
+}
+
+/// A text without what commands a terminal: names from archives and documents
+/// from registries stand in messages.
+fn harmless(text: &str) -> String {
+    let commands = |c: &char| c.is_control() && !matches!(c, '\n' | '\t');
+    text.chars().filter(|c| !commands(c)).collect()
 }
 
 impl From<engine::Error> for Failure {

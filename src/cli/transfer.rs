@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use rbuild::engine::Engine;
+use rbuild::engine::{Engine, Reach};
 use rbuild::oci::{Digest, Platform, Reference};
 use rbuild::transfer::{LayerState, Pulled, Watch};
 
@@ -57,6 +57,7 @@ pub(crate) fn pull(
     engine: &Engine,
     reference: &Reference,
     platform: Option<&Platform>,
+    reach: Reach,
     quiet: bool,
     to: Target,
 ) -> Result<Pulled, Failure> {
@@ -71,7 +72,7 @@ pub(crate) fn pull(
     };
     say(format!("{what}: Pulling from {}", reference.path()));
     let layers = Layers::new(Words::Pull, quiet, to);
-    let pulled = engine.pull(reference, platform, &layers);
+    let pulled = engine.pull(reference, platform, reach, &layers);
     layers.end();
     let pulled = pulled?;
     let name = reference.familiar();
@@ -164,6 +165,14 @@ impl Words {
 }
 
 impl Watch for Layers {
+    fn warning(&self, text: &str) {
+        let line = || Target::Stderr.line(&format!("WARNING: {text}"));
+        match &self.view {
+            View::Bars { all, .. } => all.suspend(line),
+            _ => line(),
+        }
+    }
+
     fn layer(&self, layer: Digest, state: LayerState) {
         let id = layer.short();
         match &self.view {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{Engine, Error};
+use super::{Engine, Error, Reach};
 use crate::image::{self, Bundle, Variant};
 use crate::oci::{Platform, Reference};
 use crate::registry::{Access, Client, Credentials, Keyring, Settings};
@@ -83,17 +83,13 @@ impl Engine {
         reference: &Reference,
         platform: Option<&Platform>,
         options: &PushOptions,
+        reach: Reach,
         watch: &dyn Watch,
     ) -> Result<Pushed, Error> {
         let bundle = self.bundle_to_push(reference, platform)?;
-        Ok(transfer::push(
-            self.store(),
-            &self.registries()?,
-            &bundle,
-            reference,
-            options,
-            watch,
-        )?)
+        reach.work(self, reference.host(), watch, |client| {
+            transfer::push(self.store(), client, &bundle, reference, options, watch)
+        })
     }
 
     fn bundle_to_push(
@@ -152,8 +148,13 @@ impl Engine {
 
     /// Checks credentials with a registry and keeps them. Returns the name of
     /// the helper that keeps them, if one does.
-    pub fn log_in(&self, host: &str, credentials: &Credentials) -> Result<Option<String>, Error> {
-        let kept = self.registries()?.log_in(host, credentials)?;
+    pub fn log_in(
+        &self,
+        host: &str,
+        credentials: &Credentials,
+        reach: Reach,
+    ) -> Result<Option<String>, Error> {
+        let kept = reach.client(self, &[host])?.log_in(host, credentials)?;
         let store = self.keyring().store(host, &kept);
         Ok(store.map_err(crate::registry::Error::from)?)
     }
@@ -180,18 +181,15 @@ impl Engine {
         &self,
         reference: &Reference,
         platform: Option<&Platform>,
+        reach: Reach,
         watch: &dyn Watch,
     ) -> Result<Pulled, Error> {
         let options = PullOptions {
             platform: platform.cloned().unwrap_or_else(Platform::host),
         };
-        let pulled = transfer::pull(
-            self.store(),
-            &self.registries()?,
-            reference,
-            &options,
-            watch,
-        )?;
+        let pulled = reach.work(self, reference.host(), watch, |client| {
+            transfer::pull(self.store(), client, reference, &options, watch)
+        })?;
         self.note_image(
             "pull",
             &reference.familiar(),

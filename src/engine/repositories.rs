@@ -3,10 +3,10 @@
 use super::{Engine, Error};
 use crate::oci::{Digest, Reference};
 use crate::registry::{self, Client};
-use crate::transfer::{self, TagsOf};
+use crate::transfer::{self, TagsOf, Watch};
 
 /// How registries are reached for one verb.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Reach {
     /// Whether they need not prove who they are, nor speak TLS.
     pub insecure: bool,
@@ -16,6 +16,22 @@ impl Reach {
     /// A client for these hosts.
     pub(super) fn client(self, engine: &Engine, hosts: &[&str]) -> Result<Client, Error> {
         engine.registries_trusting(if self.insecure { hosts } else { &[] })
+    }
+
+    /// Does `work` with a client for `host`, and tells what its registries had to say.
+    pub(super) fn work<T>(
+        self,
+        engine: &Engine,
+        host: &str,
+        watch: &dyn Watch,
+        work: impl FnOnce(&Client) -> Result<T, transfer::Error>,
+    ) -> Result<T, Error> {
+        let client = self.client(engine, &[host])?;
+        let done = work(&client);
+        for text in client.take_warnings() {
+            watch.warning(&text);
+        }
+        Ok(done?)
     }
 }
 

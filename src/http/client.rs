@@ -7,6 +7,7 @@ use std::time::Duration;
 use ureq::config::RedirectAuthHeaders;
 use ureq::{Agent, Proxy, SendBody};
 
+use super::proxy::Proxies;
 use super::{Body, HttpError, Method, Request, Response, Url, trust};
 
 /// How a client reaches servers.
@@ -21,25 +22,33 @@ pub struct Options {
     pub identity: Option<(PathBuf, PathBuf)>,
     /// Whether certificates are not looked at.
     pub skip_verification: bool,
+    /// How long nothing may come or go while a connection is used; [`Http::IDLE`] if not said.
+    pub idle: Option<Duration>,
 }
 
 /// How long until a connection stands, TLS included.
 const CONNECT: Duration = Duration::from_secs(20);
-/// How long nothing may come or go while a connection is used.
-const STALL: Duration = Duration::from_secs(90);
 /// Largest head of an answer, in bytes.
 const HEAD_LIMIT: usize = 64 << 10;
 /// Connections that are kept for the next request, in all and to one host.
-const IDLE: (usize, usize) = (32, 16);
+const KEPT: (usize, usize) = (32, 16);
 
 /// A client; cheap to clone, its connections are shared.
 #[derive(Debug, Clone)]
 pub struct Http {
+    /// For requests without TLS and with, through their proxies.
     plain: Agent,
     tls: Agent,
+    /// For what goes past the proxies.
+    direct: Agent,
+    proxies: Proxies,
+    idle: Duration,
 }
 
 impl Http {
+    /// How long nothing may come or go while a connection is used.
+    pub const IDLE: Duration = Duration::from_secs(90);
+
     /// A client that reaches servers as `options` say.
     ///
     /// # Errors
@@ -56,7 +65,9 @@ impl Http {
             options.identity.as_ref(),
             options.skip_verification,
         )?;
-        let agent = |variable: &str| -> Result<Agent, HttpError> {
+        let proxies = Proxies::new(&options.environment)?;
+        let idle = options.idle.unwrap_or(Self::IDLE);
+        let agent = |proxy: Option<&Proxy>| {
             let config = Agent::config_builder()
                 .http_status_as_error(false)
                 .max_redirects(0)
@@ -65,27 +76,49 @@ impl Http {
                 .accept_encoding("identity")
                 .user_agent(concat!("rbuild/", env!("CARGO_PKG_VERSION")))
                 .timeout_connect(Some(CONNECT))
-                .timeout_per_read(Some(STALL))
-                .timeout_per_write(Some(STALL))
-                .timeout_recv_response(Some(STALL))
+                .timeout_per_read(Some(idle))
+                .timeout_per_write(Some(idle))
+                .timeout_recv_response(Some(idle))
                 .max_response_header_size(HEAD_LIMIT)
-                .max_idle_connections(IDLE.0)
-                .max_idle_connections_per_host(IDLE.1)
+                .max_idle_connections(KEPT.0)
+                .max_idle_connections_per_host(KEPT.1)
                 .tls_config(tls.clone())
-                .proxy(proxy(&options.environment, variable)?)
+                .proxy(proxy.cloned())
                 .build();
-            Ok(config.new_agent())
+            config.new_agent()
         };
         Ok(Self {
-            plain: agent("HTTP_PROXY")?,
-            tls: agent("HTTPS_PROXY")?,
+            plain: agent(proxies.plain.as_ref()),
+            tls: agent(proxies.tls.as_ref()),
+            direct: agent(None),
+            proxies,
+            idle,
         })
+    }
+
+    /// How long nothing may come or go while a connection is used.
+    pub fn idle(&self) -> Duration {
+        self.idle
+    }
+
+    /// Whether a request for `url` goes through a proxy.
+    pub fn is_proxied(&self, url: &Url) -> bool {
+        let proxy = if url.is_tls() {
+            &self.proxies.tls
+        } else {
+            &self.proxies.plain
+        };
+        proxy.is_some() && !self.proxies.is_direct(url)
     }
 
     /// Sends a request; returns as soon as the head of the answer is there, whatever its status.
     pub fn send(&self, request: Request<'_>) -> Result<Response, HttpError> {
         let url = request.url;
-        let agent = if url.is_tls() { &self.tls } else { &self.plain };
+        let agent = match url.is_tls() {
+            _ if self.proxies.is_direct(url) => &self.direct,
+            true => &self.tls,
+            false => &self.plain,
+        };
         let mut built = ureq::http::Request::builder()
             .method(name(request.method))
             .uri(url.request_text());
@@ -114,7 +147,13 @@ impl Http {
                 agent.run(built.body(body).map_err(wrong)?)
             }
         };
-        let answer = answer.map_err(|err| HttpError::of(err, url))?;
+        let answer = answer.map_err(|err| match HttpError::of(err, url) {
+            // Who is asked goes to the proxy by name.
+            HttpError::HostNotFound(_) if self.is_proxied(url) => {
+                HttpError::HostNotFound(self.proxies.host(url))
+            }
+            err => err,
+        })?;
         let (head, body) = answer.into_parts();
         let text = |value: &ureq::http::HeaderValue| {
             String::from_utf8_lossy(value.as_bytes()).into_owned()
@@ -132,8 +171,9 @@ impl Http {
 
     /// Cuts every connection, those that others wait on too; nothing can be sent any more.
     pub fn close(&self) {
-        self.plain.clone().shutdown();
-        self.tls.clone().shutdown();
+        for agent in [&self.plain, &self.tls, &self.direct] {
+            agent.clone().shutdown();
+        }
     }
 
     /// Sends a GET and follows redirects, at most ten, never from TLS to none.
@@ -175,44 +215,4 @@ fn name(method: Method) -> &'static str {
         Method::Patch => "PATCH",
         Method::Delete => "DELETE",
     }
-}
-
-/// The proxy that the environment names for a scheme.
-fn proxy(
-    environment: &BTreeMap<String, String>,
-    variable: &str,
-) -> Result<Option<Proxy>, HttpError> {
-    let value = |name: &str| {
-        let lower = name.to_ascii_lowercase();
-        let found = environment.get(&lower).or_else(|| environment.get(name));
-        found.map(String::as_str).filter(|text| !text.is_empty())
-    };
-    let Some(text) = value(variable).or_else(|| value("ALL_PROXY")) else {
-        return Ok(None);
-    };
-    let whole = if text.contains("://") {
-        text.to_owned()
-    } else {
-        format!("http://{text}")
-    };
-    let wrong = |_| HttpError::Proxy(text.to_owned());
-    let named = Proxy::new(&whole).map_err(wrong)?;
-    let mut builder = Proxy::builder(named.protocol())
-        .host(named.host())
-        .port(named.port());
-    if let Some(user) = named.username() {
-        builder = builder.username(user);
-    }
-    if let Some(password) = named.password() {
-        builder = builder.password(password);
-    }
-    for host in value("NO_PROXY")
-        .unwrap_or_default()
-        .split(',')
-        .map(str::trim)
-        .filter(|host| !host.is_empty())
-    {
-        builder = builder.no_proxy(host);
-    }
-    builder.build().map(Some).map_err(wrong)
 }

@@ -39,6 +39,9 @@ pub enum HttpError {
         /// Why.
         why: String,
     },
+    /// The server speaks plain HTTP where TLS was spoken to it.
+    #[error("cannot make a secure connection to `{0}`: it does not speak TLS")]
+    NoTls(String),
     /// Nothing came for too long.
     #[error("`{host}` did not answer in time ({what})")]
     Timeout {
@@ -66,6 +69,18 @@ impl HttpError {
         )
     }
 
+    fn of_tls(error: &rustls::Error, host: String) -> Self {
+        match error {
+            rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => {
+                Self::NoTls(host)
+            }
+            other => Self::Tls {
+                host,
+                why: other.to_string(),
+            },
+        }
+    }
+
     pub(super) fn of(error: ureq::Error, url: &Url) -> Self {
         let host = url.authority().to_owned();
         match error {
@@ -74,10 +89,7 @@ impl HttpError {
                 host,
                 what: what.to_string(),
             },
-            ureq::Error::Rustls(err) => Self::Tls {
-                host,
-                why: err.to_string(),
-            },
+            ureq::Error::Rustls(err) => Self::of_tls(&err, host),
             ureq::Error::Tls(why) => Self::Tls {
                 host,
                 why: why.to_owned(),
@@ -88,7 +100,7 @@ impl HttpError {
                 Self::HostNotFound(url.host().to_owned())
             }
             ureq::Error::Io(source) => match inner_tls(&source) {
-                Some(why) => Self::Tls { host, why },
+                Some(err) => Self::of_tls(err, host),
                 None => Self::Connection { host, source },
             },
             ureq::Error::ConnectionFailed => Self::Connection {
@@ -103,8 +115,7 @@ impl HttpError {
     }
 }
 
-/// The text of a TLS error inside of one of input and output.
-fn inner_tls(error: &io::Error) -> Option<String> {
-    let inner = error.get_ref()?;
-    Some(inner.downcast_ref::<rustls::Error>()?.to_string())
+/// A TLS error inside of one of input and output.
+fn inner_tls(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref::<rustls::Error>()
 }

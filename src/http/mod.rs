@@ -6,6 +6,7 @@
 
 mod client;
 mod error;
+mod proxy;
 mod request;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 use ureq::tls::{
     Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, TlsProvider, parse_pem,
 };
@@ -84,9 +87,22 @@ fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, HttpError> {
 }
 
 fn client(certificate: &Path, key: &Path) -> Result<ClientCert, HttpError> {
+    let wrong = |err: &dyn std::fmt::Display| std::io::Error::other(err.to_string());
     let chain = certificates(certificate)?;
-    let private = PrivateKey::from_pem(&read(key)?)
-        .map_err(|err| std::io::Error::other(err.to_string()))
+    let text = read(key)?;
+    let private = PrivateKey::from_pem(&text)
+        .map_err(|err| wrong(&err))
         .at("read the key in", key)?;
+    // What does not fit together would be found out in the middle of a handshake only.
+    let der = chain
+        .iter()
+        .map(|one| CertificateDer::from(one.der().to_vec()));
+    let secret = PrivateKeyDer::from_pem_slice(&text)
+        .map_err(|err| wrong(&err))
+        .at("read the key in", key)?;
+    let provider = rustls::crypto::ring::default_provider();
+    CertifiedKey::from_der(der.collect(), secret, &provider)
+        .map_err(|err| wrong(&err))
+        .at("use the key in", key)?;
     Ok(ClientCert::new_with_certs(&chain, private))
 }

@@ -150,6 +150,15 @@ impl Url {
         Some((decode(user), decode(password)))
     }
 
+    /// Whether the host is a link-local address, where clouds have services for their machines.
+    pub fn is_link_local(&self) -> bool {
+        match self.host().trim_matches(['[', ']']).parse() {
+            Ok(std::net::IpAddr::V4(address)) => address.is_link_local(),
+            Ok(std::net::IpAddr::V6(address)) => address.is_unicast_link_local(),
+            Err(_) => false,
+        }
+    }
+
     /// Whether both go to the same server by the same way: a secret for one may be sent to the other.
     pub fn same_origin(&self, other: &Self) -> bool {
         self.tls == other.tls && self.host() == other.host() && self.port() == other.port()

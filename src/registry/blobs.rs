@@ -4,7 +4,7 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::error::Error;
 use super::scope::Scopes;
@@ -16,8 +16,10 @@ use crate::oci::{Digest, Hasher};
 const RESUMPTIONS: u32 = 5;
 /// Pause before it is.
 const PAUSE: Duration = Duration::from_millis(300);
-/// Most redirects, to where the bytes really are.
-const REDIRECTS: u32 = 10;
+/// A connection that gave so many bytes was worth it: the count of breaks begins anew.
+const PROGRESS: u64 = 64 << 10;
+/// Fewest bytes that may come within the time that a server may be silent.
+const SLOWEST: u64 = 4 << 10;
 
 /// A blob as it arrives. Its end is an error when its content is not what the
 /// digest says; a connection that breaks is taken up where it ended.
@@ -31,6 +33,11 @@ pub struct BlobReader {
     hasher: Option<Hasher>,
     response: Option<Response>,
     broken: u32,
+    /// Where the reader was when the connection broke last.
+    broke_at: u64,
+    /// How long it was waited for how many bytes, since both were looked at.
+    waited: Duration,
+    came: u64,
 }
 
 impl BlobReader {
@@ -50,39 +57,70 @@ impl BlobReader {
             if left == 0 {
                 return Ok(0);
             }
-            if self.response.is_none() {
-                let (session, path) = (Arc::clone(&self.session), self.path.clone());
-                let opened = session.open_blob(&path, self.digest, self.size, self.at);
-                self.response = Some(opened.map_err(io::Error::other)?);
-            }
             let wanted = buffer.len().min(left);
-            let body = self.response.as_mut().map(|response| &mut response.body);
-            match body.map(|body| body.read(&mut buffer[..wanted])) {
-                Some(Ok(count @ 1..)) => {
-                    self.broken = 0;
+            let began = Instant::now();
+            match self.receive(&mut buffer[..wanted]) {
+                Ok(count @ 1..) if self.is_fast_enough(began.elapsed(), count) => {
                     return Ok(count);
                 }
-                Some(Err(err)) if err.kind() == io::ErrorKind::Interrupted => {}
-                // An early end is a broken connection too.
-                end => {
-                    self.response = None;
-                    self.broken += 1;
-                    if self.broken > RESUMPTIONS {
-                        let why = match end {
-                            Some(Err(err)) => err.to_string(),
-                            _ => "it ended early".to_owned(),
-                        };
-                        return Err(io::Error::other(format!(
-                            "{}: the connection broke {} times at byte {}: {why}",
-                            self.what(),
-                            self.broken,
-                            self.at
-                        )));
-                    }
-                    std::thread::sleep(PAUSE * self.broken);
-                }
+                Ok(0) => self.broke("it ended early")?,
+                Ok(_) => self.broke("it is too slow")?,
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Err(err) if is_final(&err) => return Err(err),
+                Err(err) => self.broke(&err.to_string())?,
             }
         }
+    }
+
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let response = match &mut self.response {
+            Some(response) => response,
+            none => {
+                let opened = self
+                    .session
+                    .open_blob(&self.path, self.digest, self.size, self.at);
+                match opened {
+                    Ok(response) => none.insert(response),
+                    // What may pass is tried again, as what breaks later.
+                    Err(Error::Broken { source, .. }) => return Err(source),
+                    Err(err) => return Err(io::Error::other(err)),
+                }
+            }
+        };
+        response.body.read(buffer)
+    }
+
+    /// Whether bytes come at a pace at which they end some day. Only the time that
+    /// is waited for the network counts.
+    fn is_fast_enough(&mut self, waited: Duration, count: usize) -> bool {
+        self.waited += waited;
+        self.came += count as u64;
+        if self.waited < self.session.http.idle() {
+            return true;
+        }
+        let fast = self.came >= SLOWEST;
+        (self.waited, self.came) = (Duration::ZERO, 0);
+        fast
+    }
+
+    /// Prepares to take it up again, unless it broke too often without progress.
+    fn broke(&mut self, why: &str) -> io::Result<()> {
+        self.response = None;
+        if self.at >= self.broke_at + PROGRESS {
+            self.broken = 0;
+        }
+        self.broke_at = self.at;
+        self.broken += 1;
+        if self.broken > RESUMPTIONS || self.session.pauses.is_over() {
+            return Err(io::Error::other(format!(
+                "{}: the connection broke {} times at byte {}: {why}",
+                self.what(),
+                self.broken,
+                self.at
+            )));
+        }
+        self.session.pauses.pause(PAUSE * self.broken);
+        Ok(())
     }
 }
 
@@ -111,13 +149,6 @@ impl Read for BlobReader {
             }));
         }
         Ok(0)
-    }
-}
-
-fn broke(what: &str, why: String) -> Error {
-    Error::Protocol {
-        what: what.to_owned(),
-        why,
     }
 }
 
@@ -169,6 +200,9 @@ impl Session {
             hasher: Some(hasher),
             response,
             broken: 0,
+            broke_at: at,
+            waited: Duration::ZERO,
+            came: 0,
         })
     }
 
@@ -198,41 +232,27 @@ impl Session {
             call.headers
                 .push(("Range", format!("bytes={from}-{}", size - 1)));
         }
-        let mut response = self.call(&call)?;
-        for _ in 0..REDIRECTS {
-            let Some(location) = response.redirect() else {
-                break;
-            };
-            let next = call.url.join(location)?;
-            if call.url.is_tls() && !next.is_tls() {
-                return Err(broke(
-                    &call.what,
-                    format!("it redirects to `{next}`, which is not encrypted"),
-                ));
+        let mut response = self.check(self.open(&call)?, &call.what, false)?;
+        let skip = match response.status {
+            206 if range_start(response.header("content-range")) == Some(from) => 0,
+            206 => {
+                let why = format!("it was asked for bytes from {from} on and sent others");
+                return Err(Error::protocol(&call.what, why));
             }
-            call.url = next;
-            response = self.call(&call)?;
-        }
-        if response.redirect().is_some() {
-            return Err(broke(
-                &call.what,
-                format!("more than {REDIRECTS} redirects"),
-            ));
-        }
-        let mut response = self.check(response, &call.what, false)?;
-        let skip = if response.status == 206 { 0 } else { from };
+            // A server that knows no ranges sends everything again.
+            _ => from,
+        };
         let promised = response.length().map(|length| length + from - skip);
-        if promised.is_some_and(|length| length != size) && response.status != 206 {
+        if let Some(got) = promised.filter(|length| *length != size) {
             return Err(Error::WrongSize {
                 what: call.what,
                 want: size,
-                got: promised.unwrap_or_default(),
+                got,
             });
         }
-        // A server that knows no ranges sends everything again.
         let skipped = io::copy(&mut (&mut response.body).take(skip), &mut io::sink());
-        skipped.map_err(|source| Error::Local {
-            what: format!("{}: the connection broke", call.what),
+        skipped.map_err(|source| Error::Broken {
+            what: call.what,
             source,
         })?;
         Ok(response)
@@ -263,7 +283,7 @@ impl Session {
             scopes: Scopes::repository(path, &["pull", "push"]).with(from, &["pull"]),
             what: self.shown(path, &digest.to_string()),
         };
-        let response = self.check(self.send(&call, None)?, &call.what, true)?;
+        let response = self.check(self.call(&call)?, &call.what, true)?;
         if response.status == 201 {
             return Ok(Mounted::Yes);
         }
@@ -272,15 +292,13 @@ impl Session {
 
     /// Where an answer says that an upload goes on.
     pub(super) fn location(call: &Call<'_>, response: &Response) -> Result<Url, Error> {
-        let location = response
-            .header("location")
-            .ok_or_else(|| broke(&call.what, "it gave no place for an upload".to_owned()))?;
+        let location = response.header("location").ok_or_else(|| {
+            Error::protocol(&call.what, "it gave no place for an upload".to_owned())
+        })?;
         let next = call.url.join(location)?;
         if call.url.is_tls() && !next.is_tls() {
-            return Err(broke(
-                &call.what,
-                format!("it sends uploads to `{next}`, which is not encrypted"),
-            ));
+            let why = format!("it sends uploads to `{next}`, which is not encrypted");
+            return Err(Error::protocol(&call.what, why));
         }
         Ok(next)
     }
@@ -290,5 +308,30 @@ impl Session {
         let mut call = self.blob_call(Method::Delete, path, digest)?;
         call.scopes = Scopes::repository(path, &["pull", "delete"]);
         self.check(self.call(&call)?, &call.what, true).map(drop)
+    }
+}
+
+/// Whether the registry itself refused to go on.
+fn is_final(error: &io::Error) -> bool {
+    let inner = error.get_ref();
+    inner.is_some_and(<dyn std::error::Error + Send + Sync>::is::<Error>)
+}
+
+/// The first byte of `bytes FROM-TO/ALL`.
+fn range_start(header: Option<&str>) -> Option<u64> {
+    let range = header?.trim().strip_prefix("bytes")?.trim_start();
+    range.split('-').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::range_start;
+
+    #[test]
+    fn ranges_have_a_start() {
+        assert_eq!(range_start(Some("bytes 7-9/10")), Some(7));
+        for header in ["", "bytes */10", "items 7-9/10", "bytes -7"] {
+            assert_eq!(range_start(Some(header)), None, "{header}");
+        }
     }
 }

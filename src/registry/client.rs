@@ -1,10 +1,10 @@
 //! Every registry that a command speaks to.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::blobs::Mounted;
-use super::session::Session;
+use super::session::{Session, Warnings};
 use super::{BlobReader, Credentials, Endpoint, Error, Fetched, Found, Keyring, Settings, Upload};
 use crate::http::{Http, Options};
 use crate::oci::{Descriptor, Digest, Hasher, Reference};
@@ -16,10 +16,15 @@ pub struct Client {
     keyring: Keyring,
     environment: BTreeMap<String, String>,
     sessions: Mutex<HashMap<Key, Arc<Session>>>,
+    /// Who we are on a host for a repository; a helper is asked once.
+    known: Mutex<HashMap<(String, String), Credentials>>,
+    /// Mirrors that could not be reached.
+    gone: Mutex<Vec<String>>,
+    warnings: Warnings,
 }
 
-/// What a session is kept under: where it leads, and who we are there.
-type Key = (String, Option<String>);
+/// What a session is kept under: where it leads, for which registry, and who we are there.
+type Key = (String, Option<String>, Option<String>);
 
 /// A blob that may be somewhere else on the registry, so that it need not be sent.
 #[derive(Debug)]
@@ -45,7 +50,15 @@ impl Client {
             keyring,
             environment,
             sessions: Mutex::default(),
+            known: Mutex::default(),
+            gone: Mutex::default(),
+            warnings: Warnings::default(),
         }
+    }
+
+    /// What registries, and mirrors that failed, had to say since the last time: each once.
+    pub fn take_warnings(&self) -> Vec<String> {
+        std::mem::take(&mut *lock(&self.warnings))
     }
 
     /// The manifest or index that a reference names, from a mirror or the registry itself.
@@ -238,9 +251,20 @@ impl Client {
             .split_last()
             .expect("the registry itself is among the sources");
         for mirror in mirrors {
-            let session = self.session(host, mirror, reference.path());
-            if let Ok(found) = session.and_then(|session| ask(&session)) {
-                return Ok(found);
+            if lock(&self.gone).contains(&mirror.host) {
+                continue;
+            }
+            let session = self.session(host, mirror, reference.path())?;
+            match ask(&session) {
+                Ok(found) => return Ok(found),
+                Err(err) if err.is_not_found() => {}
+                Err(err) => {
+                    // It would be waited for with every further request.
+                    if matches!(err, Error::Http(_)) {
+                        lock(&self.gone).push(mirror.host.clone());
+                    }
+                    session.warn(&format!("this mirror of {host} is passed over: {err}"));
+                }
             }
         }
         ask(&self.session(host, origin, reference.path())?)
@@ -272,24 +296,29 @@ impl Client {
         } else {
             host
         };
-        let credentials = self.keyring.find(own, path)?;
+        let credentials = self.credentials(own, path)?;
         let user = match &credentials {
             Credentials::Anonymous => None,
             other => Some(format!("{path} {other:?}")),
         };
-        let key = (endpoint.base(), user);
-        let known = self
-            .sessions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&key)
-            .cloned();
-        if let Some(known) = known {
-            return Ok(known);
+        let key = (endpoint.base(), endpoint.mirror_of.clone(), user);
+        if let Some(known) = lock(&self.sessions).get(&key) {
+            return Ok(Arc::clone(known));
         }
         let session = Arc::new(self.open(own, endpoint, credentials)?);
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(Arc::clone(sessions.entry(key).or_insert(session)))
+        Ok(Arc::clone(
+            lock(&self.sessions).entry(key).or_insert(session),
+        ))
+    }
+
+    fn credentials(&self, host: &str, path: &str) -> Result<Credentials, Error> {
+        let key = (host.to_owned(), path.to_owned());
+        if let Some(known) = lock(&self.known).get(&key) {
+            return Ok(known.clone());
+        }
+        let found = self.keyring.find(host, path)?;
+        lock(&self.known).insert(key, found.clone());
+        Ok(found)
     }
 
     fn open(
@@ -303,6 +332,7 @@ impl Client {
             roots: endpoint.roots.clone(),
             identity: endpoint.identity.clone(),
             skip_verification: endpoint.skip_tls_verification,
+            idle: endpoint.idle,
         })?;
         let headers = self.keyring.config()?.headers();
         Ok(Session::new(
@@ -311,8 +341,13 @@ impl Client {
             http,
             credentials,
             headers,
+            Arc::clone(&self.warnings),
         ))
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The digest of a reference, else its tag.

@@ -98,6 +98,21 @@ pub enum Error {
         /// The limit in bytes.
         limit: u64,
     },
+    /// The connection broke while an answer came.
+    #[error("{what}: the connection broke")]
+    Broken {
+        /// What was asked for.
+        what: String,
+        /// How.
+        #[source]
+        source: std::io::Error,
+    },
+    /// An answer comes so slowly that it would never end.
+    #[error("{what}: the answer comes too slowly")]
+    TooSlow {
+        /// What was asked for.
+        what: String,
+    },
     /// The answer breaks the protocol.
     #[error("{what}: the registry broke the protocol: {why}")]
     Protocol {
@@ -134,6 +149,12 @@ impl Error {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Unauthorized { hint, .. } | Self::Denied { hint, .. } => Some(hint),
+            Self::Http(HttpError::NoTls(_)) => Some(
+                "for a registry without TLS that you trust, set `plain-http = true` in registries.toml or use --tls-verify=false",
+            ),
+            Self::Http(HttpError::Tls { why, .. }) if why.contains("CertificateRequired") => Some(
+                "it wants a certificate of the client: give `client-certificate` and `client-key` in registries.toml, or *.cert and *.key in /etc/docker/certs.d/HOST",
+            ),
             Self::Http(HttpError::Tls { .. }) => Some(
                 "give the registry's root certificate as `ca` in registries.toml or in /etc/docker/certs.d/HOST/ca.crt; \
                  for a registry without a certificate that you trust, set `skip-tls-verification` there",
@@ -149,7 +170,7 @@ impl Error {
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Http(err) => err.is_passing(),
-            Self::TooMany { .. } | Self::WrongSize { .. } => true,
+            Self::Broken { .. } | Self::TooMany { .. } | Self::WrongSize { .. } => true,
             Self::Status { status, .. } => matches!(status, 408 | 500 | 502 | 503 | 504),
             _ => false,
         }
@@ -210,13 +231,23 @@ pub(super) fn said(status: u16, body: &[u8]) -> String {
             .unwrap_or_default()
             .to_owned(),
     };
-    let text: String = text.chars().filter(|c| !c.is_control()).take(500).collect();
-    let text = text.trim();
+    let text = harmless(&text);
     if text.is_empty() {
         format!("status {status}")
     } else {
-        text.to_owned()
+        text
     }
+}
+
+/// A text of a server for a terminal: on one line, not long, without characters that
+/// command a terminal or change the order of others.
+pub(super) fn harmless(text: &str) -> String {
+    let hidden = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
+    };
+    let text: String = text.chars().filter(|c| !hidden(*c)).take(500).collect();
+    text.trim().to_owned()
 }
 
 #[cfg(test)]
@@ -236,6 +267,6 @@ mod tests {
         );
         assert_eq!(said("<html>\n"), "<html>");
         assert_eq!(said(""), "status 404");
-        assert_eq!(said("\u{1b}[31mred"), "[31mred");
+        assert_eq!(said("\u{1b}[31mred\u{202e}x"), "[31mredx");
     }
 }

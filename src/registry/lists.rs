@@ -4,8 +4,8 @@
 
 use serde::Deserialize;
 
-use super::error::Error;
-use super::manifests::{MANIFEST_LIMIT, read_all};
+use super::error::{Error, harmless};
+use super::manifests::MANIFEST_LIMIT;
 use super::scope::Scopes;
 use super::session::{Call, Session};
 use crate::http::{Method, Url};
@@ -14,6 +14,8 @@ use crate::oci::{Descriptor, Digest};
 /// Most entries of a list, and most pages, that are read.
 const ENTRIES: usize = 1_000_000;
 const PAGES: usize = 10_000;
+/// Most pages in a row that have no entry.
+const EMPTY_PAGES: u32 = 16;
 /// How many entries a page is asked to have.
 const PAGE: &str = "1000";
 
@@ -40,23 +42,21 @@ impl Session {
             .url(&format!("/v2/{path}/tags/list"))?
             .with_query("n", PAGE);
         let what = format!("{}/{path}", self.host);
-        self.pages(url, Scopes::repository(path, &["pull"]), &what, |bytes| {
+        let tags = self.pages(url, Scopes::repository(path, &["pull"]), &what, |bytes| {
             serde_json::from_slice::<Tags>(bytes).map(|page| page.tags.unwrap_or_default())
-        })
+        })?;
+        checked(tags, is_tag, &what)
     }
 
     /// The repositories of a registry, where it tells them.
     pub(super) fn catalog(&self) -> Result<Vec<String>, Error> {
         let url = self.url("/v2/_catalog")?.with_query("n", PAGE);
-        self.pages(
-            url,
-            Scopes::parse("registry:catalog:*"),
-            &self.host,
-            |bytes| {
-                serde_json::from_slice::<Catalog>(bytes)
-                    .map(|page| page.repositories.unwrap_or_default())
-            },
-        )
+        let scopes = Scopes::parse("registry:catalog:*");
+        let paths = self.pages(url, scopes, &self.host, |bytes| {
+            serde_json::from_slice::<Catalog>(bytes)
+                .map(|page| page.repositories.unwrap_or_default())
+        })?;
+        checked(paths, is_path, &self.host)
     }
 
     /// What refers to a manifest; `None` where the registry has no such list.
@@ -105,18 +105,20 @@ impl Session {
             what: what.to_owned(),
         };
         let mut all = Vec::new();
+        let mut empty = 0;
         for _ in 0..PAGES {
-            let response = self.check(self.call(&call)?, what, false)?;
+            let (response, bytes) = self.document(&call, MANIFEST_LIMIT)?;
             let next = response.all("link").find_map(next_link).map(str::to_owned);
-            let bytes = read_all(response, MANIFEST_LIMIT, what)?;
             let page = read(&bytes).map_err(|err| Error::Protocol {
                 what: what.to_owned(),
                 why: format!("its list cannot be read: {err}"),
             })?;
+            empty = if page.is_empty() { empty + 1 } else { 0 };
             all.extend(page);
             let Some(next) = next else { return Ok(all) };
             let url = call.url.join(&next)?;
-            if !url.same_origin(&call.url) || url == call.url || all.len() > ENTRIES {
+            let turns = url == call.url || empty > EMPTY_PAGES;
+            if !url.same_origin(&call.url) || turns || all.len() > ENTRIES {
                 break;
             }
             call.url = url;
@@ -126,6 +128,34 @@ impl Session {
             why: "its list has no end".to_owned(),
         })
     }
+}
+
+/// The names of a list, which go on to terminals and into further requests.
+fn checked(
+    names: Vec<String>,
+    is_good: impl Fn(&str) -> bool,
+    what: &str,
+) -> Result<Vec<String>, Error> {
+    match names.iter().find(|name| !is_good(name)) {
+        None => Ok(names),
+        Some(wrong) => {
+            let why = format!("its list has `{}`, which is no name", harmless(wrong));
+            Err(Error::protocol(what, why))
+        }
+    }
+}
+
+/// Source: OCI distribution-spec 1.1, "Pulling manifests".
+fn is_tag(text: &str) -> bool {
+    let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let further = |byte: u8| word(byte) || b".-".contains(&byte);
+    text.len() <= 128 && text.bytes().next().is_some_and(word) && text.bytes().all(further)
+}
+
+fn is_path(text: &str) -> bool {
+    let good =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-/".contains(&byte);
+    (1..=255).contains(&text.len()) && text.bytes().all(good)
 }
 
 /// The target of `<...>; rel="next"`.

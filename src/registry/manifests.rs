@@ -2,8 +2,6 @@
 //!
 //! Source: OCI distribution-spec 1.1, "Pulling manifests", "Pushing manifests".
 
-use std::io::Read;
-
 use super::error::Error;
 use super::scope::Scopes;
 use super::session::{Call, Outgoing, Session};
@@ -72,7 +70,7 @@ impl Session {
     /// Fetches the manifest with this tag or digest; what came is checked.
     pub(super) fn manifest(&self, path: &str, name: &str) -> Result<Fetched, Error> {
         let call = self.manifest_call(Method::Get, path, name, &["pull"])?;
-        let response = self.check(self.call(&call)?, &call.what, false)?;
+        let (response, bytes) = self.document(&call, MANIFEST_LIMIT)?;
         let want = match name.parse::<Digest>() {
             Ok(digest) => Some(digest),
             Err(_) => response
@@ -80,7 +78,6 @@ impl Session {
                 .and_then(|text| text.parse().ok()),
         };
         let media = media_type_of(&response);
-        let bytes = read_all(response, MANIFEST_LIMIT, &call.what)?;
         let got = Digest::of(&bytes);
         if let Some(want) = want.filter(|want| *want != got) {
             return Err(Error::WrongDigest {
@@ -99,7 +96,7 @@ impl Session {
     /// Whether there is a manifest with this tag or digest.
     pub(super) fn find_manifest(&self, path: &str, name: &str) -> Result<Option<Found>, Error> {
         let call = self.manifest_call(Method::Head, path, name, &["pull"])?;
-        let response = self.call(&call)?;
+        let response = self.open(&call)?;
         if response.status == 404 {
             return Ok(None);
         }
@@ -124,7 +121,7 @@ impl Session {
     ) -> Result<Option<String>, Error> {
         let mut call = self.manifest_call(Method::Put, path, name, &["pull", "push"])?;
         call.headers = vec![("Content-Type", media.to_owned())];
-        let response = self.send(&call, Some(&mut || Ok(Outgoing::Bytes(bytes))))?;
+        let response = self.call_with(&call, &mut || Ok(Outgoing::Bytes(bytes)))?;
         let response = self.check(response, &call.what, true)?;
         let subject = response.header("oci-subject").map(str::to_owned);
         let own = Digest::of(bytes);
@@ -170,37 +167,4 @@ fn own_media_type(bytes: &[u8]) -> Option<String> {
     }
     let head: Head = serde_json::from_slice(bytes).ok()?;
     head.media_type.filter(|text| !text.is_empty())
-}
-
-/// A whole body, its length bounded.
-pub(super) fn read_all(response: Response, limit: u64, what: &str) -> Result<Vec<u8>, Error> {
-    let promised = response.length();
-    if promised.is_some_and(|length| length > limit) {
-        return Err(Error::TooLarge {
-            what: what.to_owned(),
-            limit,
-        });
-    }
-    let mut bytes = Vec::new();
-    response
-        .body
-        .take(limit + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|source| Error::Local {
-            what: format!("{what}: the connection broke"),
-            source,
-        })?;
-    let got = bytes.len() as u64;
-    match promised {
-        _ if got > limit => Err(Error::TooLarge {
-            what: what.to_owned(),
-            limit,
-        }),
-        Some(want) if want != got => Err(Error::WrongSize {
-            what: what.to_owned(),
-            want,
-            got,
-        }),
-        _ => Ok(bytes),
-    }
 }

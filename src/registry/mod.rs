@@ -13,6 +13,7 @@ mod lists;
 mod manifests;
 mod pause;
 mod removal;
+mod retry;
 mod scope;
 mod search;
 mod session;

@@ -6,7 +6,7 @@
 use serde::Deserialize;
 
 use super::error::Error;
-use super::manifests::{MANIFEST_LIMIT, read_all};
+use super::manifests::MANIFEST_LIMIT;
 use super::scope::Scopes;
 use super::session::{Call, Session};
 use super::{Client, Endpoint};
@@ -14,8 +14,6 @@ use crate::http::Method;
 
 /// Where `docker.io` is searched.
 const DOCKER_INDEX: &str = "index.docker.io";
-/// Most redirects on the way to an answer.
-const REDIRECTS: usize = 5;
 
 /// A repository that was found.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -50,7 +48,7 @@ impl Session {
     /// What the search finds; `None` where there is no search.
     fn search(&self, term: &str, limit: usize) -> Result<Option<Vec<SearchHit>>, Error> {
         let url = self.url("/v1/search")?;
-        let mut call = Call {
+        let call = Call {
             method: Method::Get,
             url: url
                 .with_query("q", term)
@@ -59,23 +57,17 @@ impl Session {
             scopes: Scopes::default(),
             what: self.host.clone(),
         };
-        let mut response = self.call(&call)?;
-        for _ in 0..REDIRECTS {
-            let Some(location) = response.redirect() else {
-                break;
-            };
-            let next = call.url.join(location)?;
-            if call.url.is_tls() && !next.is_tls() {
-                break;
-            }
-            call.url = next;
-            response = self.call(&call)?;
-        }
-        if matches!(response.status, 404 | 405 | 410 | 501) {
-            return Ok(None);
-        }
-        let response = self.check(response, &call.what, false)?;
-        let bytes = read_all(response, MANIFEST_LIMIT, &call.what)?;
+        let bytes = match self.document(&call, MANIFEST_LIMIT) {
+            Ok((_, bytes)) => bytes,
+            Err(
+                Error::NotFound { .. }
+                | Error::Status {
+                    status: 405 | 410 | 501,
+                    ..
+                },
+            ) => return Ok(None),
+            Err(err) => return Err(err),
+        };
         // A page for people is what some registries answer to every path.
         let answer = serde_json::from_slice::<Answer>(&bytes).ok();
         Ok(answer.map(|answer| answer.results))

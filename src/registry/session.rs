@@ -1,25 +1,23 @@
 //! Talking to one registry: authentication, retries, errors.
 
 use std::io::Read;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::challenge::Challenge;
-use super::error::{ERROR_LIMIT, Error, said};
+use super::error::{ERROR_LIMIT, Error, harmless, said};
 use super::pause::Pauses;
 use super::scope::Scopes;
 use super::token::{Server, Token, login_hint};
 use super::{Credentials, Endpoint};
 use crate::http::{Http, HttpError, Method, Request, Response, Url};
 
-/// How often a request that may be repeated is sent.
-const ATTEMPTS: u32 = 5;
-/// The first pause between attempts; each further one is twice as long.
-const PAUSE: Duration = Duration::from_millis(250);
-/// Longest pause that a registry's `Retry-After` is granted.
-const PAUSE_LIMIT: Duration = Duration::from_secs(30);
 /// Most tokens that are kept.
 const TOKEN_COUNT: usize = 64;
+/// Most warnings of registries that are kept.
+const WARNING_COUNT: usize = 16;
+
+/// What registries say beside their answers, each text once.
+pub(super) type Warnings = Arc<Mutex<Vec<String>>>;
 
 /// A registry at one host.
 pub(super) struct Session {
@@ -28,12 +26,23 @@ pub(super) struct Session {
     /// What it is reached by; decided at the first request where there is a choice.
     base: Mutex<Option<Url>>,
     endpoint: Endpoint,
-    http: Http,
+    pub(super) http: Http,
     credentials: Credentials,
     headers: Vec<(String, String)>,
     challenge: Mutex<Option<Challenge>>,
     tokens: Mutex<Vec<Token>>,
-    pauses: Pauses,
+    /// Held while a token is fetched, so that threads that need the same one ask once.
+    fetching: Mutex<()>,
+    warnings: Warnings,
+    pub(super) pauses: Pauses,
+}
+
+/// What a request told of who we are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Shown {
+    Nothing,
+    Password,
+    Token(String),
 }
 
 impl std::fmt::Debug for Session {
@@ -62,6 +71,7 @@ impl Session {
         http: Http,
         credentials: Credentials,
         headers: Vec<(String, String)>,
+        warnings: Warnings,
     ) -> Self {
         Self {
             host: host.to_owned(),
@@ -72,6 +82,8 @@ impl Session {
             headers,
             challenge: Mutex::new(None),
             tokens: Mutex::new(Vec::new()),
+            fetching: Mutex::new(()),
+            warnings,
             pauses: Pauses::default(),
         }
     }
@@ -110,27 +122,9 @@ impl Session {
         Ok(base.insert(found).clone())
     }
 
-    /// Sends a request without a body, again where that may help.
-    pub(super) fn call(&self, call: &Call<'_>) -> Result<Response, Error> {
-        let mut pause = PAUSE;
-        for attempt in 1.. {
-            let error = match self.send(call, None) {
-                Ok(response) if !is_busy(response.status) || attempt == ATTEMPTS => {
-                    return Ok(response);
-                }
-                Ok(response) => {
-                    pause = retry_after(&response).unwrap_or(pause).min(PAUSE_LIMIT);
-                    None
-                }
-                Err(err) if self.pauses.is_over() => return Err(err),
-                Err(err) if err.is_passing() && attempt < ATTEMPTS => Some(err),
-                Err(err) => return Err(err),
-            };
-            drop(error);
-            self.pauses.pause(pause);
-            pause = (pause * 2).min(PAUSE_LIMIT);
-        }
-        unreachable!("the last attempt returns")
+    /// Whether a URL is the registry's own, so that it may know who we are.
+    pub(super) fn is_own(&self, url: &Url) -> Result<bool, Error> {
+        Ok(self.base()?.same_origin(url))
     }
 
     /// Sends a request once, authenticated; a second time with a new token when it is asked for one.
@@ -142,40 +136,42 @@ impl Session {
         mut body: Option<&mut BodySource<'_>>,
     ) -> Result<Response, Error> {
         // A body that cannot be sent twice must find the door open.
-        // What it is sent with; another thread may learn more meanwhile.
-        let known = lock(&self.challenge).clone();
-        let mut response = self.attempt(call, body.as_deref_mut())?;
-        if response.status == 401 {
-            let header: Vec<String> = response
-                .all("www-authenticate")
-                .map(str::to_owned)
-                .collect();
-            drop(std::mem::replace(
-                &mut response.body,
-                Box::new(std::io::empty()),
-            ));
-            if self.answer(&header.join(", "), call, known.as_ref())? {
-                response = self.attempt(call, body)?;
+        for again in 0..2 {
+            let (response, shown) = self.attempt(call, body.as_deref_mut())?;
+            // Another host, where an upload or a redirect led, may not ask who we are.
+            if response.status != 401 || !self.is_own(&call.url)? {
+                return Ok(response);
+            }
+            let header: Vec<&str> = response.all("www-authenticate").collect();
+            let header = header.join(", ");
+            // A new token that is refused once more says enough, unless it was out of date.
+            let stale = header.contains("invalid_token");
+            if (again > 0 && !stale) || !self.answer(&header, call, &shown)? {
+                return Ok(response);
             }
         }
-        Ok(response)
+        Ok(self.attempt(call, body)?.0)
     }
 
     fn attempt(
         &self,
         call: &Call<'_>,
         body: Option<&mut BodySource<'_>>,
-    ) -> Result<Response, Error> {
+    ) -> Result<(Response, Shown), Error> {
         let mut request = Request::new(call.method, &call.url);
         for (name, value) in &call.headers {
             request = request.with(name, value.clone());
         }
+        let mut shown = Shown::Nothing;
         // Our secrets are for the registry alone, wherever it sends an upload.
-        if self.base()?.same_origin(&call.url) {
+        let own = self.is_own(&call.url)?;
+        if own {
             for (name, value) in &self.headers {
                 request = request.with(name, value.clone());
             }
-            if let Some(authorization) = self.authorization(&call.scopes)? {
+            let (what, authorization) = self.authorization(&call.scopes)?;
+            shown = what;
+            if let Some(authorization) = authorization {
                 request = request.with("Authorization", authorization);
             }
         }
@@ -183,8 +179,8 @@ impl Session {
             what: format!("cannot read what is sent for {}", call.what),
             source,
         };
-        match body {
-            None => Ok(self.http.send(request)?),
+        let response = match body {
+            None => self.http.send(request)?,
             Some(source) => {
                 let mut reader = source().map_err(local)?;
                 let body = match &mut reader {
@@ -194,44 +190,58 @@ impl Session {
                         length: *length,
                     },
                 };
-                Ok(self.http.send(request.with_body(body))?)
+                self.http.send(request.with_body(body))?
             }
+        };
+        if own {
+            self.keep_warnings(&response);
+        }
+        Ok((response, shown))
+    }
+
+    /// Source: OCI distribution-spec 1.1, "Warnings".
+    fn keep_warnings(&self, response: &Response) {
+        for header in response.all("warning") {
+            let text = header.trim().strip_prefix("299 - \"");
+            let Some(text) = text.and_then(|text| text.strip_suffix('"')) else {
+                continue;
+            };
+            self.warn(&harmless(text));
+        }
+    }
+
+    /// Keeps something that the user is told at the end.
+    pub(super) fn warn(&self, text: &str) {
+        let text = format!("{}: {text}", self.host);
+        let mut warnings = lock(&self.warnings);
+        if warnings.len() < WARNING_COUNT && !warnings.contains(&text) {
+            warnings.push(text);
         }
     }
 
     /// What the registry is told of who we are, as far as its challenge is known.
-    fn authorization(&self, scopes: &Scopes) -> Result<Option<String>, Error> {
+    fn authorization(&self, scopes: &Scopes) -> Result<(Shown, Option<String>), Error> {
         if let Credentials::Bearer(token) = &self.credentials {
-            return Ok(Some(format!("Bearer {token}")));
+            let header = format!("Bearer {token}");
+            return Ok((Shown::Token(token.clone()), Some(header)));
         }
         let challenge = lock(&self.challenge).clone();
         match (challenge, &self.credentials) {
-            (Some(Challenge::Basic), Credentials::Password { user, password }) => Ok(Some(
-                format!("Basic {}", super::credentials::basic(user, password)),
-            )),
-            (Some(Challenge::Bearer { realm, service, .. }), _) => {
-                let known = lock(&self.tokens)
-                    .iter()
-                    .find(|token| token.is_fresh() && token.scopes.covers(scopes))
-                    .cloned();
-                let token = match known {
-                    Some(token) => token,
-                    None => self.fetch(&realm, service.as_deref(), scopes)?,
-                };
-                Ok(Some(format!("Bearer {}", token.text)))
+            (Some(Challenge::Basic), Credentials::Password { user, password }) => {
+                let header = format!("Basic {}", super::credentials::basic(user, password));
+                Ok((Shown::Password, Some(header)))
             }
-            _ => Ok(None),
+            (Some(Challenge::Bearer { realm, service, .. }), _) => {
+                let token = self.token(&realm, service.as_deref(), scopes)?;
+                let header = format!("Bearer {}", token.text);
+                Ok((Shown::Token(token.text), Some(header)))
+            }
+            _ => Ok((Shown::Nothing, None)),
         }
     }
 
     /// Takes up a challenge; whether trying again makes sense.
-    /// `known` is the challenge that was known when the request was sent.
-    fn answer(
-        &self,
-        header: &str,
-        call: &Call<'_>,
-        known: Option<&Challenge>,
-    ) -> Result<bool, Error> {
+    fn answer(&self, header: &str, call: &Call<'_>, shown: &Shown) -> Result<bool, Error> {
         let refused = |why: &str| Error::Unauthorized {
             host: self.host.clone(),
             why: why.to_owned(),
@@ -249,22 +259,41 @@ impl Session {
             Challenge::Basic if !matches!(self.credentials, Credentials::Password { .. }) => {
                 Err(refused("authentication required"))
             }
-            Challenge::Basic if known == Some(&Challenge::Basic) => {
-                Err(refused("the user name or the password is wrong"))
-            }
-            Challenge::Basic => Ok(true),
+            Challenge::Basic => Ok(*shown != Shown::Password),
             Challenge::Bearer {
                 realm,
                 service,
                 scope,
                 ..
             } => {
+                if matches!(self.credentials, Credentials::Bearer(_)) {
+                    return Ok(false);
+                }
                 let asked = Scopes::parse(scope.as_deref().unwrap_or_default()).union(&call.scopes);
-                // A token with all of that was sent and refused: it is not asked for again.
-                lock(&self.tokens).retain(|token| !token.scopes.covers(&asked));
-                self.fetch(&realm, service.as_deref(), &asked)?;
+                // A token that was sent and refused is not sent again.
+                if let Shown::Token(text) = shown {
+                    lock(&self.tokens).retain(|token| token.text != *text);
+                }
+                self.token(&realm, service.as_deref(), &asked)?;
                 Ok(true)
             }
+        }
+    }
+
+    /// A token that is known and good for `scopes`, else a new one.
+    fn token(&self, realm: &str, service: Option<&str>, scopes: &Scopes) -> Result<Token, Error> {
+        let known = || {
+            let tokens = lock(&self.tokens);
+            let fits = |token: &&Token| token.is_fresh() && token.scopes.covers(scopes);
+            tokens.iter().find(fits).cloned()
+        };
+        if let Some(token) = known() {
+            return Ok(token);
+        }
+        let _turn = lock(&self.fetching);
+        match known() {
+            Some(token) => Ok(token),
+            None => self.fetch(realm, service, scopes),
         }
     }
 
@@ -275,6 +304,7 @@ impl Session {
             host: &self.host,
             realm: &realm,
             service,
+            pauses: &self.pauses,
         };
         let token = server.token(&self.http, &self.credentials, scopes, false)?;
         let mut tokens = lock(&self.tokens);
@@ -302,13 +332,23 @@ impl Session {
                 "its token server `{realm}` is not encrypted"
             )));
         }
-        let loopback = |url: &Url| super::settings::is_loopback(url.authority());
-        if loopback(&realm) && !loopback(&base) {
-            return Err(wrong(format!(
-                "its token server `{realm}` would be this machine"
-            )));
-        }
+        self.refuse_inward(&self.host, &realm)?;
         Ok(realm)
+    }
+
+    /// A registry elsewhere has no business with services of this machine and of
+    /// the cloud that it runs in.
+    pub(super) fn refuse_inward(&self, what: &str, url: &Url) -> Result<(), Error> {
+        let base = self.base()?;
+        let inward = |url: &Url| {
+            let loopback = super::settings::is_loopback(url.authority());
+            loopback || url.is_link_local()
+        };
+        if inward(url) && !inward(&base) && !self.http.is_proxied(url) {
+            let why = format!("it sends us to `{url}`, which would be this machine or its cloud");
+            return Err(Error::protocol(what, why));
+        }
+        Ok(())
     }
 
     /// Logs in: asks for the root of the API, and for a refresh token where there is a token server.
@@ -321,13 +361,18 @@ impl Session {
             scopes: Scopes::default(),
             what: self.host.clone(),
         };
-        let response = self.send(&call, None)?;
+        let typed = |why: &str| Error::Unauthorized {
+            host: self.host.clone(),
+            why: why.to_owned(),
+            hint: "check the user name and the password".to_owned(),
+        };
+        let response = match self.call(&call) {
+            // The token server refused what was typed a moment ago.
+            Err(Error::Unauthorized { why, .. }) => return Err(typed(&why)),
+            other => other?,
+        };
         if response.status == 401 {
-            return Err(Error::Unauthorized {
-                host: self.host.clone(),
-                why: "incorrect username or password".to_owned(),
-                hint: "check the user name and the password".to_owned(),
-            });
+            return Err(typed("incorrect username or password"));
         }
         self.check(response, &call.what, false)?;
         let challenge = lock(&self.challenge).clone();
@@ -339,6 +384,7 @@ impl Session {
             host: &self.host,
             realm: &realm,
             service: service.as_deref(),
+            pauses: &self.pauses,
         };
         let token = server.token(&self.http, &self.credentials, &Scopes::default(), true)?;
         Ok(match token.refresh {
@@ -366,13 +412,17 @@ impl Session {
         let (what, host) = (what.to_owned(), self.host.clone());
         let hint = login_hint(&host, &self.credentials);
         Err(match response.status {
+            // It got a token, so it knows who we are: the token did not allow it.
+            401 if self.has_token() => Error::Denied {
+                what,
+                why: "requested access to the resource is denied".to_owned(),
+                hint: denied_hint(&host),
+            },
             401 => Error::Unauthorized { host, why, hint },
-            403 if push => Error::Denied {
+            403 if push || self.credentials != Credentials::Anonymous => Error::Denied {
                 what,
                 why,
-                hint: format!(
-                    "check that the repository is yours and the name is right; else {hint}"
-                ),
+                hint: denied_hint(&host),
             },
             403 => Error::Denied { what, why, hint },
             404 => Error::NotFound {
@@ -383,10 +433,49 @@ impl Session {
                     format!(": {why}")
                 },
             },
-            429 => Error::TooMany { host, why },
+            429 => Error::TooMany {
+                host,
+                why: format!("{why}{}", limits(&response)),
+            },
             status => Error::Status { what, status, why },
         })
     }
+
+    /// Whether tokens that were given for credentials are what the registry refuses.
+    fn has_token(&self) -> bool {
+        let bearer = matches!(*lock(&self.challenge), Some(Challenge::Bearer { .. }));
+        bearer && self.credentials != Credentials::Anonymous
+    }
+}
+
+/// What to do about rights that somebody known does not have.
+fn denied_hint(host: &str) -> String {
+    let login = match host {
+        "docker.io" => "rbuild login".to_owned(),
+        host => format!("rbuild login {host}"),
+    };
+    format!(
+        "check that the repository is yours and its name is right, or log in as somebody else with `{login}`"
+    )
+}
+
+/// What an answer says of the limits on requests, in brackets.
+fn limits(response: &Response) -> String {
+    let mut parts = Vec::new();
+    for (name, what) in [
+        ("ratelimit-limit", "limit"),
+        ("ratelimit-remaining", "remaining"),
+        ("retry-after", "try again after"),
+    ] {
+        if let Some(value) = response.header(name) {
+            let value: String = harmless(value).chars().take(40).collect();
+            parts.push(format!("{what} {value}"));
+        }
+    }
+    if parts.is_empty() {
+        return String::new();
+    }
+    format!(" ({})", parts.join(", "))
 }
 
 /// What is sent with a request.
@@ -405,20 +494,6 @@ pub(super) type BodySource<'a> = dyn FnMut() -> std::io::Result<Outgoing<'a>> + 
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn is_busy(status: u16) -> bool {
-    matches!(status, 408 | 429 | 500 | 502 | 503 | 504)
-}
-
-/// `Retry-After` in seconds; a date is not worth its parser here.
-fn retry_after(response: &Response) -> Option<Duration> {
-    response
-        .header("retry-after")?
-        .trim()
-        .parse()
-        .ok()
-        .map(Duration::from_secs)
 }
 
 /// Whether a handshake failed because of a certificate, so that the server does speak TLS.

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -27,6 +28,9 @@ pub struct Settings {
     /// By host, with its port.
     #[serde(default, rename = "registry")]
     registries: BTreeMap<String, Registry>,
+    /// `certs.d` beside the settings file: certificates by host.
+    #[serde(skip)]
+    own_certificates: Option<PathBuf>,
 }
 
 /// The settings of one registry.
@@ -48,6 +52,8 @@ struct Registry {
     client_certificate: Option<PathBuf>,
     /// Its key, PEM.
     client_key: Option<PathBuf>,
+    /// How many seconds nothing may come from it or go to it before that is an error.
+    idle_timeout: Option<u32>,
     /// Whether nothing may be taken from it or sent to it.
     #[serde(default)]
     blocked: bool,
@@ -71,6 +77,8 @@ pub struct Endpoint {
     pub roots: Vec<PathBuf>,
     /// A client certificate and its key.
     pub identity: Option<(PathBuf, PathBuf)>,
+    /// How long nothing may come or go, if not as long as usual.
+    pub idle: Option<Duration>,
     /// The registry that it mirrors, which is told with `?ns=`.
     pub mirror_of: Option<String>,
 }
@@ -89,15 +97,23 @@ impl Settings {
     /// # Errors
     /// When it is no TOML or has an unknown name; the error tells the line.
     pub fn read(path: &Path) -> Result<Self, PathError> {
+        let empty = Self {
+            own_certificates: path.parent().map(|dir| dir.join("certs.d")),
+            ..Self::default()
+        };
         let text = match std::fs::read_to_string(path) {
             Ok(text) if text.len() <= SIZE_LIMIT => text,
             Ok(_) => return Err(std::io::Error::other("the file is too large")).at("read", path),
-            Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(empty),
             Err(err) => return Err(err).at("read", path),
         };
-        toml::from_str(&text)
+        let read: Self = toml::from_str(&text)
             .map_err(|err| std::io::Error::other(err.to_string()))
-            .at("read", path)
+            .at("read", path)?;
+        Ok(Self {
+            own_certificates: empty.own_certificates,
+            ..read
+        })
     }
 
     /// Whether `host` is blocked.
@@ -126,7 +142,9 @@ impl Settings {
         let either_way = (own.either_way || is_loopback(host)) && !own.plain_http;
         let mut roots: Vec<PathBuf> = own.ca.into_iter().collect();
         let mut identity = own.client_certificate.zip(own.client_key);
-        for dir in CERTS_DIRS.iter().map(|dir| Path::new(dir).join(host)) {
+        let own_dir = self.own_certificates.as_deref();
+        for dir in own_dir.into_iter().chain(CERTS_DIRS.iter().map(Path::new)) {
+            let dir = dir.join(host);
             let (more, found) = certificates(&dir);
             roots.extend(more);
             identity = identity.or(found);
@@ -143,6 +161,9 @@ impl Settings {
             skip_tls_verification: own.skip_tls_verification,
             roots,
             identity,
+            idle: own
+                .idle_timeout
+                .map(|seconds| Duration::from_secs(seconds.max(1).into())),
             mirror_of: None,
         }
     }

@@ -9,11 +9,17 @@ use serde::Deserialize;
 
 use super::Credentials;
 use super::error::{ERROR_LIMIT, Error, said};
+use super::pause::Pauses;
+use super::retry::{again, read_whole, until_answered};
 use super::scope::Scopes;
 use crate::http::{Body, Http, Method, Request, Response, Url};
 
 /// Largest token document that is read, in bytes.
-const TOKEN_LIMIT: u64 = 1 << 20;
+const DOCUMENT_LIMIT: u64 = 1 << 20;
+/// Longest token that is sent on, in bytes; servers take heads of some ten thousand.
+const TOKEN_LIMIT: usize = 64 << 10;
+/// How long the document of a token may take.
+const PATIENCE: Duration = Duration::from_mins(2);
 /// How long a token is good when the server does not say.
 const DEFAULT_LIFE: Duration = Duration::from_mins(1);
 /// A token this close to its end is not used any more.
@@ -54,6 +60,7 @@ pub(super) struct Server<'a> {
     pub(super) host: &'a str,
     pub(super) realm: &'a Url,
     pub(super) service: Option<&'a str>,
+    pub(super) pauses: &'a Pauses,
 }
 
 impl Server<'_> {
@@ -65,18 +72,18 @@ impl Server<'_> {
         scopes: &Scopes,
         offline: bool,
     ) -> Result<Token, Error> {
-        let response = match credentials {
-            Credentials::Identity(refresh) => self.post(http, scopes, refresh)?,
+        let ask = || match credentials {
+            Credentials::Identity(refresh) => self.post(http, scopes, refresh),
             Credentials::Password { user, password } => {
                 let basic = super::credentials::basic(user, password);
-                self.get(http, scopes, Some((user, basic)), offline)?
+                self.get(http, scopes, Some((user, basic)), offline)
             }
-            Credentials::Anonymous | Credentials::Bearer(_) => {
-                self.get(http, scopes, None, false)?
-            }
+            Credentials::Anonymous | Credentials::Bearer(_) => self.get(http, scopes, None, false),
         };
-        let response = self.checked(response, credentials)?;
-        let answer: Answer = self.read(response)?;
+        let answer: Answer = again(self.pauses, || {
+            let response = until_answered(self.pauses, ask)?;
+            self.read(self.checked(response, credentials)?)
+        })?;
         let text = if answer.token.is_empty() {
             answer.access_token
         } else {
@@ -84,6 +91,10 @@ impl Server<'_> {
         };
         if text.is_empty() || text.bytes().any(|byte| !byte.is_ascii_graphic()) {
             return Err(self.broken("its token server sent no token"));
+        }
+        if text.len() > TOKEN_LIMIT {
+            let why = format!("its token server sent a token of {} bytes", text.len());
+            return Err(self.broken(&why));
         }
         let life = answer.expires_in.map_or(DEFAULT_LIFE, |seconds| {
             Duration::from_secs(seconds.min(86_400))
@@ -168,13 +179,9 @@ impl Server<'_> {
         })
     }
 
-    fn read(&self, response: Response) -> Result<Answer, Error> {
-        let mut body = Vec::new();
-        response
-            .body
-            .take(TOKEN_LIMIT)
-            .read_to_end(&mut body)
-            .map_err(|_| self.broken("its token server broke the connection"))?;
+    fn read(&self, mut response: Response) -> Result<Answer, Error> {
+        let what = format!("token server of {}", self.host);
+        let body = read_whole(&mut response, DOCUMENT_LIMIT, &what, PATIENCE)?;
         serde_json::from_slice(&body)
             .map_err(|_| self.broken("its token server sent no token document"))
     }

@@ -12,7 +12,7 @@ use super::session::{Call, Outgoing, Session};
 use crate::http::{Method, Url};
 use crate::oci::Digest;
 
-/// How often a broken upload is taken up again without progress in between.
+/// How often a broken upload is taken up again, or begun anew, without progress in between.
 const RESUMPTIONS: u32 = 5;
 /// Pause before it is.
 const PAUSE: Duration = Duration::from_millis(300);
@@ -69,7 +69,7 @@ impl Session {
             path,
             self.url(&format!("/v2/{path}/blobs/uploads/"))?,
         );
-        let response = self.check(self.send(&call, None)?, &call.what, true)?;
+        let response = self.check(self.call(&call)?, &call.what, true)?;
         Ok(self.upload_at(path, Self::location(&call, &response)?))
     }
 
@@ -86,6 +86,7 @@ impl Session {
 
 impl Upload {
     /// Sends everything that `source` gives and closes the upload under `digest`.
+    /// What breaks is taken up where the registry is, or begun anew where it forgot.
     ///
     /// `size` is the whole size, where it is known.
     pub fn send(
@@ -95,14 +96,94 @@ impl Upload {
         digest: Digest,
         tell: &Tell<'_>,
     ) -> Result<(), Error> {
-        if size.is_some_and(|size| size <= SMALL) {
-            return self.send_small(source, digest);
-        }
-        self.append(source, tell)?;
-        self.finish(digest)
+        let path = self.path.clone();
+        let session = Arc::clone(&self.session);
+        self.until_done(
+            // The last answer alone may be what did not come.
+            &mut || session.has_blob(&path, digest),
+            &mut |upload| upload.attempt(source, size, digest, tell),
+        )
     }
 
-    fn send_small(self, source: &mut UploadSource<'_>, digest: Digest) -> Result<(), Error> {
+    /// Sends everything that `source` gives, its length and digest unknown;
+    /// [`finish`](Self::finish) closes the upload.
+    pub fn append(&mut self, source: &mut UploadSource<'_>, tell: &Tell<'_>) -> Result<(), Error> {
+        self.until_done(&mut || Ok(false), &mut |upload| upload.patch(source, tell))
+    }
+
+    /// Closes an upload that is whole: from here on the blob is there. `false` when the
+    /// registry lost it on the way, so that it must be sent anew.
+    pub fn finish(mut self, digest: Digest) -> Result<bool, Error> {
+        let whole = self.at;
+        let mut broken = 0;
+        loop {
+            let error = match self.close(digest) {
+                Ok(()) => return Ok(true),
+                Err(err) if err.is_broken() || is_lost(&err) => err,
+                Err(err) => return Err(err),
+            };
+            broken += 1;
+            if broken > RESUMPTIONS || self.session.pauses.is_over() {
+                return Err(error);
+            }
+            self.session.pauses.pause(PAUSE * broken);
+            if self.session.has_blob(&self.path, digest)? {
+                return Ok(true);
+            }
+            self.take_up()?;
+            if self.at != whole {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Does `work` until it works, the upload taken up again in between, unless `is_done`
+    /// says that all is there.
+    fn until_done(
+        &mut self,
+        is_done: &mut dyn FnMut() -> Result<bool, Error>,
+        work: &mut dyn FnMut(&mut Self) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut broken = 0;
+        loop {
+            let before = self.at;
+            let error = match work(self) {
+                Ok(()) => return Ok(()),
+                Err(err) if err.is_broken() || is_lost(&err) => err,
+                Err(err) => return Err(err),
+            };
+            broken += 1;
+            if broken > RESUMPTIONS || self.session.pauses.is_over() {
+                return Err(error);
+            }
+            self.session.pauses.pause(PAUSE * broken);
+            if is_done()? {
+                return Ok(());
+            }
+            self.take_up()?;
+            if self.at > before {
+                broken = 0;
+            }
+        }
+    }
+
+    fn attempt(
+        &mut self,
+        source: &mut UploadSource<'_>,
+        size: Option<u64>,
+        digest: Digest,
+        tell: &Tell<'_>,
+    ) -> Result<(), Error> {
+        if self.at == 0 && size.is_some_and(|size| size <= SMALL) {
+            return self.send_small(source, digest);
+        }
+        if size.is_none_or(|size| self.at < size) {
+            self.patch(source, tell)?;
+        }
+        self.close(digest)
+    }
+
+    fn send_small(&self, source: &mut UploadSource<'_>, digest: Digest) -> Result<(), Error> {
         let mut bytes = Vec::new();
         let read = source(0).and_then(|(mut reader, _)| reader.read_to_end(&mut bytes));
         read.map_err(|source| self.unreadable(source))?;
@@ -116,25 +197,17 @@ impl Upload {
         self.session.check(response, &call.what, true).map(drop)
     }
 
-    /// Sends everything that `source` gives, again from where the registry is
-    /// when the connection breaks.
-    pub fn append(&mut self, source: &mut UploadSource<'_>, tell: &Tell<'_>) -> Result<(), Error> {
-        let mut broken = 0;
-        loop {
-            let before = self.at;
-            let error = match self.patch(source, tell) {
-                Ok(()) => return Ok(()),
-                Err(err) if err.is_passing() => err,
-                Err(err) => return Err(err),
-            };
-            broken += 1;
-            if broken > RESUMPTIONS {
-                return Err(error);
-            }
-            std::thread::sleep(PAUSE * broken);
-            self.ask_state()?;
-            if self.at > before {
-                broken = 0;
+    /// Finds out where the registry is; one that knows nothing of the upload any
+    /// more, or cannot go on with it, gets a new one.
+    fn take_up(&mut self) -> Result<(), Error> {
+        match self.ask_state() {
+            Ok(()) => Ok(()),
+            Err(
+                err @ (Error::Unauthorized { .. } | Error::Denied { .. } | Error::TooMany { .. }),
+            ) => Err(err),
+            Err(_) => {
+                *self = self.session.upload(&self.path)?;
+                Ok(())
             }
         }
     }
@@ -184,8 +257,7 @@ impl Upload {
         Ok(())
     }
 
-    /// Closes the upload: from here on the blob is there.
-    pub fn finish(self, digest: Digest) -> Result<(), Error> {
+    fn close(&self, digest: Digest) -> Result<(), Error> {
         let url = self.location.with_query("digest", &digest.to_string());
         let call = self.session.upload_call(Method::Put, &self.path, url);
         let response = self.session.send(&call, None)?;
@@ -200,6 +272,15 @@ impl Upload {
             ),
             source,
         }
+    }
+}
+
+/// Whether the registry lost the upload, or is in trouble that may pass.
+fn is_lost(error: &Error) -> bool {
+    match error {
+        Error::NotFound { .. } => true,
+        Error::Status { status, .. } => matches!(status, 408 | 416 | 500 | 502 | 503 | 504),
+        _ => false,
     }
 }
 

@@ -7,6 +7,7 @@ use super::download::Downloads;
 use super::growing::{Growing, GrowingReader};
 use super::send::is_foreign;
 use super::{Error, LayerState, Watch};
+use crate::fs::At;
 use crate::image::{self, Image};
 use crate::oci::{
     Descriptor, Digest, ImageConfig, ImageId, Index, Manifest, Platform, Reference, media_type,
@@ -154,6 +155,7 @@ impl Pull<'_> {
                 "its configuration is larger than {CONFIG_LIMIT} bytes"
             )));
         }
+        self.make_sure_of_room(&manifest)?;
         let mut config_bytes = Vec::new();
         self.client
             .blob(self.reference, &manifest.config, None)?
@@ -176,6 +178,23 @@ impl Pull<'_> {
             config,
             config_bytes,
         })
+    }
+
+    /// Refuses layers that the disk has no room for, before a byte of them comes: what
+    /// a manifest says of its sizes may be a lie.
+    fn make_sure_of_room(&self, manifest: &Manifest) -> Result<(), Error> {
+        let root = self.store.paths().blobs();
+        let disk = rustix::fs::statvfs(&root).at("look at the file system of", &root)?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let missing = |layer: &&Descriptor| !self.store.blob_exists(layer.digest);
+        let layers = manifest.layers.iter().filter(missing);
+        let wanted = layers.fold(0_u64, |sum, layer| sum.saturating_add(layer.size));
+        if wanted > free {
+            return Err(self.unsupported(format!(
+                "its layers are said to have {wanted} bytes, and the disk has room for {free}"
+            )));
+        }
+        Ok(())
     }
 
     /// Downloads and unpacks what is missing.

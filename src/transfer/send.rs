@@ -108,8 +108,9 @@ impl Sender<'_> {
             (_, Err(err)) if refused => return Err(err),
             (made, sent) => (made?, sent?),
         };
-        if let Some(upload) = upload {
-            upload.finish(layer.digest)?;
+        if let Some(upload) = upload
+            && upload.finish(layer.digest)?
+        {
             self.watch.layer(shown, LayerState::Done);
             return Ok(layer);
         }

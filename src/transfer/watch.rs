@@ -32,6 +32,9 @@ pub trait Watch: Sync {
     /// blob when it is pulled, its diff ID when it is pushed.
     fn layer(&self, layer: Digest, state: LayerState);
 
+    /// What a registry, or a mirror that was passed over, has to say to the user.
+    fn warning(&self, _text: &str) {}
+
     /// Whether the transfer is to end: nobody wants it any more.
     fn is_canceled(&self) -> bool {
         false

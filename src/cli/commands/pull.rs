@@ -1,8 +1,9 @@
 //! `pull`, `image pull`
 
-use rbuild::engine::{Engine, Error};
+use rbuild::engine::Engine;
 use rbuild::oci::{ParseReferenceError, Platform, Reference};
 
+use super::reach::ReachArgs;
 use crate::cli::output::Output;
 use crate::cli::report::Failure;
 use crate::cli::transfer::{self, Target};
@@ -25,6 +26,8 @@ pub(crate) struct Args {
     /// Show nothing but the image's name
     #[arg(short, long)]
     quiet: bool,
+    #[command(flatten)]
+    reach: ReachArgs,
 }
 
 pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u8, Failure> {
@@ -48,6 +51,7 @@ pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
         engine,
         &reference,
         args.platform.as_ref(),
+        args.reach.reach(),
         args.quiet,
         Target::Stdout,
     )?;
@@ -66,13 +70,14 @@ fn all_tags(
     if tagged || reference.digest().is_some() {
         return Err(Failure::new(1, "tag can't be used with --all-tags/-a"));
     }
-    let tags = engine.registries()?.tags(reference).map_err(Error::from)?;
+    let tags = engine.remote_tags(reference, args.reach.reach())?;
     for tag in tags {
         let one = reference.with_tag(&tag);
         transfer::pull(
             engine,
             &one,
             args.platform.as_ref(),
+            args.reach.reach(),
             args.quiet,
             Target::Stdout,
         )?;

@@ -6,6 +6,7 @@ use rbuild::layer::Codec;
 use rbuild::oci::{ParseReferenceError, Platform, Reference};
 use rbuild::transfer::PushOptions;
 
+use super::reach::ReachArgs;
 use crate::cli::output::Output;
 use crate::cli::report::Failure;
 use crate::cli::transfer::{Layers, Target, Words};
@@ -44,6 +45,8 @@ pub(crate) struct Args {
     /// Accepted for compatibility: content trust was never made here
     #[arg(long, hide = true)]
     disable_content_trust: bool,
+    #[command(flatten)]
+    reach: ReachArgs,
 }
 
 pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u8, Failure> {
@@ -88,7 +91,8 @@ pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
     };
     for name in &names {
         let layers = Layers::new(Words::Push, args.quiet, Target::Stdout);
-        let pushed = engine.push(name, args.platform.as_ref(), &options, &layers);
+        let (platform, reach) = (args.platform.as_ref(), args.reach.reach());
+        let pushed = engine.push(name, platform, &options, reach, &layers);
         layers.end();
         let pushed = pushed?;
         let tag = name.tag().unwrap_or("latest");

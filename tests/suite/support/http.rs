@@ -204,8 +204,9 @@ impl HttpServer {
                 }
                 // Small answers go at once, as real servers have it.
                 stream.set_nodelay(true).expect("it is TCP");
-                let copy = stream.try_clone().expect("descriptors are left");
-                own_streams.lock().expect("nobody panics").push(copy);
+                let copy = || stream.try_clone().expect("descriptors are left");
+                own_streams.lock().expect("nobody panics").push(copy());
+                let own = copy();
                 let (handler, tls) = (Arc::clone(&handler), tls.clone());
                 workers.push(std::thread::spawn(move || {
                     // A client may go away at any moment.
@@ -217,6 +218,8 @@ impl HttpServer {
                                 serve(rustls::StreamOwned::new(connection, stream), &*handler)
                             }),
                     };
+                    // Copies of it are open still.
+                    let _gone = own.shutdown(Shutdown::Both);
                 }));
             }
             for worker in workers {
@@ -301,10 +304,13 @@ fn serve(stream: impl Stream, handler: &dyn Fn(&Asked) -> Answer) -> io::Result<
 }
 
 fn read(reader: &mut BufReader<impl Stream>) -> io::Result<Option<Asked>> {
-    let mut line = String::new();
-    if reader.read_line(&mut line)? == 0 {
+    // Who tries TLS on a server without it is not waited for: no line ends there.
+    const HANDSHAKE: u8 = 22;
+    if matches!(reader.fill_buf()?.first(), None | Some(&HANDSHAKE)) {
         return Ok(None);
     }
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
     let mut words = line.split_whitespace().map(str::to_owned);
     let mut asked = Asked {
         method: words.next().unwrap_or_default(),

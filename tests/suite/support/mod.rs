@@ -11,9 +11,12 @@ mod browser;
 mod busybox;
 mod certificates;
 mod debian;
+mod docker;
 mod home;
 mod http;
+mod numbers;
 mod registry;
+mod relay;
 mod s3;
 mod schema;
 mod terminal;
@@ -25,9 +28,12 @@ pub(crate) use browser::Browser;
 pub(crate) use busybox::archive as busybox_archive;
 pub(crate) use certificates::Certificates;
 pub(crate) use debian::{Registry, debian_base, reachable};
+pub(crate) use docker::Docker;
 pub(crate) use home::{Home, Outcome, finish};
 pub(crate) use http::{Answer, Asked, HttpServer};
+pub(crate) use numbers::Numbers;
 pub(crate) use registry::{PASSWORD, RegistryServer, USER};
+pub(crate) use relay::{Cut, Relay, Traffic, Tunnel};
 pub(crate) use s3::{BUCKET, KEY as S3_KEY, S3Server};
 pub(crate) use schema::assert_fits;
 pub(crate) use terminal::Terminal;
@@ -55,6 +61,8 @@ pub(crate) enum Need {
     DockerRegistry,
     /// s3rver of npm, which speaks S3's protocol, is installed.
     S3Server,
+    /// docker and dockerd, which pull and push images, or apt-get to fetch them.
+    Docker,
     /// podman, which pulls and pushes images, is installed.
     Podman,
     /// debootstrap is installed, or an archive of `debian:bookworm` is named.
@@ -122,6 +130,7 @@ fn lacking(need: Need) -> Option<String> {
         Need::Chromium => Browser::find().err(),
         Need::DockerRegistry => installed(&["docker-registry", "openssl"]),
         Need::S3Server => installed(&["s3rver"]),
+        Need::Docker => docker::lacking(),
         Need::Podman => installed(&["podman"]),
         Need::Skopeo => {
             let places = ["/usr/bin/skopeo", "/usr/local/bin/skopeo"];

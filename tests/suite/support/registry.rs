@@ -1,6 +1,7 @@
 //! The registry of the distribution project (`docker-registry` of Debian), started
 //! for one test on loopback with files of its own.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -153,11 +154,43 @@ impl RegistryServer {
         self.tokens.as_ref().expect("the test chose tokens")
     }
 
+    /// The blobs that it has.
+    pub(crate) fn blobs(&self) -> BTreeSet<rbuild::oci::Digest> {
+        let dir = self.storage().join("blobs/sha256");
+        let entries = |dir: PathBuf| {
+            let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+            entries.map(|entry| entry.path())
+        };
+        let whole = |path: &PathBuf| path.join("data").exists();
+        let digest = |path: PathBuf| {
+            let hex = path.file_name()?.to_str()?.to_owned();
+            format!("sha256:{hex}").parse().ok()
+        };
+        let all = entries(dir).flat_map(entries).filter(whole);
+        all.filter_map(digest).collect()
+    }
+
     /// The file of a blob, whether it is there or not.
     pub(crate) fn blob_path(&self, digest: rbuild::oci::Digest) -> PathBuf {
         let hex = digest.hex();
-        let blobs = self.dir.path().join("data/docker/registry/v2/blobs/sha256");
+        let blobs = self.storage().join("blobs/sha256");
         blobs.join(&hex[..2]).join(hex).join("data")
+    }
+
+    /// The bytes of a blob or a manifest.
+    pub(crate) fn blob(&self, digest: rbuild::oci::Digest) -> Vec<u8> {
+        std::fs::read(self.blob_path(digest)).expect("it is there")
+    }
+
+    /// What a tag leads to.
+    pub(crate) fn tag(&self, repository: &str, tag: &str) -> rbuild::oci::Digest {
+        let tags = format!("repositories/{repository}/_manifests/tags/{tag}/current/link");
+        let link = std::fs::read_to_string(self.storage().join(tags));
+        link.expect("it is there").parse().expect("it is a digest")
+    }
+
+    fn storage(&self) -> PathBuf {
+        self.dir.path().join("data/docker/registry/v2")
     }
 
     /// What it wrote to its log.

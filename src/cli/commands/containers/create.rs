@@ -1,6 +1,6 @@
 //! `create`
 
-use rbuild::engine::{ContainerRequest, Created, Engine, Error, ErrorKind, Streams};
+use rbuild::engine::{ContainerRequest, Created, Engine, Error, ErrorKind, Reach, Streams};
 use rbuild::oci::{ParseReferenceError, Reference};
 
 use super::flags::{self, Flags};
@@ -72,10 +72,16 @@ fn reference(flags: &Flags) -> Result<Reference, Failure> {
 
 fn pull(flags: &Flags, engine: &Engine) -> Result<(), Failure> {
     let reference = reference(flags)?;
-    let platform = flags.platform.as_ref();
-    transfer::pull(engine, &reference, platform, flags.quiet, Target::Stderr)
-        .map(drop)
-        .map_err(|failure| failure.with_code(125))
+    let (platform, reach) = (flags.platform.as_ref(), Reach::default());
+    let pulled = transfer::pull(
+        engine,
+        &reference,
+        platform,
+        reach,
+        flags.quiet,
+        Target::Stderr,
+    );
+    pulled.map(drop).map_err(|failure| failure.with_code(125))
 }
 
 fn refused(error: Error) -> Failure {

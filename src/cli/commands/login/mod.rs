@@ -7,6 +7,7 @@ use std::io::{self, Read};
 use rbuild::engine::{Engine, Error};
 use rbuild::registry::{self, Credentials};
 
+use super::reach::ReachArgs;
 use crate::cli::output::Output;
 use crate::cli::report::Failure;
 
@@ -29,6 +30,8 @@ pub(crate) struct LoginArgs {
     /// Read the password from standard input
     #[arg(long)]
     password_stdin: bool,
+    #[command(flatten)]
+    reach: ReachArgs,
 }
 
 /// Forget the credentials for a registry
@@ -54,7 +57,7 @@ pub(crate) fn login(args: &LoginArgs, engine: &Engine, output: &mut Output) -> R
             user.unwrap_or_default()
         ))?;
         output.message("To log in as somebody else, run `rbuild logout` before `rbuild login`\n");
-        match engine.log_in(&host, stored) {
+        match engine.log_in(&host, stored, args.reach.reach()) {
             Ok(_) => {
                 output.line("Login Succeeded")?;
                 return Ok(0);
@@ -69,7 +72,8 @@ pub(crate) fn login(args: &LoginArgs, engine: &Engine, output: &mut Output) -> R
         output.message("WARNING! Using --password via the CLI is insecure. Use --password-stdin.");
     }
     let (user, password) = who(args, before, output)?;
-    let helper = engine.log_in(&host, &Credentials::Password { user, password })?;
+    let credentials = Credentials::Password { user, password };
+    let helper = engine.log_in(&host, &credentials, args.reach.reach())?;
     if helper.is_none() {
         let path = engine.keyring().path().display().to_string();
         output.message(format!(
