@@ -116,8 +116,13 @@ pub fn collect(store: &Store) -> Result<u64, Error> {
             continue;
         };
         if store.container_find(&id)?.is_empty() {
-            crate::fs::remove_tree(dir.run())?;
-            crate::fs::remove_tree(dir.data())?;
+            for path in [dir.run(), dir.data()] {
+                match crate::fs::remove_tree(path) {
+                    // Its remover, who is at it as well, was faster.
+                    Err(err) if err.source.kind() == std::io::ErrorKind::NotFound => {}
+                    other => other?,
+                }
+            }
             removed += 1;
         }
     }
