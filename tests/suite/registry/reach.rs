@@ -169,17 +169,21 @@ fn an_upload_goes_on_where_the_registry_is() {
                 Answer::new(202).with("Location", place)
             }
             ("PATCH", _) => {
-                upload
-                    .ranges
-                    .extend(asked.header("content-range").map(str::to_owned));
-                if upload.stumbled || asked.body.len() < 100_000 {
+                if upload.stumbled {
+                    // While the layer is still being compressed its length is not told.
+                    let told = asked.header("content-range").map(str::to_owned);
+                    let from = format!("{}-", upload.bytes.len());
+                    upload.ranges.push(told.unwrap_or(from));
+                }
+                let room = 100_000_usize.saturating_sub(upload.bytes.len());
+                if upload.stumbled || asked.body.len() < room {
                     upload.bytes.extend(&asked.body);
                     return Answer::new(202)
                         .with("Location", place)
                         .with("Range", range(&upload));
                 }
                 upload.stumbled = true;
-                upload.bytes.extend(&asked.body[..100_000]);
+                upload.bytes.extend(&asked.body[..room]);
                 Answer::new(500)
             }
             ("GET", _) => Answer::new(204)
@@ -201,12 +205,8 @@ fn an_upload_goes_on_where_the_registry_is() {
     scene.image(&name, 31, &[300_000]);
     scene.run(&["push", "-q", &name]).ok();
     let upload = state.lock().unwrap();
-    assert_eq!(upload.ranges.len(), 1, "{:?}", upload.ranges);
-    assert!(
-        upload.ranges[0].starts_with("100000-"),
-        "{:?}",
-        upload.ranges
-    );
+    let first = upload.ranges.first().map_or("", String::as_str);
+    assert!(first.starts_with("100000-"), "{:?}", upload.ranges);
     // Layer and configuration, each once.
     assert_eq!(upload.whole.len(), 2, "{:?}", upload.whole);
     let images = rbuild::image::find_all(&scene.store()).unwrap();
