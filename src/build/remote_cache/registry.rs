@@ -304,12 +304,7 @@ impl Backend for RegistryBackend {
     }
 
     fn finish(&self, named: &Named, before: Before) -> Result<(), BackendError> {
-        let mut table = self.table.lock().clone();
-        table.retain(&named.records);
-        table.blobs.clone_from(&named.blobs);
-        if before == Before::Stays {
-            table.merge(self.before.clone());
-        }
+        let table = self.table.lock().exported(named, before, &self.before);
         let records = table.to_bytes(false)?;
         let digest = Digest::of(&records);
         let data = (records.len() <= INLINE_LIMIT).then(|| BASE64_STANDARD.encode(&records));

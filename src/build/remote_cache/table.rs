@@ -1,13 +1,13 @@
 //! All records of an export in one document, for places where each file costs a
 //! request.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::backend::{BackendError, RECORD_LIMIT, RecordKey, RecordKind};
+use super::backend::{BackendError, Before, Named, RECORD_LIMIT, RecordKey, RecordKind};
 use crate::oci::{Descriptor, Digest};
 
 /// Largest document that is read or written, in bytes.
@@ -94,10 +94,16 @@ impl Table {
         self.records.insert(key, bytes);
     }
 
-    /// Leaves these records and blobs alone.
-    pub(super) fn retain(&mut self, records: &BTreeSet<RecordKey>) {
-        self.records.retain(|key, _| records.contains(key));
-        self.blobs.clear();
+    /// What an export leaves behind: of this what it names, and of what `old` had
+    /// everything where that stays.
+    pub(super) fn exported(&self, named: &Named, before: Before, old: &Self) -> Self {
+        let mut table = self.clone();
+        table.records.retain(|key, _| named.records.contains(key));
+        table.blobs.clone_from(&named.blobs);
+        if before == Before::Stays {
+            table.merge(old.clone());
+        }
+        table
     }
 
     /// Adds what is in `other` and not here.
@@ -159,7 +165,11 @@ mod tests {
         let bytes = table.to_bytes(true).unwrap();
         assert_eq!(Table::parse(&bytes).unwrap(), table);
         assert!(bytes.starts_with(br#"{"version":1,"records":{"step/"#));
-        table.retain(&[key("c")].into());
+        let named = Named {
+            records: [key("c")].into(),
+            blobs: BTreeMap::new(),
+        };
+        let mut table = table.exported(&named, Before::Goes, &Table::default());
         assert_eq!(
             (table.get(key("a")), table.get(key("c"))),
             (None, Some(&b"{}"[..]))

@@ -288,12 +288,7 @@ impl Backend for S3Backend {
     }
 
     fn finish(&self, named: &Named, before: Before) -> Result<(), BackendError> {
-        let mut table = self.table.lock().clone();
-        table.retain(&named.records);
-        table.blobs.clone_from(&named.blobs);
-        if before == Before::Stays {
-            table.merge(self.before.clone());
-        }
+        let table = self.table.lock().exported(named, before, &self.before);
         let bytes = table.to_bytes(true)?;
         // Also where it is the same: it must not grow old.
         for name in &self.cache.names {
