@@ -20,7 +20,7 @@ const DOCUMENT_LIMIT: u64 = 16 << 20;
 /// ```text
 /// <data>/containers/<id>/  request.json networks.json state.json log lock fs/ work/ volumes/<n>/
 ///                          hosts hostname resolv.conf
-/// <run>/containers/<id>/   socket
+/// <run>/containers/<id>/   socket outside/
 /// ```
 ///
 /// `lock` is held exclusively by whoever makes, starts, runs or removes the
@@ -60,6 +60,11 @@ impl Dir {
     /// A file or directory in the container's data directory.
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.data.join(name)
+    }
+
+    /// Where an outside runtime keeps what it knows of the container while it runs.
+    pub(super) fn outside(&self) -> PathBuf {
+        self.run.join("outside")
     }
 
     /// The log.
