@@ -19,7 +19,7 @@ use super::channel::TaskRef;
 use super::failure::{During, Failure, Step};
 use super::init::{devices_of_host, masked};
 use super::oci::{self, Device, Facts, Further};
-use super::spawn::{Filter, Stdio, command, start};
+use super::spawn::{Filter, Origin, Stdio, command, start};
 use super::{
     DeviceNode, Error, ExecSpec, MountKind, NetworkNamespace, ResourceLimits, Running, Seccomp,
     Spec, seccomp,
@@ -116,7 +116,8 @@ pub fn spawn_outside(
         config: oci::config(&spec, &further).to_string(),
         spec: Box::new(spec),
     };
-    let running = start(TaskRef::Outside(&errand), stdio, network, &NO_FILTER)?;
+    let task = TaskRef::Outside(&errand);
+    let running = start(task, stdio, network, &NO_FILTER, Origin::Executed)?;
     Ok(running.kept_by(runtime.clone()))
 }
 
@@ -134,7 +135,9 @@ pub fn enter_outside(
         process: oci::of_exec(&spec).to_string(),
         command: spec.argv.first().cloned().unwrap_or_default(),
     };
-    Ok(start(TaskRef::Outside(&errand), stdio, None, &NO_FILTER)?.made_outside())
+    let task = TaskRef::Outside(&errand);
+    let running = start(task, stdio, None, &NO_FILTER, Origin::Executed)?;
+    Ok(running.made_outside())
 }
 
 /// Takes what the runtime makes itself out of the specification, and looks the rest up.

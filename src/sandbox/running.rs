@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::process::Child;
 use std::sync::Arc;
 
 use rustix::process::{Signal, pidfd_send_signal};
@@ -10,6 +9,7 @@ use rustix::process::{Signal, pidfd_send_signal};
 use super::channel::{self, Notice};
 use super::outside::Runtime;
 use crate::progress::Usage;
+use crate::sys::process::Offspring;
 
 /// How the first process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,7 +168,7 @@ impl Drop for Running {
 /// The init process, collected when dropped. It ends by itself when the control
 /// socket is closed.
 #[derive(Debug)]
-pub(super) struct Init(pub(super) Child);
+pub(super) struct Init(pub(super) Offspring);
 
 impl Drop for Init {
     fn drop(&mut self) {

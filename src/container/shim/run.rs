@@ -207,7 +207,7 @@ fn launch(
         stdin: request.open_stdin,
     };
     let session = Session::start(wiring, |stdio| match order.runtime(dir) {
-        None => sandbox::spawn(&spec, stdio, network.namespace()),
+        None => sandbox::spawn_forked(&spec, stdio, network.namespace()),
         Some(runtime) => {
             let outside = Outside {
                 annotations: request.annotations.clone(),
