@@ -57,7 +57,7 @@ fn files_are_checked() {
     check(|v| v["devices"] = json!([]), "no devices");
     check(|v| v["devices"][0]["name"] = json!("a b"), "device name");
     check(
-        |v| v["devices"][1] = v["devices"][0].clone(),
+        |v| v["devices"] = json!([v["devices"][0], v["devices"][0]]),
         "multiple device",
     );
     check(
