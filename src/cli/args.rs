@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
 
 use super::commands;
@@ -72,7 +72,7 @@ const WITHOUT_VALUE: [&str; 6] = ["-D", "--debug", "-v", "--version", "-h", "--h
 /// Parses the arguments after the program's name.
 ///
 /// # Errors
-/// A failure with clap's message; exit code 125 for a wrong `run`, else 1.
+/// A failure with clap's message; exit code 125 for a wrong flag, else 1.
 /// `--help` and `--version` print their text and come back as a silent failure
 /// of code 0.
 pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Cli, Failure> {
@@ -253,22 +253,18 @@ fn explain(error: clap::Error, plain: clap::Command, arguments: &[OsString]) -> 
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Failure::silent(0),
         // Docker's `run` without an image ends like any other command.
         ErrorKind::MissingRequiredArgument => Failure::silent(1),
-        _ if is_run(arguments) => Failure::silent(125),
+        _ if is_of_flag(&error) => Failure::silent(125),
         _ => Failure::silent(1),
     }
 }
 
-/// Whether the command is `run`, whose own errors have a code of their own so
-/// that they are not taken for the container's.
-fn is_run(arguments: &[OsString]) -> bool {
-    let mut words = arguments
-        .iter()
-        .filter(|word| !word.as_encoded_bytes().starts_with(b"-"));
-    let first = words.find(|word| *word == "run" || *word == "container" || *word == "build");
-    match first {
-        Some(word) if word == "container" => words.next().is_some_and(|word| word == "run"),
-        Some(word) => word == "run",
-        None => false,
+/// Whether an error is a flag's: Docker's client has a code of its own for it,
+/// with every command.
+fn is_of_flag(error: &clap::Error) -> bool {
+    match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(text)) => text.starts_with('-'),
+        Some(ContextValue::Strings(texts)) => texts.iter().any(|text| text.starts_with('-')),
+        _ => false,
     }
 }
 

@@ -184,6 +184,13 @@ impl Error {
                 *code
             }
             Self::Sandbox(sandbox::Error::CommandNotFound(_)) => 127,
+            // Docker counts it among what is not there.
+            Self::Sandbox(sandbox::Error::SetUp { step, source })
+                if step.starts_with("open the working directory")
+                    && source.kind() == std::io::ErrorKind::NotFound =>
+            {
+                127
+            }
             Self::Sandbox(sandbox::Error::CommandNotExecutable { .. }) => 126,
             _ => 125,
         }

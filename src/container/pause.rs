@@ -12,18 +12,23 @@ use crate::store::Store;
 /// [`Error::NotRunning`]; [`Error::NotStarted`] with the reason of a kernel that
 /// cannot, or for one that is paused already.
 pub fn pause(store: &Store, text: &str) -> Result<(), Error> {
-    demand(store, text, &Ask::Pause)
+    demand(store, text, &Ask::Pause, Error::NotRunning)
 }
 
 /// Lets the processes of the paused container `text` go on.
 pub fn unpause(store: &Store, text: &str) -> Result<(), Error> {
-    demand(store, text, &Ask::Unpause)
+    demand(store, text, &Ask::Unpause, Error::NotPaused)
 }
 
-fn demand(store: &Store, text: &str, ask: &Ask) -> Result<(), Error> {
+/// Asks the container, or says `otherwise` of one that does not run.
+fn demand(
+    store: &Store,
+    text: &str,
+    ask: &Ask,
+    otherwise: fn(String) -> Error,
+) -> Result<(), Error> {
     let row = find(store, text)?;
     let dir = Dir::new(store.paths(), &row.id);
-    let not_running = || Error::NotRunning(row.id.clone());
-    let socket = socket::connect_to(&dir)?.ok_or_else(not_running)?;
+    let socket = socket::connect_to(&dir)?.ok_or_else(|| otherwise(row.id.clone()))?;
     Attached::new(socket, row.id.clone()).demand(ask).map(drop)
 }

@@ -41,12 +41,12 @@ fn commands_that_need_no_data_make_none() {
 fn wrong_words_are_named() {
     let home = Home::new();
     home.run(&["nosuchcommand"]).fails(1, "nosuchcommand");
-    home.run(&["images", "--nosuch"]).fails(1, "--nosuch");
+    home.run(&["images", "--nosuch"]).fails(125, "--nosuch");
     home.run(&["images", "-Z"]).fails(1, "-Z");
     home.run(&["images", "--all=maybe"]).fails(1, "maybe");
     home.run(&["rmi"]).fails(1, "required");
     home.run(&["tag", "a", "b", "c"]).fails(1, "unexpected");
-    home.run(&["images", "--nosuch"]).fails(1, "--help");
+    home.run(&["images", "--nosuch"]).fails(125, "--help");
     home.run(&["compose", "up"])
         .fails(1, "`compose` is not available in this version");
     home.run(&["--host", "unix:///x", "images"])

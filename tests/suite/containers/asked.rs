@@ -283,7 +283,22 @@ fn verbs_take_all_their_flags() {
     // As Go's flags, values may begin with a dash.
     let run = "run --rm --net none -e -x=1 -h -y busybox hostname";
     assert_eq!(line(&home, run, &[]).ok(), "-y");
+    // Codes are Docker's: of arguments 1, of flags 125.
     line(&home, "run", &[]).fails(1, "");
+    line(&home, "ps word", &[]).fails(1, "word");
+    line(&home, "ps --nosuch", &[]).fails(125, "--nosuch");
+    line(&home, "ps -n word", &[]).fails(125, "word");
+    line(&home, "run --name", &[]).fails(125, "--name");
+    line(&home, "unpause aa", &[]).fails(1, "is not paused");
+    let stats = line(
+        &home,
+        "stats --no-stream --format",
+        &["{{.CPUPerc}} {{.PIDs}}", "aa"],
+    );
+    assert_eq!(stats.ok(), "0.00% 0");
+    line(&home, "start aa", &[]).ok();
+    line(&home, "exec -w /nosuch aa true", &[]).fails(127, "No such file");
+    line(&home, "exec -d aa nosuch", &[]).fails(1, "not found");
 }
 
 #[test]

@@ -86,6 +86,8 @@ pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
     let mut attached = engine.container_exec(container, request).map_err(|error| {
         let code = match engine::run_code(&error) {
             125 => 1,
+            // Nobody waits for a program whose code this could be.
+            _ if args.detach => 1,
             code => code,
         };
         Failure::from(error).with_code(code)

@@ -105,8 +105,9 @@ fn row(usage: &ContainerUsage, earlier: Option<&ContainerUsage>, whole: bool) ->
     let id: String = usage.id.chars().take(if whole { 64 } else { 12 }).collect();
     if !usage.is_running {
         return json!({
-            "BlockIO": "--", "CPUPerc": "--", "Container": usage.id, "ID": id, "MemPerc": "--",
-            "MemUsage": "-- / --", "Name": usage.name, "NetIO": "--", "PIDs": "--",
+            "BlockIO": "0B / 0B", "CPUPerc": "0.00%", "Container": usage.id, "ID": id,
+            "MemPerc": "0.00%", "MemUsage": "0B / 0B", "Name": usage.name,
+            "NetIO": "0B / 0B", "PIDs": "0",
         });
     }
     let sample = &usage.sample;
