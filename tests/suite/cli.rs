@@ -42,8 +42,8 @@ fn wrong_words_are_named() {
     let home = Home::new();
     home.run(&["nosuchcommand"]).fails(1, "nosuchcommand");
     home.run(&["images", "--nosuch"]).fails(125, "--nosuch");
-    home.run(&["images", "-Z"]).fails(1, "-Z");
-    home.run(&["images", "--all=maybe"]).fails(1, "maybe");
+    home.run(&["images", "-Z"]).fails(125, "-Z");
+    home.run(&["images", "--all=maybe"]).fails(125, "maybe");
     home.run(&["rmi"]).fails(1, "required");
     home.run(&["tag", "a", "b", "c"]).fails(1, "unexpected");
     home.run(&["images", "--nosuch"]).fails(125, "--help");
