@@ -78,12 +78,22 @@ fn endpoint(
     place: Option<&Place>,
 ) -> Value {
     let text = |value: Option<String>| value.unwrap_or_default();
-    let config = match (wanted.address, wanted.address6) {
-        (None, None) => Value::Null,
-        (four, six) => json!({
-            "IPv4Address": text(four.map(|a| a.to_string())),
-            "IPv6Address": text(six.map(|a| a.to_string())),
-        }),
+    let config = match (
+        wanted.address,
+        wanted.address6,
+        wanted.link_local.as_slice(),
+    ) {
+        (None, None, []) => Value::Null,
+        (four, six, local) => {
+            let mut config = json!({
+                "IPv4Address": text(four.map(|a| a.to_string())),
+                "IPv6Address": text(six.map(|a| a.to_string())),
+            });
+            if !local.is_empty() {
+                config["LinkLocalIPs"] = json!(local);
+            }
+            config
+        }
     };
     let is_named = place.is_some_and(Place::has_names);
     let short: String = row.id.chars().take(12).collect();
@@ -98,7 +108,7 @@ fn endpoint(
         "Aliases": if wanted.aliases.is_empty() { Value::Null } else { json!(wanted.aliases) },
         "MacAddress": text(place.map(|place| mac(place.mac))),
         "DriverOpts": if wanted.options.is_empty() { Value::Null } else { json!(wanted.options) },
-        "GwPriority": 0,
+        "GwPriority": wanted.gw_priority,
         "NetworkID": place.map(|place| place.network_id.as_str()).unwrap_or_default(),
         "EndpointID": if is_there { row.id.as_str() } else { "" },
         "Gateway": text(place.and_then(|place| place.gateway).map(|g| g.to_string())),
