@@ -17,6 +17,7 @@ command -v docker-registry > /dev/null || missing+=(docker-registry)
 command -v openssl > /dev/null || missing+=(openssl)
 command -v podman > /dev/null || missing+=(podman)
 [ -e /usr/sbin/debootstrap ] || missing+=(debootstrap)
+[ -e /usr/sbin/nft ] || missing+=(nftables)
 if [ ${#missing[@]} -gt 0 ]; then
   as_root=()
   [ "$(id -u)" = 0 ] || as_root=(sudo)
@@ -26,5 +27,10 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 export CI=${CI:-true}
-cargo test --all-targets "$@"
-cargo test --doc --quiet
+cargo test --all-targets --no-run --quiet
+tests/leftovers.sh snapshot target/leftovers
+status=0
+cargo test --all-targets "$@" || status=$?
+cargo test --doc --quiet || status=$?
+tests/leftovers.sh compare target/leftovers || status=$?
+exit "$status"

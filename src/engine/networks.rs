@@ -16,6 +16,8 @@ pub struct NetworkMember {
     pub name: String,
     /// Its lease.
     pub lease: LeaseRow,
+    /// Its hardware address, as text; empty for a build's.
+    pub mac: String,
 }
 
 impl Engine {
@@ -63,6 +65,8 @@ impl Engine {
         let leases = network::members(&self.store, network)?;
         let member = |lease: LeaseRow| NetworkMember {
             name: self.owner(&lease),
+            mac: container::place(&self.store, &lease.owner, network)
+                .map_or_else(String::new, |place| place.mac_text()),
             lease,
         };
         Ok(leases.into_iter().map(member).collect())

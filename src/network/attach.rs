@@ -219,6 +219,11 @@ impl Place {
         })
     }
 
+    /// The hardware address as text.
+    pub fn mac_text(&self) -> String {
+        self.mac.map(|byte| format!("{byte:02x}")).join(":")
+    }
+
     /// Whether members of the network find each other by name.
     pub fn has_names(&self) -> bool {
         self.network != DEFAULT

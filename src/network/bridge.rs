@@ -84,7 +84,7 @@ pub(super) fn ensure(store: &Store, host: &mut RouteSocket, name: &str) -> Resul
         _ => return Err(Error::NotFound(name.to_owned())),
     };
     let spec = spec_of(&network)?;
-    let link = raise(host, &network, &spec)?;
+    let link = raise(store.paths(), host, &network, &spec)?;
     Ok(Standing::new(network, spec, link, lock))
 }
 
@@ -139,12 +139,20 @@ pub(super) fn alias_prefix(device: &str) -> String {
 }
 
 /// Makes the device and the rules of a network where they are missing.
-fn raise(host: &mut RouteSocket, network: &NetworkRow, spec: &Spec) -> Result<Link, Error> {
+fn raise(
+    paths: &Paths,
+    host: &mut RouteSocket,
+    network: &NetworkRow,
+    spec: &Spec,
+) -> Result<Link, Error> {
     let link = if let Some(link) = standing(host, network, spec)? {
         link
     } else {
         let link = make(host, network, spec)?;
         if spec.driver == Driver::Bridge {
+            // Only for those who look at the host's devices, so it may fail.
+            let owner = format!("rbuild {}", paths.data().display());
+            host.set_alias(link.index, &owner).ok();
             host.plug_again(link.index, &alias_prefix(&network.device))
                 .during(|| format!("plug members into `{}` again", network.device))?;
         }
@@ -169,7 +177,7 @@ pub(super) fn add(store: &Store, choose: &Choose<'_>) -> Result<NetworkRow, Erro
     let taken = taken_subnets(&mut host, "")?;
     let (row, spec) = choose(&taken, &known)?;
     store.network_put(&row)?;
-    let raised = raise(&mut host, &row, &spec);
+    let raised = raise(store.paths(), &mut host, &row, &spec);
     if raised.is_err() {
         // The error that caused it says more than a failure of this could.
         drop(forget(store, &mut host, &row, &spec));

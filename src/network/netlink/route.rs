@@ -303,6 +303,17 @@ impl RouteSocket {
         ])
     }
 
+    /// Notes something with a device.
+    pub(in crate::network) fn set_alias(&mut self, link: u32, alias: &str) -> io::Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = link;
+        message
+            .attributes
+            .push(LinkAttribute::IfAlias(alias.to_owned()));
+        let set = RouteNetlinkMessage::SetLink(message);
+        self.0.send_all(&[request(&set, NLM_F_ACK)])
+    }
+
     /// Puts every device whose alias begins so, and that is on no bridge, on this one.
     /// Returns how many.
     pub(in crate::network) fn plug_again(

@@ -100,9 +100,20 @@ fn seen(scene: &Scene, client: Option<&Attachment>, to: SocketAddr) -> Option<Ip
     seen_by(&scene.container, "0.0.0.0:80", client, to)
 }
 
+/// Whether bridged packets go through the rules of routed ones, as they do where Docker is.
+const BRIDGE_FILTER: &str = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+
 #[test]
 fn a_server_sees_who_connects() {
+    for filter in ["0", "1"] {
+        a_server_sees_who_connects_with(filter);
+    }
+}
+
+fn a_server_sees_who_connects_with(bridge_filter: &str) {
     on_a_host(|host| {
+        // Not every kernel has it.
+        std::fs::write(BRIDGE_FILTER, bridge_filter).ok();
         let scene = Scene::new(host);
         let neighbour = join_at(host, &scene.bridge, 3);
         let mut second = row("rbtest1", [172, 18, 0, 1]);

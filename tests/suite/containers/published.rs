@@ -67,7 +67,8 @@ impl Scene {
 
     /// Starts a server that answers with its client's address.
     fn serve(&self, name: &str, flags: &[&str]) {
-        let script = "#!/bin/sh\necho\necho $REMOTE_ADDR $(hostname)\n";
+        // The address is told as `[::ffff:10.9.0.2]`.
+        let script = "#!/bin/sh\necho\nwho=${REMOTE_ADDR##*:}\necho ${who%]} $(hostname)\n";
         let who = self.home.file("www/cgi-bin/who", script);
         run_other("chmod", &["755", who.to_str().unwrap()]);
         let volume = format!("{}:/www", self.home.scratch().join("www").display());
