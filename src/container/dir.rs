@@ -15,12 +15,16 @@ use crate::store::{self, Paths};
 /// Longest document that is read back. They are our own; a bound costs nothing.
 const DOCUMENT_LIMIT: u64 = 16 << 20;
 
+/// What nearly every document fits into, so that it is read at once: `ps` reads two
+/// for each container.
+const USUAL_DOCUMENT: usize = 8 << 10;
+
 /// Where a container keeps its files.
 ///
 /// ```text
 /// <data>/containers/<id>/  request.json networks.json state.json log lock fs/ work/ volumes/<n>/
 ///                          hosts hostname resolv.conf
-/// <run>/containers/<id>/   socket
+/// <run>/containers/<id>/   socket outside/
 /// ```
 ///
 /// `lock` is held exclusively by whoever makes, starts, runs or removes the
@@ -60,6 +64,11 @@ impl Dir {
     /// A file or directory in the container's data directory.
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.data.join(name)
+    }
+
+    /// Where an outside runtime keeps what it knows of the container while it runs.
+    pub(super) fn outside(&self) -> PathBuf {
+        self.run.join("outside")
     }
 
     /// The log.
@@ -140,7 +149,7 @@ impl Dir {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, PathError> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(USUAL_DOCUMENT);
     let file = File::open(path).at("open", path)?;
     file.take(DOCUMENT_LIMIT)
         .read_to_end(&mut bytes)

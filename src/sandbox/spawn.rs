@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use super::channel::{self, Notice, Order, Report, TaskRef};
 use super::failure::{During, Failure, Step};
+use super::outside::Errand;
 use super::running::{Init, Killer, Running};
-use super::{INIT_ARGV0, NetworkNamespace, Seccomp, Spec, seccomp};
+use super::{INIT_ARGV0, NetworkNamespace, Seccomp, Spec, init, seccomp};
 use crate::sys::process;
 
 /// The descriptors of the sandbox's first process.
@@ -50,6 +51,14 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// An outside runtime refused.
+    #[error("{message}")]
+    Runtime {
+        /// Its words.
+        message: String,
+        /// The exit code of `run`: 125, 126 or 127.
+        code: u8,
+    },
     /// The init process ended without a word.
     #[error("the sandbox's init process ended unexpectedly")]
     Lost,
@@ -76,7 +85,43 @@ pub fn spawn(
         seccomp: &spec.seccomp,
         capabilities: &spec.capabilities,
     };
-    start(TaskRef::Spawn(spec), stdio, network, &filter)
+    start(
+        TaskRef::Spawn(spec),
+        stdio,
+        network,
+        &filter,
+        Origin::Executed,
+    )
+}
+
+/// Like [`spawn`], for a small process of one thread: its init is a fork, and
+/// nothing is loaded again. With more threads it is the same as [`spawn`].
+pub fn spawn_forked(
+    spec: &Spec,
+    stdio: Stdio<'_>,
+    network: Option<BorrowedFd<'_>>,
+) -> Result<Running, Error> {
+    let network = network.filter(|_| spec.network == NetworkNamespace::Passed);
+    let filter = Filter {
+        seccomp: &spec.seccomp,
+        capabilities: &spec.capabilities,
+    };
+    start(
+        TaskRef::Spawn(spec),
+        stdio,
+        network,
+        &filter,
+        Origin::Forked,
+    )
+}
+
+/// How an init comes to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// By executing this program anew.
+    Executed,
+    /// As a fork of this process where that is possible.
+    Forked,
 }
 
 /// Which system call filter a program gets.
@@ -118,9 +163,10 @@ pub(super) fn start(
     stdio: Stdio<'_>,
     network: Option<BorrowedFd<'_>>,
     filter: &Filter<'_>,
+    origin: Origin,
 ) -> Result<Running, Error> {
     let failed = |failure: Failure| failure.into_error(task.command());
-    let (starting, theirs) = Starting::new().map_err(failed)?;
+    let (starting, theirs) = Starting::new(origin).map_err(failed)?;
     let mut descriptors = vec![theirs.as_fd()];
     descriptors.extend(network);
     let terminal = matches!(stdio, Stdio::Terminal);
@@ -149,6 +195,29 @@ pub(super) fn start(
     starting.finish(task.command())
 }
 
+/// Has an outside runtime called, and waits for that.
+pub(super) fn command(errand: &Errand) -> Result<(), Error> {
+    let failed = |failure: Failure| failure.into_error("");
+    let (starting, theirs) = Starting::new(Origin::Executed).map_err(failed)?;
+    let order = Order {
+        task: TaskRef::Outside(errand),
+        terminal: false,
+        network: false,
+    };
+    let control = starting.control.as_fd();
+    let sent = channel::send(control, &order, &[], &[theirs.as_fd()]);
+    drop(theirs);
+    sent.during("order the call").map_err(failed)?;
+    let hear = |err| Failure::step("hear of the call", &err).into_error("");
+    if let Some((Notice::Done, ..)) = channel::receive::<Notice>(control).map_err(hear)? {
+        return Ok(());
+    }
+    match channel::next_report(&starting.reports).map_err(hear)? {
+        Some((Report::Failed(failure), _)) => Err(failed(failure)),
+        _ => Err(Error::Lost),
+    }
+}
+
 /// Between the start of the init and that of the program.
 struct Starting {
     control: OwnedFd,
@@ -158,11 +227,19 @@ struct Starting {
 
 impl Starting {
     /// Starts the init. Returns also the end of the report socket that is its.
-    fn new() -> Step<(Self, OwnedFd)> {
+    fn new(origin: Origin) -> Step<(Self, OwnedFd)> {
         let (control, init_control) = channel::control().during("open a socket")?;
         let (reports, init_reports) = channel::reports().during("open a socket")?;
-        let init =
-            process::spawn_self(INIT_ARGV0, init_control).during("start the init process")?;
+        let forked = match origin {
+            Origin::Forked => process::fork_self(&init_control, init::main).ok(),
+            Origin::Executed => None,
+        };
+        let init = match forked {
+            Some(init) => init,
+            None => {
+                process::spawn_self(INIT_ARGV0, init_control).during("start the init process")?
+            }
+        };
         let starting = Self {
             control,
             reports,
@@ -193,12 +270,14 @@ impl Starting {
             pid,
             killer: Killer {
                 pidfd: Arc::new(pidfd),
+                runtime: None,
             },
             terminal,
             warnings,
             ended: None,
             out_of_memory: false,
             usage: None,
+            outside: false,
         })
     }
 }

@@ -20,6 +20,7 @@ use super::refusal;
 use super::run::{FIRST, Kept};
 use super::session::{Part, Session, Wiring};
 use crate::sandbox;
+use crate::sys::process;
 
 /// What a descriptor of the loop belongs to.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +33,8 @@ enum Source {
 impl Kept {
     /// Serves until every program has ended and everybody was told.
     pub(super) fn serve(&mut self) {
+        // There may be hundreds of these processes, and most of them only wait from here on.
+        process::give_memory_back();
         while self.is_busy() {
             let Some(ready) = self.poll() else { return };
             for (source, flags) in ready {
@@ -279,7 +282,11 @@ impl Kept {
             stdin: order.attach.stdin,
         };
         let pid = first.pid();
-        let session = Session::start(wiring, |stdio| sandbox::enter(pid, &spec, stdio))?;
+        let runtime = self.order.runtime(&self.dir);
+        let session = Session::start(wiring, |stdio| match &runtime {
+            None => sandbox::enter(pid, &spec, stdio),
+            Some(runtime) => sandbox::enter_outside(runtime, &spec, stdio),
+        })?;
         let id = self.next_session;
         self.next_session += 1;
         self.sessions.insert(id, session);

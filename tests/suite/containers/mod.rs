@@ -2,6 +2,7 @@
 //! themselves and on their host.
 
 mod base;
+mod cdi;
 mod copy;
 mod flags;
 mod health;
@@ -13,3 +14,5 @@ mod network;
 mod published;
 mod refusals;
 mod restart;
+mod runtime_schema;
+mod runtimes;
