@@ -66,7 +66,7 @@ pub(super) fn network_settings(
         "IPAddress": text(first.map(|place| place.address.to_string())),
         "IPPrefixLen": first.map_or(0, |place| place.prefix),
         "IPv6Gateway": "",
-        "MacAddress": text(first.map(|place| place.mac_text())),
+        "MacAddress": text(first.map(Place::mac_text)),
         "Networks": networks,
     })
 }
@@ -106,7 +106,7 @@ fn endpoint(
             Value::from(links.collect::<Vec<_>>())
         },
         "Aliases": if wanted.aliases.is_empty() { Value::Null } else { json!(wanted.aliases) },
-        "MacAddress": text(place.map(|place| place.mac_text())),
+        "MacAddress": text(place.map(Place::mac_text)),
         "DriverOpts": if wanted.options.is_empty() { Value::Null } else { json!(wanted.options) },
         "GwPriority": wanted.gw_priority,
         "NetworkID": place.map(|place| place.network_id.as_str()).unwrap_or_default(),
