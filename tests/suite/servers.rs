@@ -219,7 +219,9 @@ fn servers_find_and_reach_each_other() {
     shop.home.run(&["restart", &shop.named("web")]).ok();
     assert_ne!(shop.inspect("web", &address), before);
     shop.until("nginx at another address", health);
-    assert!(shop.get("front", "/").contains("<h1>Served by nginx</h1>"));
+    shop.until("all of its workers", || {
+        (0..20).all(|_| shop.get("front", "/").contains("<h1>Served by nginx</h1>"))
+    });
     shop.home.run(&["stop", &shop.named("web")]).ok();
     shop.until("the gap", || shop.get("front", "/").contains(" 502 "));
     shop.home.run(&["start", &shop.named("web")]).ok();
@@ -234,7 +236,7 @@ fn servers_that_were_killed_come_back_with_their_data() {
     let mut shop = Shop::open("crashes");
     let data = shop.volume("data", "/var/lib/postgresql/data");
     let cache = shop.volume("cache", "/var/lib/redis");
-    let healthy = ["--health-cmd=pg_isready -q", "--health-interval=1s"];
+    let healthy = ["--health-cmd=pg_isready -q -h 127.0.0.1", "--health-interval=1s"];
     let db = [
         &["--restart=always", "-p=127.0.0.1::5432", &data],
         &healthy[..],
@@ -296,7 +298,7 @@ fn a_database_outlives_its_container() {
     }
     let mut shop = Shop::open("archive");
     let data = shop.volume("data", "/var/lib/postgresql/data");
-    let flags = ["--health-cmd=pg_isready -q", "--health-interval=1s", &data];
+    let flags = ["--health-cmd=pg_isready -q -h 127.0.0.1", "--health-interval=1s", &data];
     shop.start("db", &flags, &["app-postgres"]);
     shop.is_healthy("db");
     let name = shop.named("db");
