@@ -25,4 +25,5 @@ mod registry;
 mod run;
 mod sandbox;
 mod servers;
+mod story;
 mod tidy;

@@ -1,6 +1,7 @@
 //! Containers from end to end: what a user does with them after `run`, among
 //! themselves and on their host.
 
+mod asked;
 mod base;
 mod cdi;
 mod copy;
@@ -16,3 +17,4 @@ mod refusals;
 mod restart;
 mod runtime_schema;
 mod runtimes;
+mod terminal;
