@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 
 use super::dir::Dir;
-use super::request::Request;
-use crate::store::Paths;
+use super::record::Record;
+use super::request::{MountRequest, Request};
+use crate::network::Place;
 use crate::store::events::{EventKind, EventRecord, append};
+use crate::store::{Paths, Store};
 
 /// The file that holds the container's name for those who have no register.
 const NAME: &str = "name";
@@ -59,6 +61,64 @@ pub(super) fn attributes(
         attributes.insert((*name).to_owned(), (*value).to_owned());
     }
     attributes
+}
+
+/// Notes that something was done with the container `text`, from outside.
+pub fn note_verb(store: &Store, text: &str, action: &str, more: &[(&str, &str)]) {
+    // One that is gone by now tells of its end itself.
+    if let Ok(row) = super::find(store, text) {
+        note(
+            store.paths(),
+            &Dir::new(store.paths(), &row.id),
+            action,
+            more,
+        );
+    }
+}
+
+/// Notes that a container's volumes are mounted, or are so no longer.
+pub(super) fn note_mounts(paths: &Paths, record: &Record, action: &str) {
+    let named = record
+        .request
+        .mounts
+        .iter()
+        .filter_map(|mount| match mount {
+            MountRequest::Volume {
+                name: Some(name),
+                target,
+                read_only,
+                ..
+            } => Some((name, target, *read_only)),
+            _ => None,
+        });
+    let anonymous = record.volumes.iter();
+    let anonymous = anonymous.map(|volume| (&volume.name, &volume.target, volume.read_only));
+    for (name, target, read_only) in named.chain(anonymous) {
+        let writable = (!read_only).to_string();
+        let more = [
+            ("container", record.id.as_str()),
+            ("destination", target.as_str()),
+            ("propagation", ""),
+            ("read/write", writable.as_str()),
+        ];
+        let told = if action == "mount" {
+            &more[..]
+        } else {
+            &more[..1]
+        };
+        note_volume(paths, action, name, told);
+    }
+}
+
+/// Notes that a container joined its networks, or left them.
+pub(super) fn note_places(paths: &Paths, id: &str, places: &[Place], action: &str) {
+    for place in places {
+        let event = EventRecord::now(EventKind::Network, action, &place.network_id)
+            .with("container", id)
+            .with("name", &place.network)
+            .with("type", "bridge");
+        let _kept = append(paths, &event);
+    }
 }
 
 /// Notes that something happened to a volume.

@@ -80,10 +80,16 @@ fn endpoint(
     let text = |value: Option<String>| value.unwrap_or_default();
     let config = match (wanted.address, wanted.address6) {
         (None, None) => Value::Null,
-        (four, six) => json!({
-            "IPv4Address": text(four.map(|a| a.to_string())),
-            "IPv6Address": text(six.map(|a| a.to_string())),
-        }),
+        (four, six) => {
+            let mut config = Map::new();
+            for (key, address) in [
+                ("IPv4Address", four.map(|a| a.to_string())),
+                ("IPv6Address", six.map(|a| a.to_string())),
+            ] {
+                config.extend(address.map(|address| (key.to_owned(), json!(address))));
+            }
+            Value::Object(config)
+        }
     };
     let is_named = place.is_some_and(Place::has_names);
     let short: String = row.id.chars().take(12).collect();

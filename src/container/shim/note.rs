@@ -15,6 +15,14 @@ impl Kept {
         if attached {
             self.note("attach", &[]);
         }
+        self.note_running();
+    }
+
+    /// Notes that the first process runs, on its networks and with its volumes.
+    pub(super) fn note_running(&self) {
+        let (id, places) = (self.dir.id(), &self.state.networks);
+        events::note_places(&self.paths, id, places, "connect");
+        events::note_mounts(&self.paths, &self.record, "mount");
         self.note("start", &[]);
     }
 
@@ -27,6 +35,9 @@ impl Kept {
         let seconds = now().saturating_sub(began) / 1_000_000_000;
         let (code, seconds) = (code.to_string(), seconds.to_string());
         self.note("die", &[("exitCode", &code), ("execDuration", &seconds)]);
+        let (id, places) = (self.dir.id(), &self.state.networks);
+        events::note_places(&self.paths, id, places, "disconnect");
+        events::note_mounts(&self.paths, &self.record, "unmount");
     }
 
     /// Notes a further program.

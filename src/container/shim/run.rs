@@ -158,7 +158,7 @@ impl Kept {
                 self.state = launched.state;
                 self.hostname = launched.hostname;
                 self.started = Instant::now();
-                self.note("start", &[]);
+                self.note_running();
                 self.probe = Probe::new(&self.record.request);
             }
             Err(error) => {

@@ -11,3 +11,4 @@ mod logs;
 mod network;
 mod refusals;
 mod restart;
+mod words;

@@ -57,8 +57,15 @@ pub(super) struct Life {
     #[arg(long, value_name = "RUNTIME", hide = true)]
     pub(super) runtime: Option<String>,
     /// Accepted for compatibility
-    #[arg(long, value_name = "KIND", hide = true, value_parser = ["", "default"])]
+    #[arg(long, value_name = "KIND", hide = true)]
     isolation: Option<String>,
+    /// Accepted for compatibility: no kernel has this limit any more
+    #[arg(long, value_name = "BYTES", hide = true)]
+    kernel_memory: Option<String>,
+    /// Accepted for compatibility: there is no Notary
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, value_name = "BOOL")]
+    #[arg(default_missing_value = "true")]
+    disable_content_trust: Option<String>,
 }
 
 /// Whose namespaces it shares.
@@ -135,6 +142,13 @@ impl Life {
 
     /// Refuses a runtime that is not there.
     pub(super) fn check_runtime(&self) -> Result<(), String> {
+        if let Some(kind) = &self.isolation
+            && !matches!(kind.as_str(), "" | "default")
+        {
+            return Err(format!(
+                "invalid isolation ({kind}): linux only supports 'default'"
+            ));
+        }
         match self.runtime.as_deref() {
             None | Some("" | "rbuild") => Ok(()),
             Some(other) => Err(format!("unknown or invalid runtime name: {other}")),
