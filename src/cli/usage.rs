@@ -38,7 +38,7 @@ pub(super) fn explain(error: &clap::Error, plain: Command, arguments: &[OsString
         }
         _ => {}
     }
-    let mut plain = plain;
+    let mut plain = super::commands::with_aliases(plain);
     plain.build();
     let verb = Verb::find(&plain, arguments);
     verb.failure(error, arguments)
@@ -120,7 +120,8 @@ impl<'a> Verb<'a> {
                 let message = error.to_string();
                 let message = message.split("\n\nUsage:").next().unwrap_or_default();
                 let message = message.trim().trim_start_matches("error: ");
-                self.wrong_flag(message)
+                // Flags that need or exclude each other, which Docker finds later.
+                self.say(1, message)
             }
         }
     }

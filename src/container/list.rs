@@ -160,9 +160,10 @@ fn command(argv: &[String]) -> String {
     let mut text = program.clone();
     for argument in arguments {
         text.push(' ');
-        match argument.contains(' ') {
-            true => text.push_str(&format!("'{argument}'")),
-            false => text.push_str(argument),
+        if argument.contains(' ') {
+            text.extend(["'", argument, "'"]);
+        } else {
+            text.push_str(argument);
         }
     }
     text

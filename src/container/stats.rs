@@ -49,9 +49,12 @@ pub fn usage(store: &Store, text: &str) -> Result<Usage, Error> {
         &Hierarchies::discover(),
         &bundle::group_name(&request, dir.id()),
     );
-    let processes = || match request.shares_processes() {
-        true => tree(&[state.pid]),
-        false => members(state.pid),
+    let processes = || {
+        if request.shares_processes() {
+            tree(&[state.pid])
+        } else {
+            members(state.pid)
+        }
     };
     usage.sample = match group.ok().filter(|group| !group.is_empty()) {
         Some(group) => {

@@ -100,7 +100,7 @@ fn wrong_words_are_named() {
             "'rbuild container ls' accepts no arguments",
         ),
         ("volume nosuch", 1, "unknown command: rbuild volume nosuch"),
-        ("tag a Upper", 1, "must be lowercase"),
+        ("import - Upper", 1, "must be lowercase"),
     ] {
         let words: Vec<&str> = words.split(' ').collect();
         home.run(&words).fails(code, said);

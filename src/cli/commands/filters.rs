@@ -40,15 +40,13 @@ pub(crate) fn image_filter(filters: &[String]) -> Result<ImageFilter, Failure> {
 
 /// `key=value` of the other verbs; what keys mean is for whoever gets them.
 pub(crate) fn conditions(filters: &[String]) -> Result<Vec<(String, String)>, Failure> {
-    let condition = |text: &String| match text.split_once('=') {
-        Some((key, value)) => {
-            // `label!=x` is the key `label!`.
-            Ok((key.trim().to_lowercase(), value.trim().to_owned()))
-        }
-        None => {
+    let condition = |text: &String| {
+        let Some((key, value)) = text.split_once('=') else {
             let why = "bad format of filter (expected name=value)";
-            Err(usage::wrong_value(text, "-f, --filter", why))
-        }
+            return Err(usage::wrong_value(text, "-f, --filter", why));
+        };
+        // `label!=x` is the key `label!`.
+        Ok((key.trim().to_lowercase(), value.trim().to_owned()))
     };
     let said = filters.iter().filter(|text| !text.is_empty());
     said.map(condition).collect()

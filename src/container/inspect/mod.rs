@@ -32,9 +32,9 @@ pub fn inspect(store: &Store, text: &str) -> Result<Value, Error> {
         .map_or(("", &[][..]), |(path, rest)| (path, rest));
     let file = |name: &str| dir.path(name).display().to_string();
     // The files of a start are there from the first one on.
-    let started = |name: &str| match dir.path(name).exists() {
-        true => file(name),
-        false => String::new(),
+    let started = |name: &str| {
+        let there = dir.path(name).exists();
+        if there { file(name) } else { String::new() }
     };
     Ok(json!({
         "Id": row.id,

@@ -183,8 +183,8 @@ struct Storage {
     #[arg(long, value_name = "DRIVER")]
     volume_driver: Option<String>,
     /// Options of the storage; there are none
-    #[arg(long, value_name = "KEY=VALUE", hide = true)]
-    storage_opt: Vec<String>,
+    #[arg(long = "storage-opt", value_name = "KEY=VALUE", hide = true)]
+    driver_options: Vec<String>,
     /// Mount the root file system read-only
     #[arg(long)]
     read_only: bool,
@@ -286,16 +286,6 @@ impl Flags {
             open_stdin: self.interactive,
             stdin_once: self.interactive && streams.stdin,
             attach: [streams.stdin, streams.stdout, streams.stderr],
-            network: self.network_mode()?,
-            endpoints: self.endpoints()?,
-            publish: self
-                .network
-                .publish
-                .iter()
-                .map(|text| parse::published(text))
-                .collect(),
-            publish_all: self.network.publish_all,
-            expose: parse::exposed(&self.network.expose)?,
             mounts: self.mounts(directory)?,
             binds: self.storage.binds(directory),
             tmpfs: self.storage.tmpfs(),
@@ -326,16 +316,11 @@ impl Flags {
             oom_score_adj: self.further.oom_score_adj,
             resources,
             volumes_from: self.storage.volumes_from.clone(),
-            links: self.network.link.clone(),
             cid_file: self
                 .cidfile
                 .as_ref()
                 .map(|path| path.display().to_string())
                 .unwrap_or_default(),
-            extra_hosts: self.hosts(engine)?,
-            dns: self.network.dns.clone(),
-            dns_search: self.network.dns_search.clone(),
-            dns_options: self.network.dns_option.clone(),
             ulimits: parse::ulimits(&limits.ulimit)?,
             sysctls: limits.sysctl.iter().cloned().collect(),
             shm_bytes: self
@@ -345,6 +330,28 @@ impl Flags {
             stop_signal: program.stop_signal.clone(),
             stop_timeout: program.stop_timeout,
             auto_remove: self.remove,
+            ..self.reached(engine)?
+        })
+    }
+
+    /// The part of the request about how the container is reached.
+    fn reached(&self, engine: &Engine) -> Result<ContainerRequest, String> {
+        Ok(ContainerRequest {
+            network: self.network_mode()?,
+            endpoints: self.endpoints()?,
+            publish: self
+                .network
+                .publish
+                .iter()
+                .map(|text| parse::published(text))
+                .collect(),
+            publish_all: self.network.publish_all,
+            expose: parse::exposed(&self.network.expose)?,
+            links: self.network.link.clone(),
+            extra_hosts: self.hosts(engine)?,
+            dns: self.network.dns.clone(),
+            dns_search: self.network.dns_search.clone(),
+            dns_options: self.network.dns_option.clone(),
             ..ContainerRequest::default()
         })
     }
@@ -501,7 +508,7 @@ impl Storage {
                 ));
             }
         }
-        match self.storage_opt.first() {
+        match self.driver_options.first() {
             None => Ok(()),
             Some(_) => Err(
                 "--storage-opt is supported only for overlay over xfs with 'pquota' mount option"

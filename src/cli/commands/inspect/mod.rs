@@ -241,15 +241,12 @@ fn image(details: &ImageDetails) -> Value {
 fn container_config(config: &ContainerConfig) -> Value {
     let mut document = Map::new();
     document.insert("User".to_owned(), json!(config.user));
-    let env = match config.env.is_empty() {
-        true => Value::Null,
-        false => json!(config.env),
-    };
+    let or_null = |said: bool, value: Value| if said { value } else { Value::Null };
+    let env = or_null(!config.env.is_empty(), json!(config.env));
     document.insert("Env".to_owned(), env);
     document.insert("Cmd".to_owned(), json!(config.cmd));
     document.insert("WorkingDir".to_owned(), json!(config.working_dir));
     document.insert("Entrypoint".to_owned(), json!(config.entrypoint));
-    let or_null = |said: bool, value: Value| if said { value } else { Value::Null };
     let volumes = or_null(!config.volumes.is_empty(), json!(config.volumes));
     document.insert("Volumes".to_owned(), volumes);
     let labels = or_null(!config.labels.is_empty(), json!(config.labels));
