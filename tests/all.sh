@@ -15,6 +15,8 @@ command -v skopeo > /dev/null || missing+=(skopeo)
 command -v chromium > /dev/null || missing+=(chromium)
 command -v docker-registry > /dev/null || missing+=(docker-registry)
 command -v openssl > /dev/null || missing+=(openssl)
+command -v crun > /dev/null || missing+=(crun)
+command -v runc > /dev/null || missing+=(runc)
 command -v podman > /dev/null || missing+=(podman)
 [ -e /usr/sbin/debootstrap ] || missing+=(debootstrap)
 if [ ${#missing[@]} -gt 0 ]; then

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::push;
 use crate::container::capabilities;
+use crate::container::machine::BUILT_IN;
 use crate::container::request::{DeviceRequest, MountRequest, Request, Ulimit};
 use crate::network::PortPublish;
 use crate::sandbox::RateKind;
@@ -43,7 +44,7 @@ pub(super) fn host_config(owner: &str, request: &Request) -> Value {
         "Links": or_null(&links),
         "PublishAllPorts": request.publish_all,
         "ReadonlyRootfs": request.read_only,
-        "Runtime": "rbuild",
+        "Runtime": or(&request.runtime, BUILT_IN),
     });
     for part in [isolation(request), limits(request)] {
         if let (Value::Object(config), Value::Object(part)) = (&mut config, part) {
@@ -215,7 +216,7 @@ fn limits(request: &Request) -> Value {
         "CpusetMems": limits.cpuset_mems.as_deref().unwrap_or_default(),
         "Devices": devices,
         "DeviceCgroupRules": or_null(&request.device_rules),
-        "DeviceRequests": null,
+        "DeviceRequests": wishes(request),
         "MemoryReservation": limits.memory_reservation_bytes.unwrap_or(0),
         "MemorySwap": swap,
         "MemorySwappiness": limits.memory_swappiness,
@@ -235,6 +236,23 @@ fn device(device: &DeviceRequest) -> Value {
         "PathInContainer": device.container,
         "CgroupPermissions": device.permissions,
     })
+}
+
+fn wishes(request: &Request) -> Value {
+    let list = request.device_wishes.iter().map(|wish| {
+        json!({
+            "Driver": wish.driver,
+            "Count": wish.count,
+            "DeviceIDs": or_null(&wish.ids),
+            "Capabilities": wish.capabilities,
+            "Options": wish.options,
+        })
+    });
+    let list: Vec<Value> = list.collect();
+    if list.is_empty() {
+        return Value::Null;
+    }
+    Value::Array(list)
 }
 
 fn or<'a>(text: &'a str, default: &'a str) -> &'a str {

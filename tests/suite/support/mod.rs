@@ -65,6 +65,8 @@ pub(crate) enum Need {
     Docker,
     /// podman, which pulls and pushes images, is installed.
     Podman,
+    /// crun and runc, which run containers, are installed.
+    Runtimes,
     /// debootstrap is installed, or an archive of `debian:bookworm` is named.
     Debian,
 }
@@ -131,6 +133,7 @@ fn lacking(need: Need) -> Option<String> {
         Need::DockerRegistry => installed(&["docker-registry", "openssl"]),
         Need::S3Server => installed(&["s3rver"]),
         Need::Docker => docker::lacking(),
+        Need::Runtimes => installed(&["crun", "runc"]),
         Need::Podman => installed(&["podman"]),
         Need::Skopeo => {
             let places = ["/usr/bin/skopeo", "/usr/local/bin/skopeo"];

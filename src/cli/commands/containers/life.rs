@@ -53,8 +53,8 @@ pub(super) struct Life {
     /// A further key and value
     #[arg(long, value_name = "KEY=VALUE", value_parser = values::pair)]
     pub(super) annotation: Vec<(String, String)>,
-    /// The runtime; this program is its own
-    #[arg(long, value_name = "RUNTIME", hide = true)]
+    /// Who makes its sandbox: rbuild, crun, runc, a path, or a name of the settings
+    #[arg(long, value_name = "RUNTIME")]
     pub(super) runtime: Option<String>,
     /// Accepted for compatibility
     #[arg(long, value_name = "KIND", hide = true)]
@@ -140,18 +140,13 @@ impl Life {
         }
     }
 
-    /// Refuses a runtime that is not there.
-    pub(super) fn check_runtime(&self) -> Result<(), String> {
-        if let Some(kind) = &self.isolation
-            && !matches!(kind.as_str(), "" | "default")
-        {
-            return Err(format!(
+    /// Refuses what only Windows has.
+    pub(super) fn check_isolation(&self) -> Result<(), String> {
+        match self.isolation.as_deref() {
+            None | Some("" | "default") => Ok(()),
+            Some(kind) => Err(format!(
                 "invalid isolation ({kind}): linux only supports 'default'"
-            ));
-        }
-        match self.runtime.as_deref() {
-            None | Some("" | "rbuild") => Ok(()),
-            Some(other) => Err(format!("unknown or invalid runtime name: {other}")),
+            )),
         }
     }
 }
