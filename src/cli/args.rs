@@ -199,7 +199,9 @@ pub(super) fn named(arguments: &[OsString]) -> impl Iterator<Item = &OsStr> {
 /// what comes after a flag with a value is that value, whatever it begins with.
 fn switches(program: clap::Command) -> clap::Command {
     let takes_next = |arg: &clap::Arg| {
-        let alone = arg.get_num_args().is_none_or(|number| number == 1.into());
+        let alone = arg
+            .get_num_args()
+            .is_none_or(|number| number.min_values() > 0);
         !arg.is_positional() && !arg.is_require_equals_set() && alone
     };
     program

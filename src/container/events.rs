@@ -4,8 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::dir::Dir;
-use super::record::Record;
-use super::request::{MountRequest, Request};
+use super::request::Request;
 use crate::network::Place;
 use crate::store::events::{EventKind, EventRecord, append};
 use crate::store::{Paths, Store};
@@ -76,56 +75,19 @@ pub fn note_verb(store: &Store, text: &str, action: &str, more: &[(&str, &str)])
     }
 }
 
-/// Notes that a container's volumes are mounted, or are so no longer.
-pub(super) fn note_mounts(paths: &Paths, record: &Record, action: &str) {
-    let named = record
-        .request
-        .mounts
-        .iter()
-        .filter_map(|mount| match mount {
-            MountRequest::Volume {
-                name: Some(name),
-                target,
-                read_only,
-                ..
-            } => Some((name, target, *read_only)),
-            _ => None,
-        });
-    let anonymous = record.volumes.iter();
-    let anonymous = anonymous.map(|volume| (&volume.name, &volume.target, volume.read_only));
-    for (name, target, read_only) in named.chain(anonymous) {
-        let writable = (!read_only).to_string();
-        let more = [
-            ("container", record.id.as_str()),
-            ("destination", target.as_str()),
-            ("propagation", ""),
-            ("read/write", writable.as_str()),
-        ];
-        let told = if action == "mount" {
-            &more[..]
-        } else {
-            &more[..1]
-        };
-        note_volume(paths, action, name, told);
-    }
-}
-
-/// Notes that a container joined its networks, or left them.
-pub(super) fn note_places(paths: &Paths, id: &str, places: &[Place], action: &str) {
-    for place in places {
-        let event = EventRecord::now(EventKind::Network, action, &place.network_id)
-            .with("container", id)
-            .with("name", &place.network)
-            .with("type", "bridge");
-        let _kept = append(paths, &event);
-    }
-}
-
 /// Notes that something happened to a volume.
 pub(super) fn note_volume(paths: &Paths, action: &str, name: &str, more: &[(&str, &str)]) {
     let mut event = EventRecord::now(EventKind::Volume, action, name).with("driver", "local");
     for (name, value) in more {
         event = event.with(name, *value);
     }
+    let _kept = append(paths, &event);
+}
+
+/// Notes that a container joined a network, or left it.
+pub(super) fn note_network(paths: &Paths, action: &str, place: &Place, container: &str) {
+    let event = EventRecord::now(EventKind::Network, action, &place.network_id)
+        .with("container", container)
+        .with("name", &place.network);
     let _kept = append(paths, &event);
 }

@@ -1,6 +1,7 @@
 //! Containers from end to end: what a user does with them after `run`, among
 //! themselves and on their host.
 
+mod asked;
 mod base;
 mod cdi;
 mod copy;
@@ -14,4 +15,5 @@ mod refusals;
 mod restart;
 mod runtime_schema;
 mod runtimes;
+mod terminal;
 mod words;

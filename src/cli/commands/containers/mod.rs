@@ -117,7 +117,7 @@ pub(crate) fn inspect(engine: &Engine, name: &str, size: bool) -> Result<Value, 
         let image = document["Image"].as_str().unwrap_or_default();
         // An image that was removed by force takes no room that is known.
         let below = engine
-            .image_details(image)
+            .image_details(image, None)
             .map_or(0, |details| details.bytes);
         document["SizeRw"] = Value::from(own);
         document["SizeRootFs"] = Value::from(own.saturating_add(below));
