@@ -53,13 +53,10 @@ pub(crate) fn document(engine: &Engine, network: &Network) -> Result<Value, Fail
             .and_then(|(subnet, _)| subnet.split_once('/'))
             .map_or("", |(_, prefix)| prefix);
         let six = lease.address6.zip(spec.ipv6);
-        // A container that ends meanwhile has none any more.
-        let container = engine.container_inspect(&lease.owner).unwrap_or_default();
-        let place = &container["NetworkSettings"]["Networks"][&network.name];
         let entry = json!({
             "Name": member.name,
             "EndpointID": lease.owner,
-            "MacAddress": place["MacAddress"].as_str().unwrap_or_default(),
+            "MacAddress": member.mac,
             "IPv4Address": format!("{}/{prefix}", lease.address),
             "IPv6Address": six.map(|(a, six)| format!("{a}/{}", six.prefix)).unwrap_or_default(),
         });
