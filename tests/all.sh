@@ -16,6 +16,7 @@ command -v chromium > /dev/null || missing+=(chromium)
 command -v docker-registry > /dev/null || missing+=(docker-registry)
 command -v openssl > /dev/null || missing+=(openssl)
 command -v podman > /dev/null || missing+=(podman)
+command -v qemu-system-x86_64 > /dev/null || missing+=(qemu-system-x86)
 [ -e /usr/sbin/debootstrap ] || missing+=(debootstrap)
 if [ ${#missing[@]} -gt 0 ]; then
   as_root=()

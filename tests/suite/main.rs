@@ -25,3 +25,4 @@ mod registry;
 mod run;
 mod sandbox;
 mod tidy;
+mod vm;

@@ -56,7 +56,7 @@ impl Kept {
         let mut warnings = Vec::new();
         if changes.resources != Limits::default() && self.sessions.contains_key(&FIRST) {
             let group = self.group()?;
-            warnings = group.limit(&changes.resources);
+            warnings = group.limit(&changes.to_set(&record.request));
         }
         self.dir.write_record(&record)?;
         self.record = record;

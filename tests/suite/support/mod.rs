@@ -25,7 +25,7 @@ mod typing;
 mod web;
 
 pub(crate) use browser::Browser;
-pub(crate) use busybox::archive as busybox_archive;
+pub(crate) use busybox::{archive as busybox_archive, find as busybox_program};
 pub(crate) use certificates::Certificates;
 pub(crate) use debian::{Registry, debian_base, reachable};
 pub(crate) use docker::Docker;
@@ -65,6 +65,8 @@ pub(crate) enum Need {
     Docker,
     /// podman, which pulls and pushes images, is installed.
     Podman,
+    /// qemu, which is a machine, is installed, and what fetches and unpacks a kernel for it.
+    Qemu,
     /// debootstrap is installed, or an archive of `debian:bookworm` is named.
     Debian,
 }
@@ -132,6 +134,7 @@ fn lacking(need: Need) -> Option<String> {
         Need::S3Server => installed(&["s3rver"]),
         Need::Docker => docker::lacking(),
         Need::Podman => installed(&["podman"]),
+        Need::Qemu => installed(&["qemu-system-x86_64", "apt-get", "dpkg-deb", "strip"]),
         Need::Skopeo => {
             let places = ["/usr/bin/skopeo", "/usr/local/bin/skopeo"];
             let found = places
