@@ -76,20 +76,46 @@ const WITHOUT_VALUE: [&str; 6] = ["-D", "--debug", "-v", "--version", "-h", "--h
 /// `--help` and `--version` print their text and come back as a silent failure
 /// of code 0.
 pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Cli, Failure> {
-    let plain = Cli::command();
-    let arguments = with_verb(arguments, &|word| is_command(&plain, word))?;
-    let parsed = commands::with_aliases(switches(plain.clone()))
-        .try_get_matches_from(named(&arguments))
-        .and_then(|matches| Cli::from_arg_matches(&matches));
-    let cli = match parsed {
-        Ok(cli) => cli,
-        Err(error) => return Err(explain(error, plain, &arguments)),
+    let cli = match parse_alone(&arguments) {
+        Some(cli) => cli,
+        None => parse_among_all(arguments)?,
     };
     if let Some(host) = &cli.global.host {
         let message = format!("cannot use the host `{host}`: rbuild works without a daemon");
         return Err(Failure::new(1, message).with_hint("leave `--host` out"));
     }
     Ok(cli)
+}
+
+/// Parses one of the common commands by its own arguments alone. `None` where it is another one, or where
+/// anything is unusual or wrong: then [`parse_among_all`] knows more and says it better.
+fn parse_alone(arguments: &[OsString]) -> Option<Cli> {
+    let mut arguments = arguments.to_vec();
+    let at = first_word(&arguments);
+    let word = arguments.get(at)?.to_str()?.to_owned();
+    // No command looks like this; it is the context of a build.
+    let is_context = word.starts_with('-') || word == "." || word.contains('/');
+    let verb = if is_context { "build" } else { &word };
+    let verb = commands::alone(verb)?;
+    if is_context {
+        arguments.insert(at, OsString::from("build"));
+    }
+    let program = clap::Command::new("rbuild")
+        .version(VERSION)
+        .disable_version_flag(true)
+        .args_override_self(true);
+    let program = <Global as clap::Args>::augment_args(program).subcommand(verb);
+    let matches = program.try_get_matches_from(named(&arguments)).ok()?;
+    Cli::from_arg_matches(&matches).ok()
+}
+
+fn parse_among_all(arguments: Vec<OsString>) -> Result<Cli, Failure> {
+    let plain = Cli::command();
+    let arguments = with_verb(arguments, &|word| is_command(&plain, word))?;
+    commands::with_aliases(switches(plain.clone()))
+        .try_get_matches_from(named(&arguments))
+        .and_then(|matches| Cli::from_arg_matches(&matches))
+        .map_err(|error| explain(error, plain, &arguments))
 }
 
 /// Docker's commands that a later version brings. Taken for the name of a
@@ -117,24 +143,33 @@ fn with_verb(
     mut arguments: Vec<OsString>,
     is_command: &dyn Fn(&str) -> bool,
 ) -> Result<Vec<OsString>, Failure> {
+    let at = first_word(&arguments);
+    if let Some(word) = arguments.get(at).map(|word| word.to_string_lossy())
+        && !is_command(&word)
+    {
+        if LATER.contains(&word.as_ref()) {
+            let message = format!("`{word}` is not available in this version");
+            let hint = format!("to build the directory `{word}`, write `rbuild build {word}`");
+            return Err(Failure::new(1, message).with_hint(hint));
+        }
+        arguments.insert(at, OsString::from("build"));
+    }
+    Ok(arguments)
+}
+
+/// Where the command or what stands for it is, after the global flags.
+fn first_word(arguments: &[OsString]) -> usize {
     let mut at = 0;
     while let Some(word) = arguments.get(at).map(|word| word.to_string_lossy()) {
         if WITH_VALUE.contains(&word.as_ref()) {
             at += 2;
         } else if WITHOUT_VALUE.contains(&word.as_ref()) || is_assigned(&word) {
             at += 1;
-        } else if is_command(&word) {
-            break;
-        } else if LATER.contains(&word.as_ref()) {
-            let message = format!("`{word}` is not available in this version");
-            let hint = format!("to build the directory `{word}`, write `rbuild build {word}`");
-            return Err(Failure::new(1, message).with_hint(hint));
         } else {
-            arguments.insert(at, OsString::from("build"));
             break;
         }
     }
-    Ok(arguments)
+    at
 }
 
 /// `--root=/x`, `-D=true`, and `-l=debug` or `-ldebug`.
@@ -252,6 +287,49 @@ mod tests {
     #[test]
     fn the_arguments_are_well_formed() {
         commands::with_aliases(switches(Cli::command())).debug_assert();
+    }
+
+    #[test]
+    fn a_command_alone_is_the_one_among_all() {
+        let all = Cli::command();
+        let shape = |command: &clap::Command| {
+            let mut command = command.clone();
+            command.render_long_help().to_string()
+        };
+        let mut alone = 0;
+        for verb in all.get_subcommands() {
+            if let Some(own) = commands::alone(verb.get_name()) {
+                assert_eq!(shape(&own), shape(verb), "{}", verb.get_name());
+                alone += 1;
+            }
+        }
+        assert!(alone > 10, "{alone}");
+    }
+
+    #[test]
+    fn what_is_unusual_is_parsed_among_all() {
+        let alone = |typed: &str| {
+            let words: Vec<_> = typed.split(' ').map(OsString::from).collect();
+            parse_alone(&words)
+        };
+        for usual in [
+            "run --rm a b",
+            "-D exec -it c sh -c x",
+            "-t a .",
+            "--root /x ps -a",
+        ] {
+            assert!(alone(usual).is_some(), "{usual}");
+        }
+        for unusual in [
+            "run --rm=false a",
+            "run --nope a",
+            "ps --help",
+            "volume ls",
+            "src",
+            "-v",
+        ] {
+            assert!(alone(unusual).is_none(), "{unusual}");
+        }
     }
 
     #[test]

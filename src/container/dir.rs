@@ -15,6 +15,10 @@ use crate::store::{self, Paths};
 /// Longest document that is read back. They are our own; a bound costs nothing.
 const DOCUMENT_LIMIT: u64 = 16 << 20;
 
+/// What nearly every document fits into, so that it is read at once: `ps` reads two
+/// for each container.
+const USUAL_DOCUMENT: usize = 8 << 10;
+
 /// Where a container keeps its files.
 ///
 /// ```text
@@ -140,7 +144,7 @@ impl Dir {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, PathError> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(USUAL_DOCUMENT);
     let file = File::open(path).at("open", path)?;
     file.take(DOCUMENT_LIMIT)
         .read_to_end(&mut bytes)

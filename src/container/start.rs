@@ -44,7 +44,7 @@ impl Spare {
     pub fn start() -> io::Result<Self> {
         let (socket, theirs) = socket::pair()?;
         // Not waited for: it outlives this process, and init collects it.
-        drop(sys::process::spawn_self(shim::SHIM_ARGV0, theirs)?);
+        let _shim = sys::process::spawn_self(shim::SHIM_ARGV0, theirs)?;
         Ok(Self { socket })
     }
 }

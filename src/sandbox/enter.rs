@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::channel::TaskRef;
-use super::spawn::{Filter, start};
+use super::spawn::{Filter, Origin, start};
 use super::{Error, Rlimit, Running, Seccomp, Stdio, Terminal};
 
 /// Everything about a further process. Serialised: it travels to the process
@@ -46,5 +46,11 @@ pub fn enter(pid: i32, spec: &ExecSpec, stdio: Stdio<'_>) -> Result<Running, Err
         seccomp: &spec.seccomp,
         capabilities: &spec.capabilities,
     };
-    start(TaskRef::Enter(pid, spec), stdio, None, &filter)
+    start(
+        TaskRef::Enter(pid, spec),
+        stdio,
+        None,
+        &filter,
+        Origin::Forked,
+    )
 }

@@ -36,7 +36,7 @@ pub use init::{IPC_SYSCTLS, main as init_main};
 pub use inside::{Inside, Place};
 pub use reaper::main as reaper_main;
 pub use running::{Exit, Killer, Running};
-pub use spawn::{Error, Stdio, check_profile, spawn};
+pub use spawn::{Error, Stdio, check_profile, spawn, spawn_forked};
 pub use spec::{
     IdMap, Mount, MountKind, Namespace, NetworkNamespace, Overlay, Particulars, Reach, Rlimit,
     RootFs, Seccomp, SecretBytes, Spec, Terminal,

@@ -2,13 +2,13 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::process::Child;
 use std::sync::Arc;
 
 use rustix::process::{Signal, pidfd_send_signal};
 
 use super::channel::{self, Notice};
 use crate::progress::Usage;
+use crate::sys::process::Offspring;
 
 /// How the first process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,7 +138,7 @@ impl Drop for Running {
 /// The init process, collected when dropped. It ends by itself when the control
 /// socket is closed.
 #[derive(Debug)]
-pub(super) struct Init(pub(super) Child);
+pub(super) struct Init(pub(super) Offspring);
 
 impl Drop for Init {
     fn drop(&mut self) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::channel::{self, Notice, Order, Report, TaskRef};
 use super::failure::{During, Failure, Step};
 use super::running::{Init, Killer, Running};
-use super::{INIT_ARGV0, NetworkNamespace, Seccomp, Spec, seccomp};
+use super::{INIT_ARGV0, NetworkNamespace, Seccomp, Spec, init, seccomp};
 use crate::sys::process;
 
 /// The descriptors of the sandbox's first process.
@@ -76,7 +76,43 @@ pub fn spawn(
         seccomp: &spec.seccomp,
         capabilities: &spec.capabilities,
     };
-    start(TaskRef::Spawn(spec), stdio, network, &filter)
+    start(
+        TaskRef::Spawn(spec),
+        stdio,
+        network,
+        &filter,
+        Origin::Executed,
+    )
+}
+
+/// Like [`spawn`], for a small process of one thread: its init is a fork, and
+/// nothing is loaded again. With more threads it is the same as [`spawn`].
+pub fn spawn_forked(
+    spec: &Spec,
+    stdio: Stdio<'_>,
+    network: Option<BorrowedFd<'_>>,
+) -> Result<Running, Error> {
+    let network = network.filter(|_| spec.network == NetworkNamespace::Passed);
+    let filter = Filter {
+        seccomp: &spec.seccomp,
+        capabilities: &spec.capabilities,
+    };
+    start(
+        TaskRef::Spawn(spec),
+        stdio,
+        network,
+        &filter,
+        Origin::Forked,
+    )
+}
+
+/// How an init comes to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// By executing this program anew.
+    Executed,
+    /// As a fork of this process where that is possible.
+    Forked,
 }
 
 /// Which system call filter a program gets.
@@ -118,9 +154,10 @@ pub(super) fn start(
     stdio: Stdio<'_>,
     network: Option<BorrowedFd<'_>>,
     filter: &Filter<'_>,
+    origin: Origin,
 ) -> Result<Running, Error> {
     let failed = |failure: Failure| failure.into_error(task.command());
-    let (starting, theirs) = Starting::new().map_err(failed)?;
+    let (starting, theirs) = Starting::new(origin).map_err(failed)?;
     let mut descriptors = vec![theirs.as_fd()];
     descriptors.extend(network);
     let terminal = matches!(stdio, Stdio::Terminal);
@@ -158,11 +195,19 @@ struct Starting {
 
 impl Starting {
     /// Starts the init. Returns also the end of the report socket that is its.
-    fn new() -> Step<(Self, OwnedFd)> {
+    fn new(origin: Origin) -> Step<(Self, OwnedFd)> {
         let (control, init_control) = channel::control().during("open a socket")?;
         let (reports, init_reports) = channel::reports().during("open a socket")?;
-        let init =
-            process::spawn_self(INIT_ARGV0, init_control).during("start the init process")?;
+        let forked = match origin {
+            Origin::Forked => process::fork_self(&init_control, init::main).ok(),
+            Origin::Executed => None,
+        };
+        let init = match forked {
+            Some(init) => init,
+            None => {
+                process::spawn_self(INIT_ARGV0, init_control).during("start the init process")?
+            }
+        };
         let starting = Self {
             control,
             reports,

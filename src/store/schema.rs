@@ -54,6 +54,11 @@ pub(super) fn open(paths: &Paths) -> Result<Connection, Error> {
     migrate(paths, flags)
 }
 
+/// After so many pages the log is copied into the database. A command that finds no
+/// other one at work reads the whole log first, so it stays short: 1 MiB is half a
+/// millisecond.
+const LOG_PAGES: i64 = 256;
+
 fn migrate(paths: &Paths, flags: OpenFlags) -> Result<Connection, Error> {
     paths.create_root()?;
     // SQLite does not wait for its own locks while it switches to WAL.
@@ -87,6 +92,7 @@ fn migrate(paths: &Paths, flags: OpenFlags) -> Result<Connection, Error> {
 fn prepare(db: &Connection) -> Result<(), Error> {
     db.busy_timeout(BUSY)?;
     db.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON")?;
+    db.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
     // The last one to close would copy the log into the database, sync and remove
     // it: three syncs for every command. It is copied when it has grown instead.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;

@@ -6,12 +6,13 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::OpenTreeFlags;
+use rustix::process::{Pid, WaitOptions, waitpid};
 
 use super::mount::{Attributes, set_attributes};
 
@@ -71,17 +72,63 @@ fn seal(path: &Path) -> io::Result<OwnedFd> {
     clippy::disallowed_methods,
     reason = "this is the module that starts processes"
 )]
-pub fn spawn_self(argv0: &str, stdin: OwnedFd) -> io::Result<Child> {
+pub fn spawn_self(argv0: &str, stdin: OwnedFd) -> io::Result<Offspring> {
     // Ours are marked already; others came from whoever started this process, and
     // a container would keep their pipes open for as long as it lives.
     close_on_exec_from(3)?;
-    Command::new(descriptor_path(program()?.as_raw_fd()))
+    let child = Command::new(descriptor_path(program()?.as_raw_fd()))
         .arg0(argv0)
         .env_clear()
         .stdin(Stdio::from(stdin))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        .spawn()
+        .spawn()?;
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    Ok(Offspring {
+        pid: pid.ok_or(rustix::io::Errno::SRCH)?,
+    })
+}
+
+/// Runs `entry` in a fork of this process, with `stdin` as its standard input, no
+/// other descriptor and this process' outputs. Loading a program again takes longer
+/// than copying a small process, which shares its memory until one of them writes.
+///
+/// # Errors
+/// `EINVAL` when this process has more than one thread.
+pub fn fork_self(stdin: &OwnedFd, entry: fn() -> i32) -> io::Result<Offspring> {
+    match fork_single_threaded(0)? {
+        Fork::Parent { pid, .. } => Ok(Offspring {
+            pid: Pid::from_raw(pid).ok_or(rustix::io::Errno::SRCH)?,
+        }),
+        Fork::Child => {
+            let ready = rustix::stdio::dup2_stdin(stdin).is_ok() && close_from(3).is_ok();
+            exit_now(if ready { entry() } else { 1 })
+        }
+    }
+}
+
+/// A process that this one started.
+#[derive(Debug)]
+pub struct Offspring {
+    pid: Pid,
+}
+
+impl Offspring {
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// `ECHILD` when it was waited for before.
+    pub fn wait(&self) -> io::Result<()> {
+        rustix::io::retry_on_intr(|| waitpid(Some(self.pid), WaitOptions::empty()))?;
+        Ok(())
+    }
+}
+
+/// Gives memory that was freed back to the system. What a process needed once, to
+/// start something, the allocator keeps for ever otherwise.
+pub fn give_memory_back() {
+    // SAFETY: always safe to call; it takes freed memory alone.
+    unsafe { libc::malloc_trim(0) };
 }
 
 /// A path that leads to an open descriptor of this process.
@@ -205,8 +252,18 @@ pub fn execute(program: &CStr, argv: &TextList, env: &TextList) -> io::Error {
 
 /// Marks every descriptor from `first` on close-on-exec.
 pub fn close_on_exec_from(first: u32) -> io::Result<()> {
-    let flags = libc::CLOSE_RANGE_CLOEXEC;
-    // SAFETY: the call takes numbers only, and marks descriptors without closing them.
+    close_range(first, libc::CLOSE_RANGE_CLOEXEC)
+}
+
+/// Closes every descriptor from `first` on. For a fork that never comes back to
+/// those that own them.
+fn close_from(first: u32) -> io::Result<()> {
+    close_range(first, 0)
+}
+
+fn close_range(first: u32, flags: u32) -> io::Result<()> {
+    // SAFETY: the call takes numbers only. It marks descriptors without closing them,
+    // or the process is a fork in which nobody uses them any more.
     let done = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) };
     if done == 0 {
         Ok(())

@@ -245,6 +245,21 @@ pub(crate) fn run(
     }
 }
 
+/// One of the commands that are waited for most, alone: building the arguments of all commands takes
+/// longer than many a command's own work.
+pub(crate) fn alone(verb: &str) -> Option<clap::Command> {
+    let (name, augment): (&'static str, fn(clap::Command) -> clap::Command) = match verb {
+        "build" => ("build", <build::Args as clap::Args>::augment_args),
+        "images" => ("images", <images::Args as clap::Args>::augment_args),
+        "inspect" => ("inspect", <inspect::Args as clap::Args>::augment_args),
+        "pull" => ("pull", <pull::Args as clap::Args>::augment_args),
+        "push" => ("push", <push::Args as clap::Args>::augment_args),
+        "tag" => ("tag", <tag::Args as clap::Args>::augment_args),
+        _ => return containers::alone(verb),
+    };
+    Some(augment(clap::Command::new(name)))
+}
+
 /// Verbs have other names inside their management command: `container ls` is `ps`.
 const ALIASES: [(&str, &str, &[&str]); 1] = [("container", "ps", &["ls", "list"])];
 

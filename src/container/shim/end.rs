@@ -8,6 +8,7 @@ use super::super::signal::SIGKILL;
 use super::super::{Error, now, remove};
 use super::run::{FIRST, Kept};
 use crate::store::Store;
+use crate::sys::process;
 
 impl Kept {
     /// A program ended: its last output goes out, then its code.
@@ -20,14 +21,19 @@ impl Kept {
         // still hold them; what they write later belongs to nobody.
         while self.carry(id, 0) {}
         while self.carry(id, 1) {}
-        self.sessions.remove(&id);
+        let ended = self.sessions.remove(&id);
         if id == FIRST {
+            drop(ended);
             self.end_run(exit.code(), out_of_memory);
+            self.tell_end(id, exit.code());
         } else {
             self.note_exec_end(id, exit.code());
             self.probe_ended(id, exit.code());
+            self.tell_end(id, exit.code());
+            // Its init is collected when nobody waits any more.
+            drop(ended);
+            process::give_memory_back();
         }
-        self.tell_end(id, exit.code());
     }
 
     fn tell_end(&mut self, id: u64, code: i32) {

@@ -205,7 +205,7 @@ fn launch(
         stdin: request.open_stdin,
     };
     let session = Session::start(wiring, |stdio| {
-        sandbox::spawn(&spec, stdio, network.namespace())
+        sandbox::spawn_forked(&spec, stdio, network.namespace())
     })?;
     let mut state = before.running(session.pid(), dir::current_process(), now());
     state.health = request.probe().map(|_| HealthState::starting());

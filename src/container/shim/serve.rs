@@ -20,6 +20,7 @@ use super::refusal;
 use super::run::{FIRST, Kept};
 use super::session::{Part, Session, Wiring};
 use crate::sandbox;
+use crate::sys::process;
 
 /// What a descriptor of the loop belongs to.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +33,8 @@ enum Source {
 impl Kept {
     /// Serves until every program has ended and everybody was told.
     pub(super) fn serve(&mut self) {
+        // There may be hundreds of these processes, and most of them only wait from here on.
+        process::give_memory_back();
         while self.is_busy() {
             let Some(ready) = self.poll() else { return };
             for (source, flags) in ready {

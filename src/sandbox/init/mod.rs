@@ -113,6 +113,7 @@ impl Work {
             Ok(Fork::Parent { pid, pidfd }) => {
                 // The last copy outside the first process: it closes with the execution.
                 drop(self);
+                process::give_memory_back();
                 let notice = Notice::Started { pid };
                 let told = channel::send(control, &notice, &[], &[pidfd.as_fd()]);
                 if told.is_err() && die_with_parent {

@@ -61,6 +61,25 @@ pub(crate) enum Command {
     Export(export::Args),
 }
 
+/// One of the verbs that scripts and people wait for most, with its arguments and without any other verb.
+pub(super) fn alone(verb: &str) -> Option<clap::Command> {
+    let (name, augment): (&'static str, fn(clap::Command) -> clap::Command) = match verb {
+        "run" => ("run", <run::Args as clap::Args>::augment_args),
+        "create" => ("create", <create::Args as clap::Args>::augment_args),
+        "start" => ("start", <start::Args as clap::Args>::augment_args),
+        "stop" => ("stop", <each::StopArgs as clap::Args>::augment_args),
+        "kill" => ("kill", <each::KillArgs as clap::Args>::augment_args),
+        "rm" => ("rm", <each::RmArgs as clap::Args>::augment_args),
+        "wait" => ("wait", <each::WaitArgs as clap::Args>::augment_args),
+        "ps" => ("ps", <ps::Args as clap::Args>::augment_args),
+        "logs" => ("logs", <logs::Args as clap::Args>::augment_args),
+        "exec" => ("exec", <exec::Args as clap::Args>::augment_args),
+        "cp" => ("cp", <copy::Args as clap::Args>::augment_args),
+        _ => return None,
+    };
+    Some(augment(clap::Command::new(name)))
+}
+
 /// Runs a verb on containers; returns the exit code.
 pub(crate) fn run(command: Command, engine: &Engine, output: &mut Output) -> Result<u8, Failure> {
     match command {
