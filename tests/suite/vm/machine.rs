@@ -23,7 +23,7 @@ const INIT: &str = include_str!("init.sh");
 const MEMORY: &str = "1024";
 /// How long an answer may take on a busy machine, the boot included. The machine
 /// itself ends a script earlier.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_mins(3);
 const PAUSE: Duration = Duration::from_millis(20);
 /// Kills the machine and removes its files when the test program has gone, however
 /// it went: its end of the pipe closes then.

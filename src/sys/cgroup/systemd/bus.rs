@@ -94,7 +94,8 @@ impl Bus {
             until: Instant::now() + PATIENCE,
         };
         let user = rustix::process::geteuid().as_raw().to_string();
-        let user: String = user.bytes().map(|byte| format!("{byte:02x}")).collect();
+        // In hexadecimal, where a digit is itself behind a 3.
+        let user: String = user.chars().flat_map(|digit| ['3', digit]).collect();
         bus.write(format!("\0AUTH EXTERNAL {user}\r\n").as_bytes())?;
         let answer = bus.line()?;
         if !answer.starts_with("OK ") {
@@ -250,7 +251,9 @@ mod tests {
         };
         let signature: String = texts.iter().map(|_| 's').collect();
         let mut body = Writer::default();
-        texts.iter().for_each(|text| body.text(text));
+        for text in texts {
+            body.text(text);
+        }
         let mut bytes = wire::call(1, method, &signature, body);
         bytes[1] = kind;
         // Takes the place of the path: the same length, another meaning.

@@ -100,7 +100,8 @@ fn slice_path(name: &str) -> Option<String> {
 pub fn scope_of(name: &str) -> Option<Scope> {
     let path = Path::new(name.strip_suffix(CONTAINER)?.strip_suffix('/')?);
     let unit = path.file_name()?.to_str()?;
-    if !unit.ends_with(".scope") || Driver::detect() != Driver::Systemd {
+    unit.strip_suffix(".scope")?;
+    if Driver::detect() != Driver::Systemd {
         return None;
     }
     let slice = path.parent().and_then(Path::file_name);
