@@ -14,6 +14,7 @@ pub mod progress;
 #[allow(unsafe_code, reason = "the only module that calls the kernel directly")]
 pub mod sys;
 pub mod template;
+pub mod yaml;
 
 // Floor 1, content: bytes by digest, trees as bytes, bytes from elsewhere.
 pub mod http;

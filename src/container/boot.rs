@@ -2,7 +2,7 @@
 
 use super::dir::Dir;
 use super::restart::RestartPolicy;
-use super::{Error, StartOptions, start};
+use super::{Error, Machine, StartOptions, start};
 use crate::store::Store;
 
 /// The name of a container, and what became of its start.
@@ -13,7 +13,7 @@ pub type ByPolicy = (String, Result<(), Error>);
 /// `on-failure` that failed. Returns the name of each with what became of it.
 ///
 /// Source: moby, `daemon/daemon.go`, restore.
-pub fn start_by_policy(store: &Store) -> Result<Vec<ByPolicy>, Error> {
+pub fn start_by_policy(store: &Store, machine: &Machine) -> Result<Vec<ByPolicy>, Error> {
     let mut started = Vec::new();
     for row in store.container_list()? {
         let dir = Dir::new(store.paths(), &row.id);
@@ -28,7 +28,7 @@ pub fn start_by_policy(store: &Store) -> Result<Vec<ByPolicy>, Error> {
             RestartPolicy::OnFailure(_) => state.exit_code != 0 && !state.stopped_by_user,
         };
         if wanted && was_started && !state.is_running() {
-            let result = start(store, &row.id, StartOptions::default());
+            let result = start(store, &row.id, StartOptions::default(), machine);
             started.push((row.name, result.map(drop)));
         }
     }

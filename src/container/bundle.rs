@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::cdi::Edits;
 use super::request::set_variable;
 use super::{Error, Request, capabilities};
 use crate::oci::passwd::Account;
@@ -46,6 +47,8 @@ pub(super) struct Found {
     pub(super) pid_of: Option<i32>,
     /// The first process of a container whose IPC objects are seen.
     pub(super) ipc_of: Option<i32>,
+    /// What its devices need.
+    pub(super) edits: Edits,
 }
 
 /// Makes the specification.
@@ -62,6 +65,25 @@ pub(super) fn bundle(request: &Request, found: Found) -> Result<Spec, Error> {
         if !env.iter().any(known) {
             env.push(variable);
         }
+    }
+    let withholds = found.edits.withholds();
+    for variable in found.edits.env {
+        set_variable(&mut env, variable);
+    }
+    let mut groups = found.account.groups;
+    for group in found.edits.groups {
+        if !groups.contains(&group) {
+            groups.push(group);
+        }
+    }
+    let mut resources = request.limits();
+    if withholds && !request.privileged {
+        resources
+            .devices
+            .get_or_insert_with(|| request.device_rules_of_all());
+    }
+    if let Some(rules) = &mut resources.devices {
+        rules.extend(found.edits.rules);
     }
     let particulars = particulars(request, found.pid_of, found.ipc_of);
     Ok(Spec {
@@ -82,7 +104,7 @@ pub(super) fn bundle(request: &Request, found: Found) -> Result<Spec, Error> {
         create_cwd: true,
         uid: found.account.uid,
         gid: found.account.gid,
-        groups: found.account.groups,
+        groups,
         hostname: (request.uts_mode != "host").then_some(found.hostname),
         network: found.network,
         capabilities: capabilities::kept(&request.cap_add, &request.cap_drop, request.privileged)?,
@@ -95,7 +117,7 @@ pub(super) fn bundle(request: &Request, found: Found) -> Result<Spec, Error> {
         sysctls: request.sysctls.clone().into_iter().collect(),
         terminal: request.tty.then_some(Terminal { rows, columns }),
         cgroup: cgroup(request, &found.id),
-        resources: request.limits(),
+        resources,
         die_with_parent: true,
         particulars,
     })
@@ -169,6 +191,8 @@ fn label(request: &Request) -> Option<String> {
 pub(super) fn cgroup(request: &Request, id: &str) -> Option<String> {
     let wanted = request.limits() != ResourceLimits::default()
         || request.shares_processes()
+        || request.runs_outside()
+        || !request.device_wishes.is_empty()
         || request.cgroup_parent.is_some();
     wanted.then(|| group_name(request, id))
 }

@@ -94,9 +94,15 @@ impl Request {
             .devices
             .iter()
             .any(|device| device.permissions.len() < 3);
-        if self.privileged || !withheld && self.device_rules.is_empty() {
+        let wanted = withheld || !self.device_rules.is_empty() || self.runs_outside();
+        if self.privileged || !wanted {
             return None;
         }
+        Some(self.device_rules_of_all())
+    }
+
+    /// The rules for everything that the request names.
+    pub(super) fn device_rules_of_all(&self) -> Vec<String> {
         let mut rules: Vec<String> = DEFAULT.map(str::to_owned).to_vec();
         for device in &self.devices {
             // One that is gone meanwhile keeps the container from starting anyway.
@@ -115,7 +121,7 @@ impl Request {
             rules.push(format!("{kind} {major}:{minor} {}", device.permissions));
         }
         rules.extend(self.device_rules.iter().cloned());
-        Some(rules)
+        rules
     }
 }
 

@@ -24,7 +24,7 @@ const USUAL_DOCUMENT: usize = 8 << 10;
 /// ```text
 /// <data>/containers/<id>/  request.json networks.json state.json log lock fs/ work/ volumes/<n>/
 ///                          hosts hostname resolv.conf
-/// <run>/containers/<id>/   socket
+/// <run>/containers/<id>/   socket outside/
 /// ```
 ///
 /// `lock` is held exclusively by whoever makes, starts, runs or removes the
@@ -64,6 +64,11 @@ impl Dir {
     /// A file or directory in the container's data directory.
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.data.join(name)
+    }
+
+    /// Where an outside runtime keeps what it knows of the container while it runs.
+    pub(super) fn outside(&self) -> PathBuf {
+        self.run.join("outside")
     }
 
     /// The log.

@@ -16,6 +16,15 @@ pub enum Error {
     /// The request makes no sense, in the words of the message.
     #[error("{0}")]
     Invalid(String),
+    /// The file of runtimes and devices cannot be used.
+    #[error("cannot use the settings `{path}`")]
+    Settings {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// A name that Docker would not take.
     #[error("Invalid container name ({0}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")]
     InvalidName(String),
@@ -171,7 +180,9 @@ impl Error {
     /// The exit code of `run` for a container that this kept from starting.
     pub fn run_code(&self) -> u8 {
         match self {
-            Self::NotStarted { code, .. } => *code,
+            Self::NotStarted { code, .. } | Self::Sandbox(sandbox::Error::Runtime { code, .. }) => {
+                *code
+            }
             Self::Sandbox(sandbox::Error::CommandNotFound(_)) => 127,
             Self::Sandbox(sandbox::Error::CommandNotExecutable { .. }) => 126,
             _ => 125,

@@ -15,8 +15,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::EndpointRequest;
+use super::cdi::Edits;
+use super::dir::Dir;
+use super::machine::Program;
 use super::update::Changes;
 use crate::oci::passwd::Account;
+use crate::sandbox::Runtime;
 
 /// Most data in one message; with room to spare in a default send buffer.
 pub(super) const CHUNK: usize = 32 << 10;
@@ -57,10 +61,29 @@ pub(super) struct StartOrder {
     pub(super) ipc_of: Option<i32>,
     /// Addresses and variables of linked containers.
     pub(super) links: Links,
+    /// The outside runtime that makes its sandbox, if one does.
+    #[serde(default)]
+    pub(super) program: Option<Program>,
+    /// What its devices need.
+    #[serde(default)]
+    pub(super) edits: Edits,
     /// What the starting client attaches to; it goes when it heard of the start otherwise.
     pub(super) attach: Option<Streams>,
     /// Rows and columns of its terminal; 0 when unknown.
     pub(super) terminal: (u16, u16),
+}
+
+impl StartOrder {
+    /// The outside runtime with its place in the container's runtime directory.
+    pub(super) fn runtime(&self, dir: &Dir) -> Option<Runtime> {
+        let program = self.program.as_ref()?;
+        Some(Runtime {
+            path: program.path.clone(),
+            args: program.args.clone(),
+            dir: dir.outside(),
+            id: self.id.clone(),
+        })
+    }
 }
 
 /// What a container is told of those that it is linked to.

@@ -7,6 +7,7 @@ use super::record::{State, Status};
 use super::signal::SIGKILL;
 use super::{Error, events, find, stop};
 use crate::fs::{At, Lock, PathError};
+use crate::sandbox::Runtime;
 use crate::store::events::{EventKind, EventRecord, append};
 use crate::store::{Paths, Store};
 
@@ -53,7 +54,17 @@ pub fn remove(store: &Store, text: &str, options: RemoveOptions) -> Result<(), E
         }
     }
     let _removing = lock(&dir)?;
+    end_outside(&dir);
     erase(store, &dir, options.volumes)
+}
+
+/// Ends what an outside runtime still has of a container whose shim and init were
+/// both killed: nobody else does.
+fn end_outside(dir: &Dir) {
+    if let Some(runtime) = Runtime::left_in(&dir.outside()) {
+        // It may know nothing of it any more.
+        let _gone = runtime.delete();
+    }
 }
 
 /// Takes the lock of a container's directory; `None` when there is no directory.

@@ -9,9 +9,10 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::health::{self, HealthRequest};
+use super::machine::BUILT_IN;
 pub use super::mounts::MountRequest;
 use super::restart::RestartPolicy;
-use super::{EndpointRequest, Error, signal};
+use super::{DeviceWish, EndpointRequest, Error, signal};
 use crate::oci::{ContainerConfig, Healthcheck};
 use crate::sandbox::{ResourceLimits, Rlimit};
 
@@ -95,8 +96,12 @@ pub struct Request {
     pub oom_score_adj: Option<i32>,
     /// Devices of the host that it may use.
     pub devices: Vec<DeviceRequest>,
+    /// Devices by kind and number, or by the names that their vendors gave them.
+    pub device_wishes: Vec<DeviceWish>,
     /// Further rules for devices, such as `c 42:* rmw`.
     pub device_rules: Vec<String>,
+    /// The runtime that makes its sandbox; empty or `rbuild` for this program.
+    pub runtime: String,
     /// NIS domain name.
     pub domain_name: Option<String>,
     /// Whether a small init is the first process and starts the program.
@@ -174,7 +179,9 @@ impl Default for Request {
             cgroup_parent: None,
             oom_score_adj: None,
             devices: Vec::new(),
+            device_wishes: Vec::new(),
             device_rules: Vec::new(),
+            runtime: String::new(),
             domain_name: None,
             init: false,
             restart: RestartPolicy::default(),
@@ -373,6 +380,11 @@ impl Request {
     /// The processes that it sees are not its own alone.
     pub(super) fn shares_processes(&self) -> bool {
         !matches!(self.pid_mode.as_str(), "" | "private")
+    }
+
+    /// Whether an outside runtime makes its sandbox.
+    pub(super) fn runs_outside(&self) -> bool {
+        !matches!(self.runtime.as_str(), "" | BUILT_IN)
     }
 
     /// The container in `container:X`.

@@ -8,7 +8,9 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 
 use super::attach::Attached;
+use super::cdi::Edits;
 use super::dir::Dir;
+use super::machine::{Machine, Program};
 use super::protocol::{self, Ask, StartOrder, Streams, Tell};
 use super::record::Status;
 use super::request::{NetworkMode, Request};
@@ -62,7 +64,12 @@ pub struct Started {
 ///
 /// # Errors
 /// [`Error::NotStarted`] with the shim's words.
-pub fn start(store: &Store, text: &str, options: StartOptions) -> Result<Option<Started>, Error> {
+pub fn start(
+    store: &Store,
+    text: &str,
+    options: StartOptions,
+    machine: &Machine,
+) -> Result<Option<Started>, Error> {
     let row = find(store, text)?;
     let dir = Dir::new(store.paths(), &row.id);
     match dir.state()?.status {
@@ -70,7 +77,7 @@ pub fn start(store: &Store, text: &str, options: StartOptions) -> Result<Option<
         Status::Running | Status::Restarting => return Ok(None),
         Status::Created | Status::Exited | Status::Dead => {}
     }
-    let order = order(store, &row, &dir, &options).inspect_err(|error| {
+    let order = order(store, &row, &dir, &options, machine).inspect_err(|error| {
         // Another command that is at it knows better; the first failure is the one to tell.
         if let Ok(Some(_lock)) = dir.try_lock() {
             let _kept = remove::after_failed_start(store.paths(), &dir, error);
@@ -98,8 +105,11 @@ fn order(
     row: &ContainerRow,
     dir: &Dir,
     options: &StartOptions,
+    machine: &Machine,
 ) -> Result<StartOrder, Error> {
     let request = dir.record()?.request;
+    let account = account(store, row, dir, &request)?;
+    let (program, edits) = offered(&request, &account, machine)?;
     let mut lower = snapshot::layer_dirs(store, row.snapshot)?;
     lower.push(store.paths().stubs());
     Ok(StartOrder {
@@ -107,7 +117,9 @@ fn order(
         run: store.paths().run().to_owned(),
         id: row.id.clone(),
         name: row.name.clone(),
-        account: account(store, row, dir, &request)?,
+        account,
+        program,
+        edits,
         lower,
         network_of: network_of(store, &request)?,
         pid_of: process_of(store, &request.pid_mode, "PID")?,
@@ -116,6 +128,36 @@ fn order(
         attach: options.attach,
         terminal: options.terminal,
     })
+}
+
+/// The outside runtime, if one is asked for, and what the container's devices need.
+fn offered(
+    request: &Request,
+    account: &Account,
+    machine: &Machine,
+) -> Result<(Option<Program>, Edits), Error> {
+    if !request.runs_outside() && request.device_wishes.is_empty() {
+        return Ok((None, Edits::default()));
+    }
+    let offers = machine.offers()?;
+    let program = offers.program(&request.runtime)?;
+    if request.device_wishes.is_empty() {
+        return Ok((program, Edits::default()));
+    }
+    let registry = offers.devices();
+    let mut names = Vec::new();
+    for wish in &request.device_wishes {
+        names.extend(wish.names(&registry)?);
+    }
+    let edits = registry.edits(&names, (account.uid, account.gid))?;
+    if let (Some((hook, _)), None) = (edits.hooks.iter().next(), &program) {
+        return Err(Error::Invalid(format!(
+            "CDI device injection failed: {} asks for a program to be run ({hook}), which the \
+             built-in runtime does not do: use --runtime crun or --runtime runc",
+            names.join(", ")
+        )));
+    }
+    Ok((program, edits))
 }
 
 /// Another container whose network is shared: its ID and first process.

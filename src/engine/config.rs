@@ -46,6 +46,24 @@ impl Config {
     }
 }
 
+impl Config {
+    /// A file of settings: the one that a variable names, else the user's own if there
+    /// is one, else the machine's.
+    pub(super) fn settings(&self, variable: &str, name: &str) -> PathBuf {
+        let path = |name: &str| {
+            let text = self.environment.get(name).filter(|text| !text.is_empty());
+            text.map(PathBuf::from)
+        };
+        let own = path("XDG_CONFIG_HOME")
+            .or_else(|| path("HOME").map(|home| home.join(".config")))
+            .map(|dir| dir.join("rbuild").join(name))
+            .filter(|file| file.is_file());
+        path(variable)
+            .or(own)
+            .unwrap_or_else(|| Path::new("/etc/rbuild").join(name))
+    }
+}
+
 fn default_data(root: bool, environment: &BTreeMap<String, String>) -> PathBuf {
     if root {
         return PathBuf::from("/var/lib/rbuild");

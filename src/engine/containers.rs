@@ -12,16 +12,35 @@ use crate::oci::{ImageId, Platform};
 
 pub use crate::container::{
     Attached, Change, Changes as ContainerChanges, CommitOptions, CopyIn, CopyOut, Created,
-    DeviceRequest, Event, ExecRequest, Filter as ContainerFilter, Health, HealthRequest, LogEntry,
-    LogOptions, LogRequest, MountRequest, NetworkMode, PathFacts,
-    RemoveOptions as ContainerRemoveOptions, Request as ContainerRequest, RestartPolicy, Spare,
-    StartOptions, Started, Status, StopOptions, Stream, Streams, Summary as ContainerSummary,
-    Ulimit, Usage as ContainerUsage, extract_local, local_facts, pack_local, signal,
+    DeviceRegistry, DeviceRequest, DeviceWish, Event, ExecRequest, Filter as ContainerFilter,
+    Health, HealthRequest, LogEntry, LogOptions, LogRequest, Machine, MountRequest, NetworkMode,
+    Offers, PathFacts, Program, RemoveOptions as ContainerRemoveOptions,
+    Request as ContainerRequest, RestartPolicy, Spare, StartOptions, Started, Status, StopOptions,
+    Stream, Streams, Summary as ContainerSummary, Ulimit, Usage as ContainerUsage, extract_local,
+    is_device_name, local_facts, pack_local, signal,
 };
 pub use crate::network::{PortForward, PortPublish};
 pub use crate::sandbox::{DeviceRate, RateKind, ResourceLimits};
 
 impl Engine {
+    /// Where to look for what this machine offers containers: outside runtimes and
+    /// devices of vendors.
+    ///
+    /// Settings are those of `RBUILD_DAEMON_JSON`, else of `$XDG_CONFIG_HOME/rbuild/daemon.json`,
+    /// else of `/etc/rbuild/daemon.json`.
+    pub fn machine(&self) -> Machine {
+        let environment = &self.config().environment;
+        Machine {
+            settings: self.config().settings("RBUILD_DAEMON_JSON", "daemon.json"),
+            path: environment.get("PATH").cloned(),
+        }
+    }
+
+    /// What this machine offers containers.
+    pub fn offers(&self) -> Result<Offers, Error> {
+        Ok(self.machine().offers()?)
+    }
+
     /// Whether an image has this name or ID, and is for `platform` if one is asked for.
     pub fn has_image(&self, image: &str, platform: Option<&Platform>) -> Result<bool, Error> {
         match self.image_for(image, platform) {
@@ -51,6 +70,10 @@ impl Engine {
                 request.image
             )));
         }
+        let request = ContainerRequest {
+            runtime: self.machine().offers()?.runtime(&request.runtime)?,
+            ..request
+        };
         Ok(container::create(&self.store, &image, request)?)
     }
 
@@ -60,7 +83,8 @@ impl Engine {
         container: &str,
         options: StartOptions,
     ) -> Result<Option<Started>, Error> {
-        Ok(container::start(&self.store, container, options)?)
+        let machine = self.machine();
+        Ok(container::start(&self.store, container, options, &machine)?)
     }
 
     /// Attaches to a running container.
@@ -112,7 +136,8 @@ impl Engine {
     /// Stops a container if it runs, and starts it.
     pub fn container_restart(&self, container: &str, options: StopOptions) -> Result<(), Error> {
         container::stop(&self.store, container, options)?;
-        container::start(&self.store, container, StartOptions::default())?;
+        let machine = self.machine();
+        container::start(&self.store, container, StartOptions::default(), &machine)?;
         Ok(())
     }
 
@@ -237,7 +262,7 @@ impl Engine {
     /// Starts the containers that their restart policy wants to run when the machine
     /// has started; the name of each with what became of it.
     pub fn start_by_policy(&self) -> Result<Vec<ByPolicy>, Error> {
-        let started = container::start_by_policy(&self.store)?;
+        let started = container::start_by_policy(&self.store, &self.machine())?;
         let own = |(name, result): container::ByPolicy| (name, result.map_err(Error::from));
         Ok(started.into_iter().map(own).collect())
     }

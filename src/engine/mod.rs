@@ -31,10 +31,11 @@ pub use config::Config;
 pub use containers::{
     Attached, ByPolicy, Change, CommitOptions, ContainerChanges, ContainerFilter,
     ContainerRemoveOptions, ContainerRequest, ContainerSummary, ContainerUsage, CopyIn, CopyOut,
-    Created, DeviceRate, DeviceRequest, Event, ExecRequest, Health, HealthRequest, LogEntry,
-    LogOptions, LogRequest, MountRequest, NetworkMode, PathFacts, PortForward, PortPublish,
-    RateKind, ResourceLimits, RestartPolicy, Spare, StartOptions, Started, Status, StopOptions,
-    Stream, Streams, Ulimit, extract_local, local_facts, pack_local, run_code, signal,
+    Created, DeviceRate, DeviceRegistry, DeviceRequest, DeviceWish, Event, ExecRequest, Health,
+    HealthRequest, LogEntry, LogOptions, LogRequest, Machine, MountRequest, NetworkMode, Offers,
+    PathFacts, PortForward, PortPublish, Program, RateKind, ResourceLimits, RestartPolicy, Spare,
+    StartOptions, Started, Status, StopOptions, Stream, Streams, Ulimit, extract_local,
+    is_device_name, local_facts, pack_local, run_code, signal,
 };
 pub use copy::{CombineRequest, Combined};
 pub use error::{Error, ErrorKind};

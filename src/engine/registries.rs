@@ -9,9 +9,6 @@ use crate::oci::{Platform, Reference};
 use crate::registry::{Access, Client, Credentials, Keyring, Settings};
 use crate::transfer::{self, PullOptions, Pulled, PushOptions, Pushed, Watch};
 
-/// Settings of all users of a machine.
-const SYSTEM_SETTINGS: &str = "/etc/rbuild/registries.toml";
-
 impl Engine {
     /// A client for registries, with this user's credentials and settings.
     ///
@@ -54,18 +51,8 @@ impl Engine {
     }
 
     fn registry_settings(&self) -> PathBuf {
-        let environment = &self.config().environment;
-        let path = |name: &str| {
-            let text = environment.get(name).filter(|text| !text.is_empty());
-            text.map(PathBuf::from)
-        };
-        let own = path("XDG_CONFIG_HOME")
-            .or_else(|| path("HOME").map(|home| home.join(".config")))
-            .map(|dir| dir.join("rbuild/registries.toml"))
-            .filter(|file| file.is_file());
-        path("RBUILD_REGISTRIES")
-            .or(own)
-            .unwrap_or_else(|| SYSTEM_SETTINGS.into())
+        self.config()
+            .settings("RBUILD_REGISTRIES", "registries.toml")
     }
 
     /// The places of this user's credentials.

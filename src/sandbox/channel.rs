@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
+use super::outside::Errand;
 use super::{ExecSpec, Spec};
 
 /// Longest message, in bytes: hundreds of layers take some tens of kilobytes, an
@@ -41,11 +42,12 @@ pub(super) struct Order<T> {
     pub(super) network: bool,
 }
 
-/// A new sandbox, or a further process in one.
+/// A new sandbox, a further process in one, or what an outside runtime does.
 #[derive(Debug, Deserialize)]
 pub(super) enum Task {
     Spawn(Box<Spec>),
     Enter(i32, Box<ExecSpec>),
+    Outside(Box<Errand>),
 }
 
 /// [`Task`] as it is sent, without a copy.
@@ -53,6 +55,7 @@ pub(super) enum Task {
 pub(super) enum TaskRef<'a> {
     Spawn(&'a Spec),
     Enter(i32, &'a ExecSpec),
+    Outside(&'a Errand),
 }
 
 impl TaskRef<'_> {
@@ -61,6 +64,7 @@ impl TaskRef<'_> {
         let argv = match self {
             Self::Spawn(spec) => &spec.argv,
             Self::Enter(_, spec) => &spec.argv,
+            Self::Outside(errand) => return errand.command(),
         };
         argv.first().map_or("", String::as_str)
     }
@@ -82,6 +86,8 @@ pub(super) enum Report {
 pub(super) enum Notice {
     /// The first process exists, under this pid; its pidfd comes along.
     Started { pid: i32 },
+    /// A call of an outside runtime succeeded.
+    Done,
     /// It ended, and everything in the sandbox with it.
     Ended {
         code: Option<i32>,
@@ -226,6 +232,13 @@ pub(super) fn report(
     let descriptors: Vec<BorrowedFd<'_>> = descriptor.into_iter().collect();
     transmit(socket, &bytes, &descriptors)?;
     Ok(())
+}
+
+/// A descriptor that somebody else sends, whatever bytes come with it.
+pub(super) fn descriptor_from(socket: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
+    let mut descriptors = Vec::new();
+    take(socket, &mut vec![0; REPORT_LIMIT], &mut descriptors)?;
+    Ok(descriptors.into_iter().next())
 }
 
 /// The next report; `None` when there will be no more.

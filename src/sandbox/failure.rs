@@ -16,6 +16,8 @@ pub(super) enum Failure {
     NotFound,
     /// The program is there, and the kernel does not execute it.
     NotExecutable { errno: i32 },
+    /// An outside runtime refused; its words, and what Docker's `run` ends with.
+    Runtime { message: String, code: u8 },
 }
 
 impl Failure {
@@ -35,6 +37,7 @@ impl Failure {
                 step,
                 source: io::Error::from_raw_os_error(errno),
             },
+            Self::Runtime { message, code } => Error::Runtime { message, code },
             Self::NotFound => Error::CommandNotFound(command),
             Self::NotExecutable { errno } => Error::CommandNotExecutable {
                 command,

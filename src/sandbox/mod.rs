@@ -25,6 +25,8 @@ mod enter;
 mod failure;
 mod init;
 mod inside;
+mod oci;
+mod outside;
 mod reaper;
 mod running;
 mod seccomp;
@@ -34,12 +36,13 @@ mod spec;
 pub use enter::{ExecSpec, enter};
 pub use init::{IPC_SYSCTLS, main as init_main};
 pub use inside::{Inside, Place};
+pub use outside::{Outside, Runtime, enter_outside, spawn_outside};
 pub use reaper::main as reaper_main;
 pub use running::{Exit, Killer, Running};
 pub use spawn::{Error, Stdio, check_profile, spawn, spawn_forked};
 pub use spec::{
-    IdMap, Mount, MountKind, Namespace, NetworkNamespace, Overlay, Particulars, Reach, Rlimit,
-    RootFs, Seccomp, SecretBytes, Spec, Terminal,
+    DeviceNode, IdMap, Mount, MountKind, Namespace, NetworkNamespace, Overlay, Particulars, Reach,
+    Rlimit, RootFs, Seccomp, SecretBytes, Spec, Terminal,
 };
 
 pub use crate::sys::cgroup::{DeviceRate, Limits as ResourceLimits, RateKind};

@@ -63,7 +63,7 @@ fn become_program(program: &Program) -> ! {
     };
     let code = match failure {
         Failure::NotExecutable { .. } => 126,
-        Failure::NotFound | Failure::SetUp { .. } => 127,
+        Failure::NotFound | Failure::SetUp { .. } | Failure::Runtime { .. } => 127,
     };
     process::complain("docker-init: cannot execute the program\n");
     process::exit_now(code)

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rustix::process::{Signal, pidfd_send_signal};
 
 use super::channel::{self, Notice};
+use super::outside::Runtime;
 use crate::progress::Usage;
 use crate::sys::process::Offspring;
 
@@ -42,9 +43,34 @@ pub struct Running {
     pub(super) ended: Option<Exit>,
     pub(super) out_of_memory: bool,
     pub(super) usage: Option<Usage>,
+    /// Whether an outside runtime made it.
+    pub(super) outside: bool,
 }
 
 impl Running {
+    /// The same sandbox, as an outside runtime keeps it.
+    pub(super) fn kept_by(mut self, runtime: Runtime) -> Self {
+        self.killer.runtime = Some(Arc::new(runtime));
+        self.made_outside()
+    }
+
+    /// The same sandbox, whose processes do not end with its init.
+    pub(super) fn made_outside(mut self) -> Self {
+        self.outside = true;
+        self
+    }
+
+    /// What becomes readable at the end of the first process.
+    pub fn end(&self) -> BorrowedFd<'_> {
+        if self.outside {
+            // The kernel does not kill the process when the init is killed: this
+            // side has to see that it is gone.
+            self.control.as_fd()
+        } else {
+            self.pidfd()
+        }
+    }
+
     /// The host pid of the sandbox's first process (pid 1 inside). It stays that
     /// process' until [`Running::wait`] has returned.
     pub fn pid(&self) -> i32 {
@@ -92,6 +118,10 @@ impl Running {
             // kill that again where it was not to die with its parent.
             Ok(_) => {
                 self.killer.kill();
+                if let Some(runtime) = &self.killer.runtime {
+                    // What it knows of the container is of no use any more.
+                    let _gone = runtime.delete();
+                }
                 Exit::Signal(libc::SIGKILL)
             }
             Err(err) => return Err(err),
@@ -150,6 +180,8 @@ impl Drop for Init {
 #[derive(Debug, Clone)]
 pub struct Killer {
     pub(super) pidfd: Arc<OwnedFd>,
+    /// The outside runtime that passes signals on, if it is one's first process.
+    pub(super) runtime: Option<Arc<Runtime>>,
 }
 
 impl Killer {
@@ -160,6 +192,11 @@ impl Killer {
     }
 
     fn send(&self, signal: i32) -> io::Result<()> {
+        if let Some(runtime) = &self.runtime
+            && runtime.kill(signal).is_ok()
+        {
+            return Ok(());
+        }
         let signal = Signal::from_named_raw(signal).ok_or(rustix::io::Errno::INVAL)?;
         Ok(pidfd_send_signal(&*self.pidfd, signal)?)
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::channel::{self, Notice, Order, Report, TaskRef};
 use super::failure::{During, Failure, Step};
+use super::outside::Errand;
 use super::running::{Init, Killer, Running};
 use super::{INIT_ARGV0, NetworkNamespace, Seccomp, Spec, init, seccomp};
 use crate::sys::process;
@@ -49,6 +50,14 @@ pub enum Error {
         /// The kernel's answer.
         #[source]
         source: std::io::Error,
+    },
+    /// An outside runtime refused.
+    #[error("{message}")]
+    Runtime {
+        /// Its words.
+        message: String,
+        /// The exit code of `run`: 125, 126 or 127.
+        code: u8,
     },
     /// The init process ended without a word.
     #[error("the sandbox's init process ended unexpectedly")]
@@ -186,6 +195,29 @@ pub(super) fn start(
     starting.finish(task.command())
 }
 
+/// Has an outside runtime called, and waits for that.
+pub(super) fn command(errand: &Errand) -> Result<(), Error> {
+    let failed = |failure: Failure| failure.into_error("");
+    let (starting, theirs) = Starting::new(Origin::Executed).map_err(failed)?;
+    let order = Order {
+        task: TaskRef::Outside(errand),
+        terminal: false,
+        network: false,
+    };
+    let control = starting.control.as_fd();
+    let sent = channel::send(control, &order, &[], &[theirs.as_fd()]);
+    drop(theirs);
+    sent.during("order the call").map_err(failed)?;
+    let hear = |err| Failure::step("hear of the call", &err).into_error("");
+    if let Some((Notice::Done, ..)) = channel::receive::<Notice>(control).map_err(hear)? {
+        return Ok(());
+    }
+    match channel::next_report(&starting.reports).map_err(hear)? {
+        Some((Report::Failed(failure), _)) => Err(failed(failure)),
+        _ => Err(Error::Lost),
+    }
+}
+
 /// Between the start of the init and that of the program.
 struct Starting {
     control: OwnedFd,
@@ -238,12 +270,14 @@ impl Starting {
             pid,
             killer: Killer {
                 pidfd: Arc::new(pidfd),
+                runtime: None,
             },
             terminal,
             warnings,
             ended: None,
             out_of_memory: false,
             usage: None,
+            outside: false,
         })
     }
 }

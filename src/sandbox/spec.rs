@@ -191,11 +191,30 @@ pub enum MountKind {
         /// The path in it; empty for all of it.
         path: PathBuf,
     },
+    /// A device node.
+    Device(DeviceNode),
     /// A tmpfs with mount options such as `size=64m,mode=1777`, always nosuid and nodev.
     Tmpfs {
         /// Options.
         options: String,
     },
+}
+
+/// A device node that is made for the sandbox: its owner and mode are the sandbox' own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceNode {
+    /// `c` for characters, `b` for blocks, `p` for a pipe.
+    pub kind: char,
+    /// Its number's first part.
+    pub major: u32,
+    /// Its number's second part.
+    pub minor: u32,
+    /// Its mode.
+    pub mode: u32,
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
 }
 
 /// What a bind mount takes of the mounts beneath its source.

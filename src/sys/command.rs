@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
+use std::os::fd::BorrowedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -128,6 +129,55 @@ pub fn run_in(
         stop: &|| false,
         limits: Limits::default(),
     })
+}
+
+/// Runs a program to its end with these streams as its own, which may go on to
+/// live in what it starts; returns its code. It is killed when `deadline` has passed.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "this is the module for outside programs"
+)]
+pub fn run_with_streams(
+    program: &Path,
+    args: &[OsString],
+    environment: &[(&str, &str)],
+    streams: [BorrowedFd<'_>; 3],
+    deadline: Duration,
+) -> Result<i32, CommandError> {
+    let start = || -> io::Result<Child> {
+        let [stdin, stdout, stderr] = streams;
+        let own = |stream: BorrowedFd<'_>| stream.try_clone_to_owned().map(Stdio::from);
+        super::process::close_on_exec_from(3)?;
+        Command::new(program)
+            .args(args)
+            .env_clear()
+            .envs(environment.iter().copied())
+            .stdin(own(stdin)?)
+            .stdout(own(stdout)?)
+            .stderr(own(stderr)?)
+            .spawn()
+    };
+    let mut child = start().map_err(|source| CommandError::Start {
+        program: program.to_owned(),
+        source,
+    })?;
+    let talk = |source| CommandError::Talk {
+        program: program.to_owned(),
+        source,
+    };
+    let end = wait_until(&child, deadline, &|| None).map_err(talk)?;
+    if end != End::Itself {
+        let _gone = child.kill();
+    }
+    let status = child.wait().map_err(talk)?;
+    if end != End::Itself {
+        return Err(CommandError::Deadline {
+            program: program.to_owned(),
+            deadline,
+        });
+    }
+    let code = status.code().or(status.signal().map(|signal| 128 + signal));
+    Ok(code.unwrap_or(-1))
 }
 
 /// What a program may use. Nothing is limited where nothing is set.

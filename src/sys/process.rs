@@ -405,6 +405,23 @@ pub fn usage_of_ended(pidfd: BorrowedFd<'_>) -> io::Result<Usage> {
     })
 }
 
+/// A child of this process that has ended and is not collected yet, if there is one;
+/// it is not collected by this either.
+pub fn ended_child() -> io::Result<Option<i32>> {
+    let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
+    let options = libc::WEXITED | libc::WNOWAIT | libc::WNOHANG;
+    // SAFETY: the structure has the right type and lives through the call.
+    let done = unsafe { libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), options) };
+    if done != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: all its members are numbers, for which zeroed memory is a value.
+    let info = unsafe { info.assume_init() };
+    // SAFETY: the call fills this member in, or leaves it 0.
+    let pid = unsafe { info.si_pid() };
+    Ok((pid > 0).then_some(pid))
+}
+
 /// Brings the loopback device of the current network namespace up.
 pub fn loopback_up() -> io::Result<()> {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};

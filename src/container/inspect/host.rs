@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use serde_json::{Map, Value, json};
 
 use super::push;
+use crate::container::machine::BUILT_IN;
 use crate::container::request::{DeviceRequest, MountRequest, Request, Ulimit};
 use crate::network::PortPublish;
 use crate::sandbox::RateKind;
@@ -52,7 +53,7 @@ pub(super) fn host_config(owner: &str, request: &Request) -> Value {
         "PublishAllPorts": request.publish_all,
         "ReadonlyRootfs": request.read_only,
         "Tmpfs": tmpfs,
-        "Runtime": "rbuild",
+        "Runtime": or(&request.runtime, BUILT_IN),
     });
     for part in [isolation(request), limits(request)] {
         if let (Value::Object(config), Value::Object(part)) = (&mut config, part) {
@@ -128,6 +129,7 @@ fn limits(request: &Request) -> Value {
         "CpusetMems": limits.cpuset_mems.as_deref().unwrap_or_default(),
         "Devices": devices,
         "DeviceCgroupRules": or_null(&request.device_rules),
+        "DeviceRequests": wishes(request),
         "MemoryReservation": limits.memory_reservation_bytes.unwrap_or(0),
         "MemorySwap": swap,
         "MemorySwappiness": limits.memory_swappiness,
@@ -143,6 +145,23 @@ fn device(device: &DeviceRequest) -> Value {
         "PathInContainer": device.container,
         "CgroupPermissions": device.permissions,
     })
+}
+
+fn wishes(request: &Request) -> Value {
+    let list = request.device_wishes.iter().map(|wish| {
+        json!({
+            "Driver": wish.driver,
+            "Count": wish.count,
+            "DeviceIDs": or_null(&wish.ids),
+            "Capabilities": wish.capabilities,
+            "Options": wish.options,
+        })
+    });
+    let list: Vec<Value> = list.collect();
+    if list.is_empty() {
+        return Value::Null;
+    }
+    Value::Array(list)
 }
 
 fn or<'a>(text: &'a str, default: &'a str) -> &'a str {

@@ -17,10 +17,14 @@ impl Kept {
             Status::Restarting => return Err(Error::Restarting(id)),
             _ => return Err(Error::NotRunning(id)),
         }
-        let group = self.group()?;
-        group
-            .freeze()
-            .map_err(|source| Error::Freezer { id, source })?;
+        if let Some(runtime) = self.order.runtime(&self.dir) {
+            runtime.pause()?;
+        } else {
+            let group = self.group()?;
+            group
+                .freeze()
+                .map_err(|source| Error::Freezer { id, source })?;
+        }
         self.set_status(Status::Paused)?;
         self.note("pause", &[]);
         Ok(())
@@ -32,10 +36,14 @@ impl Kept {
         if self.state.status != Status::Paused {
             return Err(Error::NotPaused(id));
         }
-        let group = self.group()?;
-        group
-            .thaw()
-            .map_err(|source| Error::Freezer { id, source })?;
+        if let Some(runtime) = self.order.runtime(&self.dir) {
+            runtime.resume()?;
+        } else {
+            let group = self.group()?;
+            group
+                .thaw()
+                .map_err(|source| Error::Freezer { id, source })?;
+        }
         if let Some(probe) = &mut self.probe {
             probe.postpone();
         }
@@ -55,8 +63,12 @@ impl Kept {
         record.request = changes.apply(&record.request)?;
         let mut warnings = Vec::new();
         if changes.resources != Limits::default() && self.sessions.contains_key(&FIRST) {
-            let group = self.group()?;
-            warnings = group.limit(&changes.to_set(&record.request));
+            if let Some(runtime) = self.order.runtime(&self.dir) {
+                runtime.update(&changes.resources)?;
+            } else {
+                let group = self.group()?;
+                warnings = group.limit(&changes.to_set(&record.request));
+            }
         }
         self.dir.write_record(&record)?;
         self.record = record;

@@ -5,6 +5,8 @@ use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
+use serde_json::Value;
+
 use super::super::dir::{self, Dir};
 use super::super::health::HealthState;
 use super::super::protocol::{StartOrder, Tell};
@@ -19,7 +21,7 @@ use super::refusal;
 use super::session::{Session, Wiring};
 use super::setup;
 use crate::fs::Lock;
-use crate::sandbox;
+use crate::sandbox::{self, Outside};
 use crate::store::{Paths, Store};
 use crate::sys::cgroup::Group;
 
@@ -204,8 +206,15 @@ fn launch(
         terminal: request.tty,
         stdin: request.open_stdin,
     };
-    let session = Session::start(wiring, |stdio| {
-        sandbox::spawn_forked(&spec, stdio, network.namespace())
+    let session = Session::start(wiring, |stdio| match order.runtime(dir) {
+        None => sandbox::spawn_forked(&spec, stdio, network.namespace()),
+        Some(runtime) => {
+            let outside = Outside {
+                annotations: request.annotations.clone(),
+                hooks: Value::Object(order.edits.hooks.clone()),
+            };
+            sandbox::spawn_outside(&runtime, &spec, outside, stdio, network.namespace())
+        }
     })?;
     let mut state = before.running(session.pid(), dir::current_process(), now());
     state.health = request.probe().map(|_| HealthState::starting());

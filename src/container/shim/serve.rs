@@ -281,7 +281,11 @@ impl Kept {
             stdin: order.attach.stdin,
         };
         let pid = first.pid();
-        let session = Session::start(wiring, |stdio| sandbox::enter(pid, &spec, stdio))?;
+        let runtime = self.order.runtime(&self.dir);
+        let session = Session::start(wiring, |stdio| match &runtime {
+            None => sandbox::enter(pid, &spec, stdio),
+            Some(runtime) => sandbox::enter_outside(runtime, &spec, stdio),
+        })?;
         let id = self.next_session;
         self.next_session += 1;
         self.sessions.insert(id, session);

@@ -142,7 +142,7 @@ impl Session {
     /// What to wait for. Outputs are left alone while `congested`: then the
     /// program waits for its reader, as it would with a plain pipe.
     pub(super) fn interests(&self, congested: bool) -> Vec<(Part, BorrowedFd<'_>, PollFlags)> {
-        let mut list = vec![(Part::End, self.running.pidfd(), PollFlags::IN)];
+        let mut list = vec![(Part::End, self.running.end(), PollFlags::IN)];
         if !congested {
             for (at, output) in self.outputs.iter().enumerate() {
                 list.extend(

@@ -1,7 +1,8 @@
 //! Everything around a program that is made before it starts: its files, its
 //! network, its mounts.
 
-use std::os::unix::fs::FileTypeExt;
+use std::fs::Metadata;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use super::super::Error;
@@ -13,7 +14,7 @@ use super::super::request::{NetworkMode, Request};
 use super::mounts::user_mounts;
 use super::network::{Network, read_text};
 use crate::fs::At;
-use crate::sandbox::{Mount, NetworkNamespace, Spec};
+use crate::sandbox::{DeviceNode, Mount, MountKind, NetworkNamespace, Spec};
 use crate::store::Paths;
 
 fn namespace_kind(request: &Request) -> NetworkNamespace {
@@ -39,6 +40,7 @@ pub(super) fn prepare(
     let mut mounts = files(order, dir, request, network, hostname, &paths)?;
     mounts.extend(user_mounts(dir, record, &paths)?);
     mounts.extend(devices(request)?);
+    mounts.extend(order.edits.mounts.iter().cloned());
     bundle::bundle(
         request,
         Found {
@@ -55,6 +57,7 @@ pub(super) fn prepare(
             variables: order.links.variables.clone(),
             pid_of: order.pid_of,
             ipc_of: order.ipc_of,
+            edits: order.edits.clone(),
         },
     )
 }
@@ -102,35 +105,66 @@ fn files(
     Ok(names.map(mount).to_vec())
 }
 
-/// The devices asked for, each a mount of its own: read-only, so that owner and
-/// mode are the host's to change, which keeps nobody from writing to a device. A
-/// directory stands for the devices in it.
+/// The devices asked for: nodes of the container's own, with the owner and mode of
+/// the host's. A directory stands for the devices in it.
 fn devices(request: &Request) -> Result<Vec<Mount>, Error> {
     let mut mounts = Vec::new();
     for device in &request.devices {
         let target = Path::new(&device.container);
-        let missing = |source: std::io::Error| {
+        let failed = |why: String| {
             Error::Invalid(format!(
-                "error gathering device information while adding custom device \"{}\": {source}",
+                "error gathering device information while adding custom device \"{}\": {why}",
                 device.host.display()
             ))
         };
-        let meta = std::fs::metadata(&device.host).map_err(missing)?;
+        let meta = std::fs::metadata(&device.host);
+        let meta = meta.map_err(|err| {
+            failed(match err.kind() {
+                std::io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+                _ => err.to_string(),
+            })
+        })?;
         if request.privileged && device.host == target {
             continue;
         }
         if !meta.is_dir() {
-            mounts.push(bundle::own(device.host.clone(), &device.container, true));
+            let node = node(&meta).ok_or_else(|| failed("not a device node".to_owned()))?;
+            mounts.push(mount(node, target));
             continue;
         }
         for entry in std::fs::read_dir(&device.host).at("list", &device.host)? {
             let entry = entry.at("list", &device.host)?;
-            let kind = entry.file_type().at("look at", entry.path())?;
-            if kind.is_char_device() || kind.is_block_device() {
-                let target = target.join(entry.file_name());
-                mounts.push(bundle::own(entry.path(), &target.to_string_lossy(), true));
+            let meta = entry.metadata().at("look at", entry.path())?;
+            if let Some(node) = node(&meta) {
+                mounts.push(mount(node, &target.join(entry.file_name())));
             }
         }
     }
     Ok(mounts)
+}
+
+fn mount(node: DeviceNode, target: &Path) -> Mount {
+    Mount {
+        kind: MountKind::Device(node),
+        target: target.to_owned(),
+        read_only: false,
+    }
+}
+
+/// The device that a file of the host is, if it is one.
+fn node(meta: &Metadata) -> Option<DeviceNode> {
+    let kind = meta.file_type();
+    let kind = match (kind.is_char_device(), kind.is_block_device()) {
+        (true, _) => 'c',
+        (_, true) => 'b',
+        _ => return None,
+    };
+    Some(DeviceNode {
+        kind,
+        major: rustix::fs::major(meta.rdev()),
+        minor: rustix::fs::minor(meta.rdev()),
+        mode: meta.mode() & 0o7777,
+        uid: meta.uid(),
+        gid: meta.gid(),
+    })
 }

@@ -9,6 +9,7 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, makedev};
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
+use super::super::DeviceNode;
 use super::super::failure::{During, Step};
 use super::rootfs::{BOTH_EMPTY, CLONE_OPEN};
 use super::shared::Memory;
@@ -102,14 +103,14 @@ fn mount_beneath(memory: &Memory) -> Step<()> {
 
 /// A device node of the host.
 #[derive(Debug)]
-pub(super) struct Node {
+pub(in crate::sandbox) struct Node {
     /// Its path beneath `/dev`.
     path: PathBuf,
     stat: Stat,
 }
 
 /// Every device node of the host but terminals and what each `/dev` has of its own.
-pub(super) fn of_host() -> Vec<Node> {
+pub(in crate::sandbox) fn of_host() -> Vec<Node> {
     const OWN: [&str; 6] = ["pts", "shm", "mqueue", "fd", "console", ".lxc"];
     let mut nodes = Vec::new();
     let mut pending = vec![PathBuf::new()];
@@ -134,6 +135,23 @@ pub(super) fn of_host() -> Vec<Node> {
         }
     }
     nodes
+}
+
+impl Node {
+    /// Where it is in `/dev`, and what it is.
+    pub(in crate::sandbox) fn facts(&self) -> (PathBuf, DeviceNode) {
+        let stat = &self.stat;
+        let is_block = FileType::from_raw_mode(stat.st_mode) == FileType::BlockDevice;
+        let node = DeviceNode {
+            kind: if is_block { 'b' } else { 'c' },
+            major: rustix::fs::major(stat.st_rdev),
+            minor: rustix::fs::minor(stat.st_rdev),
+            mode: stat.st_mode & 0o7777,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+        };
+        (Path::new("/dev").join(&self.path), node)
+    }
 }
 
 /// Makes these nodes, with their owners and modes, where there is none of that name.

@@ -32,13 +32,27 @@ const MASKED: [&str; 12] = [
 const PROCESSORS: &str = "/sys/devices/system/cpu";
 const HEAT: &str = "thermal_throttle";
 /// Paths that are not to be written. Source: moby, oci/defaults.
-const READ_ONLY: [&str; 5] = [
+pub(in crate::sandbox) const READ_ONLY: [&str; 5] = [
     "/proc/bus",
     "/proc/fs",
     "/proc/irq",
     "/proc/sys",
     "/proc/sysrq-trigger",
 ];
+
+/// The paths that are not to be seen on this machine.
+pub(in crate::sandbox) fn masked() -> Vec<String> {
+    let mut paths = MASKED.map(str::to_owned).to_vec();
+    let entries = std::fs::read_dir(PROCESSORS)
+        .into_iter()
+        .flatten()
+        .flatten();
+    let heat = entries.map(|entry| entry.path().join(HEAT));
+    let known = heat.filter(|path| path.exists());
+    paths.extend(known.map(|path| path.display().to_string()));
+    paths.sort_unstable();
+    paths
+}
 
 /// Hides and protects them. `null` is the working `/dev/null`.
 pub(super) fn apply(null: &OwnedFd) -> Step<()> {

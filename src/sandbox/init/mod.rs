@@ -6,6 +6,7 @@ mod execute;
 mod first;
 mod masks;
 pub(super) mod mounts;
+mod outside;
 pub(super) mod overlay;
 mod place;
 mod privileges;
@@ -19,12 +20,16 @@ mod trees;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+pub(super) use devices::of_host as devices_of_host;
 pub(super) use execute::Program;
+pub(super) use masks::{READ_ONLY, masked};
+pub(super) use privileges::limit_name;
 pub use sysctl::IPC_SYSCTLS;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, WaitId, WaitIdOptions, WaitIdStatus, pidfd_send_signal, waitid};
 
+use self::outside::Luggage;
 use self::shared::Memory;
 use super::channel::{self, Notice, Order, Report, Task};
 use super::failure::{During, Failure, Step};
@@ -54,6 +59,15 @@ pub fn main() -> i32 {
     let Some(reports) = descriptors.next() else {
         return 1;
     };
+    if let Task::Outside(errand) = &order.task {
+        let luggage = Luggage {
+            terminal: order.terminal,
+            network: order.network,
+            descriptors: descriptors.collect(),
+            reports,
+        };
+        return i32::from(outside::run(errand, luggage, control).is_err());
+    }
     let order = Work {
         order,
         filter,
@@ -146,6 +160,8 @@ impl Work {
             Task::Enter(pid, spec) => {
                 enter::join_pid_namespace(*pid).map(|target| Ready::Further(spec, target))
             }
+            // Carried out without a fork of ours.
+            Task::Outside(_) => Err(rustix::io::Errno::INVAL).during("read the order"),
         }
     }
 
@@ -211,36 +227,62 @@ fn attend(
     group: Option<(Group, Namespace)>,
     keep: Option<Timespec>,
 ) -> io::Result<()> {
-    let status = retry(|| {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        waitid(WaitId::PidFd(pidfd.as_fd()), options)
-    })?;
+    wait_for(pidfd.as_fd())?;
     let group = group.map(|(group, processes)| {
         if processes != Namespace::Own {
             kill_rest(&group, pidfd);
         }
         group
     });
-    let out_of_memory = group.as_ref().is_some_and(Group::saw_out_of_memory_kill);
-    // Of the first process and all that it or the kernel collected: it was the
-    // first of its pid namespace, so that is everybody.
-    let own = process::usage_of_ended(pidfd.as_fd()).unwrap_or_default();
-    let counted = group.as_ref().map(Group::usage).unwrap_or_default();
+    let end = End::of(pidfd.as_fd(), group.as_ref())?;
     remove(group);
-    let code = status.as_ref().and_then(WaitIdStatus::exit_status);
-    let signal = status.as_ref().and_then(WaitIdStatus::terminating_signal);
-    let notice = Notice::Ended {
-        code,
-        signal: signal.unwrap_or(0),
-        out_of_memory,
-        cpu: counted.cpu.unwrap_or(own.cpu),
-        memory_peak: counted.memory_peak.unwrap_or(own.memory_peak),
-    };
-    channel::send(control, &notice, &[], &[])?;
-    let mut closed = [PollFd::from_borrowed_fd(control, PollFlags::IN)];
-    retry(|| poll(&mut closed, keep.as_ref()))?;
-    retry(|| waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED))?;
-    Ok(())
+    end.tell(control, pidfd, keep)
+}
+
+/// Waits for a process' end without collecting it.
+fn wait_for(pidfd: BorrowedFd<'_>) -> io::Result<Option<WaitIdStatus>> {
+    retry(|| {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::PidFd(pidfd), options)
+    })
+}
+
+/// How the first process ended, and what it used.
+struct End(Notice);
+
+impl End {
+    /// Waits for the end and looks at it, while its group is still there.
+    fn of(pidfd: BorrowedFd<'_>, group: Option<&Group>) -> io::Result<Self> {
+        let status = wait_for(pidfd)?;
+        // Of the first process and all that it or the kernel collected: it was the
+        // first of its pid namespace, so that is everybody.
+        let own = process::usage_of_ended(pidfd).unwrap_or_default();
+        let counted = group.map(Group::usage).unwrap_or_default();
+        let code = status.as_ref().and_then(WaitIdStatus::exit_status);
+        let signal = status.as_ref().and_then(WaitIdStatus::terminating_signal);
+        Ok(Self(Notice::Ended {
+            code,
+            signal: signal.unwrap_or(0),
+            out_of_memory: group.is_some_and(Group::saw_out_of_memory_kill),
+            cpu: counted.cpu.unwrap_or(own.cpu),
+            memory_peak: counted.memory_peak.unwrap_or(own.memory_peak),
+        }))
+    }
+
+    /// Tells the parent, and collects the process once that has heard of it; but
+    /// waits no longer than `keep`, if that is given.
+    fn tell(
+        &self,
+        control: BorrowedFd<'_>,
+        pidfd: &OwnedFd,
+        keep: Option<Timespec>,
+    ) -> io::Result<()> {
+        channel::send(control, &self.0, &[], &[])?;
+        let mut closed = [PollFd::from_borrowed_fd(control, PollFlags::IN)];
+        retry(|| poll(&mut closed, keep.as_ref()))?;
+        retry(|| waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED))?;
+        Ok(())
+    }
 }
 
 /// Kills what the first process leaves behind: without a pid namespace of its own

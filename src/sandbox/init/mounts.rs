@@ -6,8 +6,8 @@ use std::path::Path;
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 
 use super::super::failure::{During, Step};
@@ -50,6 +50,7 @@ pub(in crate::sandbox) fn open_sources(
             MountKind::Tmpfs { .. }
             | MountKind::FileSystem { .. }
             | MountKind::Tree { .. }
+            | MountKind::Device(_)
             | MountKind::File { .. } => Ok(None),
         })
         .collect()
@@ -85,6 +86,7 @@ pub(in crate::sandbox) fn make_rest<'a>(
                     trees::part_of(mount, &whole, path, place, devices)?
                 }
             }
+            MountKind::Device(node) => trees::device(mount, node, place)?,
             MountKind::Tree { overlay, path } => trees::tree(mount, overlay, path, place, devices)?,
             MountKind::File {
                 content,
@@ -219,6 +221,19 @@ fn file_system(mount: &Mount, kind: &str, device: Option<&str>, options: &str) -
 }
 
 impl Source<'_> {
+    /// Mounts it at a path of the host's, which is made.
+    pub(super) fn stage(self, at: &Path) -> Step<()> {
+        let step = || format!("prepare the mount on `{}`", self.target.display());
+        let made = if self.is_directory {
+            std::fs::create_dir(at)
+        } else {
+            std::fs::File::create_new(at).map(drop)
+        };
+        made.during_with(step)?;
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        move_mount(self.tree.as_fd(), "", CWD, at, flags).during_with(step)
+    }
+
     /// Mounts it on its target, which is made if missing.
     pub(in crate::sandbox) fn attach(self) -> Step<()> {
         let step = || format!("mount on `{}`", self.target.display());

@@ -159,7 +159,7 @@ fn limit(wanted: &Rlimit) -> Option<String> {
     })
 }
 
-fn limit_name(resource: u32) -> String {
+pub(in crate::sandbox) fn limit_name(resource: u32) -> String {
     // In the order of asm-generic/resource.h.
     const NAMES: [&str; 16] = [
         "cpu",

@@ -9,7 +9,7 @@ use std::io::Write as _;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, Gid, Mode, OFlags, ResolveFlags, Uid, openat2};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, makedev, openat2};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, UnmountFlags, fsconfig_create,
@@ -17,7 +17,7 @@ use rustix::mount::{
 };
 
 use super::super::failure::{During, Step};
-use super::super::{Mount, Overlay, SecretBytes};
+use super::super::{DeviceNode, Mount, Overlay, SecretBytes};
 use super::overlay;
 use super::rootfs::CLONE_OPEN;
 use crate::sys::mount::{Attributes, set_attributes};
@@ -123,6 +123,44 @@ pub(super) fn file(mount: &Mount, file: &File<'_>, place: &Path) -> Step<OwnedFd
     let taken = taken?;
     restrict(&taken, mount.read_only, false).during_with(step)?;
     Ok(taken)
+}
+
+/// Makes the device node, in a file system of its own, where it works although
+/// nothing else of the sandbox' files takes devices.
+pub(super) fn device(mount: &Mount, node: &DeviceNode, place: &Path) -> Step<OwnedFd> {
+    let step = || format!("make the device `{}`", mount.target.display());
+    let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).during_with(step)?;
+    fsconfig_create(context.as_fd()).during_with(step)?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let root = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes);
+    let root = root.during_with(step)?;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    move_mount(root.as_fd(), "", CWD, place, flags).during_with(step)?;
+    let taken = make_node(&root, node)
+        .and_then(|()| rustix::fs::openat(&root, NAME, PLACE, Mode::empty()))
+        .and_then(|inside| open_tree(inside.as_fd(), "", CLONE_OPEN))
+        .during_with(step);
+    detach(place)?;
+    taken
+}
+
+fn make_node(root: &OwnedFd, node: &DeviceNode) -> rustix::io::Result<()> {
+    let kind = match node.kind {
+        'b' => FileType::BlockDevice,
+        'p' => FileType::Fifo,
+        _ => FileType::CharacterDevice,
+    };
+    let number = if kind == FileType::Fifo {
+        0
+    } else {
+        makedev(node.major, node.minor)
+    };
+    let mode = Mode::from_bits_truncate(node.mode);
+    rustix::fs::mknodat(root, NAME, kind, mode, number)?;
+    let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
+    rustix::fs::chownat(root, NAME, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+    // The umask has taken bits away by now, and changing the owner some more.
+    rustix::fs::chmodat(root, NAME, mode, AtFlags::empty())
 }
 
 /// Its name where nobody sees it.

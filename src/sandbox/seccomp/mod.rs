@@ -10,10 +10,13 @@
 
 mod assemble;
 mod custom;
+mod document;
 mod profile;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use super::Seccomp;
 
 /// Why there is no filter.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +55,20 @@ pub(super) fn default_filter(capabilities: &[u8]) -> Result<Arc<[u8]>, Error> {
     let filter: Arc<[u8]> = assemble::assemble(&tables).into();
     made.insert(capabilities, Arc::clone(&filter));
     Ok(filter)
+}
+
+/// The filter of a sandbox in the OCI runtime specification's form; none for none.
+pub(super) fn as_document(
+    seccomp: &Seccomp,
+    capabilities: &[u8],
+) -> Result<Option<serde_json::Value>, Error> {
+    let set = |set, number: &u8| set | 1_u64.checked_shl(u32::from(*number)).unwrap_or(0);
+    let capabilities = capabilities.iter().fold(0, set);
+    Ok(match seccomp {
+        Seccomp::Unconfined => None,
+        Seccomp::Default => Some(document::document(None, capabilities)?),
+        Seccomp::Profile(text) => Some(document::document(Some(text), capabilities)?),
+    })
 }
 
 /// The filter that a profile in Docker's JSON form means for these capabilities.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::Error;
 use super::assemble::ERRNO;
 
-const DEFAULT: &str = include_str!("default.json");
+pub(super) const DEFAULT: &str = include_str!("default.json");
 const NUMBERS: &str = include_str!("numbers.txt");
 
 /// The names of capabilities that the profile asks for, with their numbers in

@@ -78,6 +78,35 @@ impl Hierarchies {
         found
     }
 
+    /// Where version 2 is mounted beside controllers of version 1.
+    pub fn mixed(&self) -> Option<&Path> {
+        let v2 = self.v2.as_ref().filter(|_| !self.v1.is_empty());
+        v2.map(|v2| v2.mount.as_path())
+    }
+
+    /// Removes the groups above `name` that are empty, in every hierarchy of this
+    /// machine, also those without a controller.
+    pub fn remove_empty_above(name: &str) {
+        let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        for line in mountinfo.lines() {
+            let Some((left, right)) = line.split_once(" - ") else {
+                continue;
+            };
+            let kind = right.split(' ').next().unwrap_or_default();
+            let mount = unescape(left.split(' ').nth(4).unwrap_or_default());
+            if !matches!(kind, "cgroup" | "cgroup2") {
+                continue;
+            }
+            for above in Path::new(name).ancestors().skip(1) {
+                let is_some = above.components().next().is_some();
+                // Others of ours live there as a rule.
+                if !is_some || std::fs::remove_dir(Path::new(&mount).join(above)).is_err() {
+                    break;
+                }
+            }
+        }
+    }
+
     /// The version 1 hierarchy of a controller.
     pub(super) fn v1_of(&self, controller: &str) -> Option<&V1> {
         self.v1

@@ -1,5 +1,7 @@
 //! Flags of `run` that share or confine.
 
+use std::os::unix::fs::MetadataExt;
+
 use super::base::{home, inspect, of, sh, up};
 
 #[test]
@@ -67,12 +69,16 @@ fn devices_are_those_asked_for() {
         "head -c 3 /dev/foo | wc -c",
     );
     assert_eq!(zero.ok().trim(), "3");
-    let chmod = sh(
+    // The node is the container's own: its mode and owner are nobody else's.
+    let facts = || std::fs::metadata("/dev/zero").map(|meta| (meta.mode(), meta.uid()));
+    let before = facts().unwrap();
+    let changed = sh(
         &home,
         &["--device", "/dev/zero:/dev/foo"],
-        "chmod 600 /dev/foo",
+        "chmod 600 /dev/foo && chown 5 /dev/foo && ls -ln /dev/foo | cut -c1-10",
     );
-    assert_ne!(chmod.code, 0, "the host's node was changed");
+    assert_eq!(changed.ok(), "crw-------");
+    assert_eq!(facts().unwrap(), before, "the host's node was changed");
     home.run(&["run", "--rm", "--device", "/dev/nosuch", "busybox"])
         .fails(125, "/dev/nosuch");
     let count = |flags: &[&str]| {

@@ -2,6 +2,7 @@
 //! themselves and on their host.
 
 mod base;
+mod cdi;
 mod copy;
 mod flags;
 mod health;
@@ -11,3 +12,5 @@ mod logs;
 mod network;
 mod refusals;
 mod restart;
+mod runtime_schema;
+mod runtimes;

@@ -67,6 +67,8 @@ pub(crate) enum Need {
     Podman,
     /// qemu, which is a machine, is installed, and what fetches and unpacks a kernel for it.
     Qemu,
+    /// crun and runc, which run containers, are installed.
+    Runtimes,
     /// debootstrap is installed, or an archive of `debian:bookworm` is named.
     Debian,
 }
@@ -133,6 +135,7 @@ fn lacking(need: Need) -> Option<String> {
         Need::DockerRegistry => installed(&["docker-registry", "openssl"]),
         Need::S3Server => installed(&["s3rver"]),
         Need::Docker => docker::lacking(),
+        Need::Runtimes => installed(&["crun", "runc"]),
         Need::Podman => installed(&["podman"]),
         Need::Qemu => installed(&["qemu-system-x86_64", "apt-get", "dpkg-deb", "strip"]),
         Need::Skopeo => {

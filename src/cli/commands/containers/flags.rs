@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rbuild::engine::{
-    ContainerRequest, DeviceRequest, EndpointRequest, Engine, MountRequest, NetworkMode,
-    RestartPolicy, Streams, parse_mac,
+    ContainerRequest, DeviceRequest, DeviceWish, EndpointRequest, Engine, MountRequest,
+    NetworkMode, RestartPolicy, Streams, is_device_name, parse_mac,
 };
 use rbuild::oci::Platform;
 
@@ -213,9 +213,12 @@ struct Security {
     /// no-new-privileges, seccomp=FILE|unconfined, apparmor=PROFILE, label=..., systempaths=unconfined
     #[arg(long = "security-opt", value_name = "OPTION")]
     options: Vec<String>,
-    /// Use a device of the host: DEVICE[:PATH][:rwm]
+    /// Use a device of the host: DEVICE[:PATH][:rwm], or a vendor's: VENDOR/CLASS=NAME
     #[arg(long, value_name = "DEVICE")]
     device: Vec<String>,
+    /// Use graphics processors: all, a number, or device=...,driver=...,capabilities=...
+    #[arg(long, value_name = "GPUS")]
+    gpus: Option<String>,
     /// Allow devices: TYPE MAJOR:MINOR ACCESS
     #[arg(long, value_name = "RULE")]
     device_cgroup_rule: Vec<String>,
@@ -259,7 +262,6 @@ impl Flags {
         let environment = &engine.config().environment;
         let program = &self.program;
         let limits = &self.limits;
-        self.life.check_runtime()?;
         let mut resources = self.resources.limits(false);
         self.further.add_to(&mut resources)?;
         let mode = |text: &Option<String>| text.clone().unwrap_or_default();
@@ -291,6 +293,8 @@ impl Flags {
             cap_drop: self.security.cap_drop.clone(),
             security_opt: parse::security_options(&self.security.options, directory)?,
             devices: self.devices()?,
+            device_wishes: self.device_wishes()?,
+            runtime: self.life.runtime.clone().unwrap_or_default(),
             device_rules: self.security.device_cgroup_rule.clone(),
             domain_name: program.domainname.clone().filter(|name| !name.is_empty()),
             init: self.life.init,
@@ -349,8 +353,29 @@ impl Flags {
 
     fn devices(&self) -> Result<Vec<DeviceRequest>, String> {
         let devices = self.security.device.iter();
+        let devices = devices.filter(|text| !is_device_name(text));
         let devices = devices.map(|text| DeviceRequest::parse(text).map_err(|err| err.to_string()));
         devices.collect()
+    }
+
+    /// Devices by number, then those that vendors named.
+    fn device_wishes(&self) -> Result<Vec<DeviceWish>, String> {
+        let gpus = self
+            .security
+            .gpus
+            .as_deref()
+            .filter(|text| !text.is_empty());
+        let gpus = gpus.map(DeviceWish::parse).transpose();
+        let mut wishes: Vec<DeviceWish> = gpus
+            .map_err(|err| format!("invalid argument for \"--gpus\" flag: {err}"))?
+            .into_iter()
+            .collect();
+        let named = self.security.device.iter();
+        let named: Vec<String> = named.filter(|text| is_device_name(text)).cloned().collect();
+        if !named.is_empty() {
+            wishes.push(DeviceWish::by_name(named));
+        }
+        Ok(wishes)
     }
 
     fn network_mode(&self) -> Result<NetworkMode, String> {

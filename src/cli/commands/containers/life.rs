@@ -53,8 +53,8 @@ pub(super) struct Life {
     /// A further key and value
     #[arg(long, value_name = "KEY=VALUE", value_parser = values::pair)]
     pub(super) annotation: Vec<(String, String)>,
-    /// The runtime; this program is its own
-    #[arg(long, value_name = "RUNTIME", hide = true)]
+    /// Who makes its sandbox: rbuild, crun, runc, a path, or a name of the settings
+    #[arg(long, value_name = "RUNTIME")]
     pub(super) runtime: Option<String>,
     /// Accepted for compatibility
     #[arg(long, value_name = "KIND", hide = true, value_parser = ["", "default"])]
@@ -130,14 +130,6 @@ impl Life {
                 .filter(|text| !text.is_empty())
                 .unwrap_or(default.driver),
             options,
-        }
-    }
-
-    /// Refuses a runtime that is not there.
-    pub(super) fn check_runtime(&self) -> Result<(), String> {
-        match self.runtime.as_deref() {
-            None | Some("" | "rbuild") => Ok(()),
-            Some(other) => Err(format!("unknown or invalid runtime name: {other}")),
         }
     }
 }

@@ -79,7 +79,7 @@ fn document(config: &Config, engine: &Engine) -> Result<Value, Failure> {
         "CPUSet": true,
         "PidsLimit": true,
     });
-    for part in [machine(config), program()] {
+    for part in [machine(config), program(), offers(engine)?] {
         if let (Value::Object(document), Value::Object(part)) = (&mut document, part) {
             document.extend(part);
         }
@@ -126,8 +126,6 @@ fn machine(config: &Config) -> Value {
 fn program() -> Value {
     json!({
         "ServerVersion": env!("CARGO_PKG_VERSION"),
-        "Runtimes": { "rbuild": {} },
-        "DefaultRuntime": "rbuild",
         "Swarm": { "LocalNodeState": "inactive" },
         "LiveRestoreEnabled": true,
         "Isolation": "",
@@ -176,8 +174,10 @@ fn lines(document: &Value) -> Vec<String> {
         format!("  Network: {}", list("Network")),
         format!("  Log: {}", list("Log")),
         " Swarm: inactive".to_owned(),
-        " Runtimes: rbuild".to_owned(),
-        " Default Runtime: rbuild".to_owned(),
+        " CDI spec directories:".to_owned(),
+        directories(document),
+        format!(" Runtimes: {}", runtimes(document)),
+        format!(" Default Runtime: {}", text("DefaultRuntime")),
         format!(" Init Binary: {}", text("InitBinary")),
         " Security Options:".to_owned(),
         "  seccomp".to_owned(),
@@ -195,6 +195,42 @@ fn lines(document: &Value) -> Vec<String> {
         " Experimental: false".to_owned(),
         " Live Restore Enabled: true".to_owned(),
     ]
+}
+
+/// What it offers containers: runtimes, and devices that vendors describe.
+fn offers(engine: &Engine) -> Result<Value, Failure> {
+    let offers = engine.offers()?;
+    let runtimes = offers.runtimes().into_iter().map(|(name, program)| {
+        let shown = match program {
+            None => json!({}),
+            Some(program) if program.args.is_empty() => json!({ "path": program.path }),
+            Some(program) => json!({ "path": program.path, "runtimeArgs": program.args }),
+        };
+        (name, shown)
+    });
+    let devices = offers.devices();
+    let devices = devices.names();
+    let devices: Vec<Value> = devices
+        .map(|name| json!({ "Source": "cdi", "ID": name }))
+        .collect();
+    Ok(json!({
+        "Runtimes": Value::Object(runtimes.collect()),
+        "DefaultRuntime": offers.default_runtime(),
+        "CDISpecDirs": offers.directories(),
+        "DiscoveredDevices": devices,
+    }))
+}
+
+fn runtimes(document: &Value) -> String {
+    let names = document["Runtimes"].as_object().into_iter().flatten();
+    let names: Vec<&str> = names.map(|(name, _)| name.as_str()).collect();
+    names.join(" ")
+}
+
+fn directories(document: &Value) -> String {
+    let list = document["CDISpecDirs"].as_array().into_iter().flatten();
+    let lines = list.filter_map(Value::as_str).map(|dir| format!("  {dir}"));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn operating_system() -> String {
