@@ -27,7 +27,7 @@ mod web;
 pub(crate) use browser::Browser;
 pub(crate) use busybox::{archive as busybox_archive, find as busybox_program};
 pub(crate) use certificates::Certificates;
-pub(crate) use debian::{Registry, debian_base, reachable};
+pub(crate) use debian::{Registry, debian_base, mirror as debian_mirror, reachable};
 pub(crate) use docker::Docker;
 pub(crate) use home::{Home, Outcome, finish};
 pub(crate) use http::{Answer, Asked, HttpServer};
@@ -69,6 +69,8 @@ pub(crate) enum Need {
     Qemu,
     /// crun and runc, which run containers, are installed.
     Runtimes,
+    /// debootstrap, which makes a Debian, is installed, and what puts it on a disk.
+    Debootstrap,
     /// debootstrap is installed, or an archive of `debian:bookworm` is named.
     Debian,
 }
@@ -137,6 +139,7 @@ fn lacking(need: Need) -> Option<String> {
         Need::Docker => docker::lacking(),
         Need::Runtimes => installed(&["crun", "runc"]),
         Need::Podman => installed(&["podman"]),
+        Need::Debootstrap => installed(&["debootstrap", "mkfs.ext4"]),
         Need::Qemu => installed(&["qemu-system-x86_64", "apt-get", "dpkg-deb", "strip"]),
         Need::Skopeo => {
             let places = ["/usr/bin/skopeo", "/usr/local/bin/skopeo"];

@@ -19,6 +19,9 @@ use super::kernel::Kernel;
 use crate::support::{Outcome, busybox_archive, run_other};
 
 const INIT: &str = include_str!("init.sh");
+const AGENT: &str = include_str!("agent.sh");
+/// A disk that holds nothing, for limits of disks.
+const NO_DISK: &str = "driver=null-co,size=67108864,read-zeroes=on,node-name=disk";
 /// Its memory: for the kernel, what is unpacked, and data roots.
 const MEMORY: &str = "1024";
 /// How long an answer may take on a busy machine, the boot included. The machine
@@ -42,6 +45,23 @@ pub(super) struct Machine {
 impl Machine {
     /// Boots the machine and loads `busybox:latest` there.
     pub(super) fn boot() -> Self {
+        Self::boot_with(&["-blockdev", NO_DISK], "")
+    }
+
+    /// Boots the system on this disk, which stays as it is.
+    pub(super) fn boot_from(disk: &Path) -> Self {
+        // What is written goes to a file without a name.
+        let text = format!(
+            "id=disk,if=none,format=raw,snapshot=on,file={}",
+            disk.display()
+        );
+        Self::boot_with(
+            &["-drive", &text],
+            "systemd.unit=agent.service systemd.show_status=0",
+        )
+    }
+
+    fn boot_with(disk: &[&str], words: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("rbuild-test-vm-").tempdir();
         // The guard removes it, also when this program is killed.
         let dir = dir.unwrap().keep();
@@ -50,7 +70,7 @@ impl Machine {
         std::fs::write(&initrd, archive(&kernel, &dir)).unwrap();
         let line = dir.join("line");
         let console = dir.join("console");
-        let guard = start(&dir, &kernel, &initrd);
+        let guard = start(&dir, &kernel, &initrd, disk, words);
         let machine = Self {
             line: connect(&line),
             turn: Mutex::new(()),
@@ -150,11 +170,12 @@ impl Machine {
 fn archive(kernel: &Kernel, work: &Path) -> Vec<u8> {
     let mut initrd = Initrd::default();
     for dir in [
-        "bin", "dev", "etc", "modules", "proc", "root", "run", "sys", "tmp", "var",
+        "bin", "debian", "dev", "etc", "modules", "proc", "root", "run", "sys", "tmp", "var",
     ] {
         initrd.dir(dir);
     }
     initrd.file("init", INIT.as_bytes());
+    initrd.file("agent", AGENT.as_bytes());
     let busybox = crate::support::busybox_program().expect("the test asked for it first");
     initrd.file("bin/busybox", &std::fs::read(busybox).unwrap());
     let program = work.join("rbuild");
@@ -177,7 +198,7 @@ fn archive(kernel: &Kernel, work: &Path) -> Vec<u8> {
     clippy::disallowed_methods,
     reason = "the virtual machine is started here and nowhere else"
 )]
-fn start(dir: &Path, kernel: &Kernel, initrd: &Path) -> Child {
+fn start(dir: &Path, kernel: &Kernel, initrd: &Path, disk: &[&str], words: &str) -> Child {
     let beneath = |name: &str| dir.join(name).display().to_string();
     let line = format!("unix:{},server=on,wait=off", beneath("line"));
     let console = format!("file:{}", beneath("console"));
@@ -201,13 +222,10 @@ fn start(dir: &Path, kernel: &Kernel, initrd: &Path) -> Child {
     ]);
     command.arg("-kernel").arg(&kernel.image);
     command.arg("-initrd").arg(initrd);
-    command.args(["-append", "console=ttyS0 quiet panic=-1"]);
+    let words = format!("console=ttyS0 quiet panic=-1 {words}");
+    command.args(["-append", &words]);
     command.args(["-serial", &console, "-serial", &line]);
-    // A disk that holds nothing, for limits of disks.
-    command.args([
-        "-blockdev",
-        "driver=null-co,size=67108864,read-zeroes=on,node-name=disk",
-    ]);
+    command.args(disk);
     command.args(["-device", "virtio-blk-pci,drive=disk"]);
     command.stdin(Stdio::piped()).stdout(Stdio::null());
     command.spawn().unwrap()

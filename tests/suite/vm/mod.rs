@@ -1,15 +1,17 @@
 //! The program on a machine with control groups of version 2 and nothing else: a
 //! virtual one, that runs Debian's kernel in qemu without any help of the
 //! processor. The tests share one machine, which boots when the first one needs
-//! it and goes with the test program.
+//! it and goes with the test program; systemd has one of its own.
 
 mod basics;
+mod debian;
 mod devices;
 mod initrd;
 mod kernel;
 mod limits;
 mod machine;
 mod missing;
+mod systemd;
 
 use std::sync::OnceLock;
 

@@ -241,31 +241,6 @@ fn refusal(name: &str, texts: &[String]) -> Refusal {
 mod tests {
     use super::*;
 
-    /// Answers as systemd would: messages of these kinds, names, and texts.
-    fn message(kind: u8, reply_to: u32, name: &str, texts: &[&str]) -> Vec<u8> {
-        let method = Method {
-            destination: "",
-            path: "/",
-            interface: "",
-            member: name,
-        };
-        let signature: String = texts.iter().map(|_| 's').collect();
-        let mut body = Writer::default();
-        for text in texts {
-            body.text(text);
-        }
-        let mut bytes = wire::call(1, method, &signature, body);
-        bytes[1] = kind;
-        // Takes the place of the path: the same length, another meaning.
-        let path = [1, 1, b'o', 0, 1, 0, 0, 0, b'/', 0];
-        let mut answers = vec![5, 1, b'u', 0];
-        answers.extend(reply_to.to_le_bytes());
-        answers.extend([0, 0]);
-        assert_eq!(bytes[16..26], path);
-        bytes[16..26].copy_from_slice(&answers);
-        bytes
-    }
-
     fn start(answers: Vec<Vec<u8>>) -> Result<(), Refusal> {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let systemd = std::thread::spawn(move || {
@@ -304,9 +279,10 @@ mod tests {
 
     #[test]
     fn a_scope_is_there_when_its_job_is_done() {
-        let returned = || message(2, 1, "", &["/job/5"]);
-        let removed =
-            |job: &str, result: &str| message(4, 0, "JobRemoved", &[job, "rbuild-x.scope", result]);
+        let returned = || wire::answer(2, 1, "", &["/job/5"]);
+        let removed = |job: &str, result: &str| {
+            wire::answer(4, 0, "JobRemoved", &[job, "rbuild-x.scope", result])
+        };
         start(vec![
             returned(),
             removed("/job/4", "failed"),
@@ -321,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_in_systemds_words() {
-        let exists = start(vec![message(3, 1, "", &["there already"])]);
+        let exists = start(vec![wire::answer(3, 1, "a.Refusal", &["there already"])]);
         assert!(matches!(exists, Err(Refusal::Failed(err)) if err.to_string() == "there already"));
         assert!(matches!(refusal(EXISTS, &[]), Refusal::Exists));
         assert!(matches!(start(Vec::new()), Err(Refusal::Failed(_))));

@@ -239,6 +239,34 @@ impl Reader<'_> {
     }
 }
 
+/// A message of another kind than a call, as systemd would write it.
+#[cfg(test)]
+pub(super) fn answer(kind: u8, reply_to: u32, name: &str, texts: &[&str]) -> Vec<u8> {
+    const ERROR: u8 = 3;
+    let mut body = Writer::default();
+    for text in texts {
+        body.text(text);
+    }
+    let mut header = Writer::default();
+    header.bytes.extend([b'l', kind, 0, 1]);
+    header.number(length(body.bytes.len()));
+    header.number(1);
+    header.array(8, |fields| {
+        fields.bytes.extend([5, 1, b'u', 0]);
+        fields.number(reply_to);
+        fields.bytes.push(if kind == ERROR { 4 } else { 3 });
+        fields.signature("s");
+        fields.text(name);
+        fields.align(8);
+        fields.bytes.push(8);
+        fields.signature("g");
+        fields.signature(&"s".repeat(texts.len()));
+    });
+    header.align(8);
+    header.bytes.extend(body.bytes);
+    header.bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
