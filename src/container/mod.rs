@@ -79,7 +79,7 @@ pub use list::{Filter, Summary, list, own_size};
 pub use logs::{LogEntry, LogOptions, Stream, logs};
 pub use machine::{Machine, Offers, Program};
 pub use mounts::BindRecursive;
-pub use networks::{connect, disconnect, using};
+pub use networks::{connect, disconnect, place, using};
 pub use pause::{pause, unpause};
 pub use protocol::Streams;
 pub use record::Status;

@@ -1,6 +1,7 @@
 //! Containers from end to end: what a user does with them after `run`, among
 //! themselves and on their host.
 
+mod asked;
 mod base;
 mod cdi;
 mod copy;
@@ -8,9 +9,12 @@ mod flags;
 mod health;
 mod life;
 mod limits;
+mod links;
 mod logs;
 mod network;
+mod published;
 mod refusals;
 mod restart;
 mod runtime_schema;
 mod runtimes;
+mod terminal;

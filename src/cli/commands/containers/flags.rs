@@ -135,8 +135,8 @@ struct Network {
     /// Hardware address on the first network
     #[arg(long, value_name = "MAC")]
     mac_address: Option<String>,
-    /// Accepted for compatibility
-    #[arg(long, value_name = "IP", hide = true)]
+    /// A further address on the first network that holds on the link alone
+    #[arg(long, value_name = "IP")]
     link_local_ip: Vec<String>,
     /// Publish a port: [[IP:][HOST_PORT]:]PORT[/PROTOCOL]
     #[arg(short, long, value_name = "PORT")]
@@ -322,7 +322,7 @@ impl Flags {
                 .map(|path| path.display().to_string())
                 .unwrap_or_default(),
             extra_hosts: self.hosts(engine)?,
-            dns: self.network.dns.clone(),
+            dns: parse::addresses(&self.network.dns)?,
             dns_search: self.network.dns_search.clone(),
             dns_options: self.network.dns_option.clone(),
             ulimits: parse::ulimits(&limits.ulimit)?,
@@ -408,6 +408,10 @@ impl Flags {
         first.aliases.extend(flags.aliases.iter().cloned());
         for address in flags.ip.iter().chain(&flags.ip6) {
             first.set_address(address).map_err(|err| err.to_string())?;
+        }
+        for address in &flags.link_local_ip {
+            let added = first.add_link_local(address);
+            added.map_err(|err| err.to_string())?;
         }
         if let Some(mac) = &flags.mac_address {
             first.mac = Some(parse_mac(mac).map_err(|err| err.to_string())?);

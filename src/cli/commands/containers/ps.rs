@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rbuild::engine::{ContainerFilter, ContainerSummary, Engine, ImageFilter};
 use serde_json::{Value, json};
 
-use crate::cli::commands::filters;
+use crate::cli::commands::{filters, networks};
 use crate::cli::format::{self, Column};
 use crate::cli::human;
 use crate::cli::output::Output;
@@ -58,6 +58,7 @@ pub(crate) struct Args {
 
 pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u8, Failure> {
     let filter = filter(args)?;
+    networks::mend(engine, output);
     let containers = engine.containers(&filter)?;
     if args.quiet && args.format.is_none() {
         for container in &containers {

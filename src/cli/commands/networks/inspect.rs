@@ -56,7 +56,7 @@ pub(crate) fn document(engine: &Engine, network: &Network) -> Result<Value, Fail
         let entry = json!({
             "Name": member.name,
             "EndpointID": lease.owner,
-            "MacAddress": "",
+            "MacAddress": member.mac,
             "IPv4Address": format!("{}/{prefix}", lease.address),
             "IPv6Address": six.map(|(a, six)| format!("{a}/{}", six.prefix)).unwrap_or_default(),
         });
