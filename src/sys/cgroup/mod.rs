@@ -18,7 +18,7 @@ mod refusal;
 mod sample;
 mod systemd;
 
-pub use freeze::tree;
+pub use freeze::{members, tree};
 pub use group::{Group, Usage};
 pub use hierarchy::Hierarchies;
 pub use limits::{DeviceRate, Limits, RateKind};
