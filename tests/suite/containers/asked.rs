@@ -59,7 +59,8 @@ fn the_program_finds_itself_as_asked() {
         &[
             ("/Id", json!(id)),
             ("/Config/Labels/x", json!("1")),
-            ("/Config/Labels/y", json!("")),
+            // A name alone has no value to take, and is left out.
+            ("/Config/Labels/y", Value::Null),
             ("/HostConfig/ShmSize", json!(8 << 20)),
             ("/HostConfig/ReadonlyRootfs", json!(true)),
             ("/HostConfig/GroupAdd", json!(["4"])),
@@ -284,8 +285,14 @@ fn verbs_take_all_their_flags() {
     let run = "run --rm --net none -e -x=1 -h -y busybox hostname";
     assert_eq!(line(&home, run, &[]).ok(), "-y");
     // Codes are Docker's: of arguments 1, of flags 125.
+    // What means nothing here is taken all the same, or refused with the reason.
+    let create = "create --disable-content-trust --isolation default --kernel-memory 64m \
+                  --volume-driver local busybox";
+    line(&home, create, &[]).ok();
+    let create = "create --storage-opt size=1g busybox";
+    line(&home, create, &[]).fails(1, "--storage-opt is supported only for");
     line(&home, "run", &[]).fails(1, "");
-    line(&home, "ps word", &[]).fails(1, "word");
+    line(&home, "ps word", &[]).fails(1, "accepts no arguments");
     line(&home, "ps --nosuch", &[]).fails(125, "--nosuch");
     line(&home, "ps -n word", &[]).fails(125, "word");
     line(&home, "run --name", &[]).fails(125, "--name");
