@@ -69,6 +69,7 @@ pub use copy::{
 pub use create::{Created, create};
 pub use endpoint::{EndpointRequest, parse_mac};
 pub use error::Error;
+pub use events::note_verb;
 pub use exec::{ExecRequest, exec};
 pub use find::{find, rename};
 pub use gpus::DeviceWish;

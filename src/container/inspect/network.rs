@@ -85,14 +85,17 @@ fn endpoint(
     ) {
         (None, None, []) => Value::Null,
         (four, six, local) => {
-            let mut config = json!({
-                "IPv4Address": text(four.map(|a| a.to_string())),
-                "IPv6Address": text(six.map(|a| a.to_string())),
-            });
-            if !local.is_empty() {
-                config["LinkLocalIPs"] = json!(local);
+            let mut config = Map::new();
+            for (key, address) in [
+                ("IPv4Address", four.map(|a| a.to_string())),
+                ("IPv6Address", six.map(|a| a.to_string())),
+            ] {
+                config.extend(address.map(|address| (key.to_owned(), json!(address))));
             }
-            config
+            if !local.is_empty() {
+                config.insert("LinkLocalIPs".to_owned(), json!(local));
+            }
+            Value::Object(config)
         }
     };
     let is_named = place.is_some_and(Place::has_names);

@@ -210,6 +210,7 @@ impl Network {
         request: &Request,
         hostname: &str,
     ) -> Result<(), PathError> {
+        let names = own_names(hostname, request.domain_name.as_deref());
         let own: Vec<(IpAddr, &str)> = self
             .places()
             .iter()
@@ -218,7 +219,7 @@ impl Network {
                 [Some(IpAddr::from(place.address)), six]
             })
             .flatten()
-            .map(|address| (address, hostname))
+            .map(|address| (address, names.as_str()))
             .collect();
         let others = [request.extra_hosts.as_slice(), &self.linked].concat();
         let hosts = network::hosts_file(&own, &others);
@@ -326,6 +327,18 @@ fn write_text(path: &Path, text: &str) -> Result<(), PathError> {
     std::fs::write(path, text).at("write", path)?;
     let mode = std::fs::Permissions::from_mode(0o644);
     std::fs::set_permissions(path, mode).at("set the mode of", path)
+}
+
+/// The container's own names in its hosts file: the whole one, and the first part of it.
+fn own_names(hostname: &str, domain: Option<&str>) -> String {
+    let whole = match domain.filter(|domain| !domain.is_empty()) {
+        Some(domain) => format!("{hostname}.{domain}"),
+        None => hostname.to_owned(),
+    };
+    match whole.split_once('.') {
+        Some((first, _)) if !first.is_empty() => format!("{whole} {first}"),
+        _ => whole,
+    }
 }
 
 #[cfg(test)]

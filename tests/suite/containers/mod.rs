@@ -18,3 +18,4 @@ mod restart;
 mod runtime_schema;
 mod runtimes;
 mod terminal;
+mod words;
