@@ -196,7 +196,7 @@ fn an_image_cannot_say_more_than_it_may() {
         run(name)
     };
     image("nul", &|config| {
-        config["Entrypoint"] = json!(["/bin/sh\0x", "-c", "true"])
+        config["Entrypoint"] = json!(["/bin/sh\0x", "-c", "true"]);
     })
     .fails(125, "read the arguments");
     image("nulenv", &|config| {
@@ -237,7 +237,7 @@ fn an_image_cannot_say_more_than_it_may() {
     .fails(125, "SIGNOSUCH");
     // What is no text where a text belongs is refused with the image.
     let wrong = load(&home, "wrong:latest", |config| {
-        config["Cmd"] = json!({ "a": 1 })
+        config["Cmd"] = json!({ "a": 1 });
     });
     assert!(wrong.code != 0 || run("wrong").code == 125, "{wrong:?}");
     assert_eq!(home.run(&["ps", "-aq"]).ok(), "");

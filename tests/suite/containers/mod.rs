@@ -3,6 +3,7 @@
 
 mod base;
 mod cdi;
+mod confined;
 mod copy;
 mod flags;
 mod health;

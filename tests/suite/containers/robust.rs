@@ -219,7 +219,7 @@ fn a_flood_is_bounded_on_disk_and_in_memory() {
         &home,
         "flood",
         &options,
-        "head -c 30000000 /dev/zero | tr '\\0' 'x'; yes | head -n 2000000; echo end; sleep 600",
+        "head -c 4000000 /dev/zero | tr '\\0' 'x'; yes | head -n 150000; echo end; sleep 600",
     );
     until("the end of the flood", || {
         home.run(&["logs", "--tail", "1", "flood"]).text() == "end"
