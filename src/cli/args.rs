@@ -195,10 +195,21 @@ fn named(arguments: &[OsString]) -> impl Iterator<Item = &OsStr> {
     std::iter::once(OsStr::new("rbuild")).chain(arguments.iter().map(OsString::as_os_str))
 }
 
-/// Lets every switch take a value after `=`, as Go's flags do: `--rm=false`.
+/// Lets every switch take a value after `=`, as Go's flags do: `--rm=false`, and
+/// every other flag a value that begins with a dash.
 fn switches(program: clap::Command) -> clap::Command {
     program
         .mut_args(|arg| match arg.get_action() {
+            // As Go's flags do: what follows is the value, whatever it begins with.
+            ArgAction::Set | ArgAction::Append
+                if !arg.is_positional()
+                    && !arg.is_require_equals_set()
+                    && arg
+                        .get_num_args()
+                        .is_none_or(|count| count.min_values() > 0) =>
+            {
+                arg.allow_hyphen_values(true)
+            }
             ArgAction::SetTrue => arg
                 .action(ArgAction::Set)
                 .num_args(0..=1)
@@ -240,6 +251,8 @@ fn explain(error: clap::Error, plain: clap::Command, arguments: &[OsString]) -> 
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayVersion
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Failure::silent(0),
+        // Docker's `run` without an image ends like any other command.
+        ErrorKind::MissingRequiredArgument => Failure::silent(1),
         _ if is_run(arguments) => Failure::silent(125),
         _ => Failure::silent(1),
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::dir::Dir;
 use super::request::Request;
+use crate::network::Place;
 use crate::store::Paths;
 use crate::store::events::{EventKind, EventRecord, append};
 
@@ -67,5 +68,13 @@ pub(super) fn note_volume(paths: &Paths, action: &str, name: &str, more: &[(&str
     for (name, value) in more {
         event = event.with(name, *value);
     }
+    let _kept = append(paths, &event);
+}
+
+/// Notes that a container joined a network, or left it.
+pub(super) fn note_network(paths: &Paths, action: &str, place: &Place, container: &str) {
+    let event = EventRecord::now(EventKind::Network, action, &place.network_id)
+        .with("container", container)
+        .with("name", &place.network);
     let _kept = append(paths, &event);
 }

@@ -11,7 +11,7 @@ use crate::container;
 use crate::image::{
     self, Bundle, Image, ImageUse, ImportOptions, Layout, Loaded, Removed, Variant,
 };
-use crate::oci::{ChainId, History, ImageConfig, ImageId, Reference};
+use crate::oci::{ChainId, History, ImageConfig, ImageId, Platform, Reference};
 use crate::snapshot;
 use crate::store::SnapshotId;
 
@@ -138,9 +138,21 @@ impl Engine {
         Ok(image::find(&self.store, text)?)
     }
 
-    /// All that is known of an image.
-    pub fn image_details(&self, text: &str) -> Result<ImageDetails, Error> {
-        let image = self.image(text)?;
+    /// Finds an image; with `platform` the one for it, where there is one.
+    pub fn image_of(&self, text: &str, platform: Option<&Platform>) -> Result<Image, Error> {
+        match platform {
+            Some(platform) => Ok(image::find_exactly(&self.store, text, platform)?),
+            None => self.image(text),
+        }
+    }
+
+    /// All that is known of an image, or of the one for a platform.
+    pub fn image_details(
+        &self,
+        text: &str,
+        platform: Option<&Platform>,
+    ) -> Result<ImageDetails, Error> {
+        let image = self.image_of(text, platform)?;
         let layers = self.layers(&image)?;
         let dirs = layers.iter().rev().map(|layer| {
             let id = layer.snapshot?;
@@ -157,9 +169,13 @@ impl Engine {
         })
     }
 
-    /// The history of an image, newest first.
-    pub fn image_history(&self, text: &str) -> Result<Vec<HistoryEntry>, Error> {
-        let image = self.image(text)?;
+    /// The history of an image, or of the one for a platform, newest first.
+    pub fn image_history(
+        &self,
+        text: &str,
+        platform: Option<&Platform>,
+    ) -> Result<Vec<HistoryEntry>, Error> {
+        let image = self.image_of(text, platform)?;
         let mut layers = self.layers(&image)?.into_iter();
         let mut entries: Vec<HistoryEntry> = image
             .config
@@ -199,15 +215,20 @@ impl Engine {
     }
 
     /// Writes images to one archive, each with the name it was asked for by. A name
-    /// that stands for several platforms brings all of them.
-    pub fn save_images(&self, names: &[String], out: &mut dyn Write) -> Result<(), Error> {
+    /// that stands for several platforms brings all of them, or the one for `platform`.
+    pub fn save_images(
+        &self,
+        names: &[String],
+        platform: Option<&Platform>,
+        out: &mut dyn Write,
+    ) -> Result<(), Error> {
         let mut bundles = Vec::with_capacity(names.len());
         for text in names {
-            let image = self.image(text)?;
-            let name = self.name_meant(text, image.id)?;
+            let name = self.name_meant(text, self.image(text)?.id)?;
+            let image = self.image_of(text, platform)?;
             let variants = match &name {
-                Some(name) => image::variants(&self.store, name)?,
-                None => Vec::new(),
+                Some(name) if platform.is_none() => image::variants(&self.store, name)?,
+                _ => Vec::new(),
             };
             let names: Vec<Reference> = name.into_iter().collect();
             if variants.len() < 2 {
@@ -230,9 +251,13 @@ impl Engine {
         Ok(())
     }
 
-    /// Reads images from an archive.
-    pub fn load_images(&self, source: &mut (dyn Read + Send)) -> Result<Vec<Loaded>, Error> {
-        let loaded = image::load(&self.store, source)?;
+    /// Reads images from an archive, or those for one platform.
+    pub fn load_images(
+        &self,
+        source: &mut (dyn Read + Send),
+        platform: Option<&Platform>,
+    ) -> Result<Vec<Loaded>, Error> {
+        let loaded = image::load_for(&self.store, source, platform)?;
         for one in &loaded {
             self.note_id("load", one.id);
         }
@@ -251,9 +276,18 @@ impl Engine {
     }
 
     /// Removes a name, and the image with its last one; by ID, the image with
-    /// all its names.
-    pub fn remove_image(&self, text: &str, options: RemoveOptions) -> Result<Vec<Removed>, Error> {
-        let removed = image::remove_reference(&self.store, text, options.force, &self.uses()?)?;
+    /// all its names; with `platform` what the name stands for there.
+    pub fn remove_image(
+        &self,
+        text: &str,
+        platform: Option<&Platform>,
+        options: RemoveOptions,
+    ) -> Result<Vec<Removed>, Error> {
+        let (store, uses) = (&self.store, self.uses()?);
+        let removed = match platform {
+            Some(platform) => image::remove_variant(store, text, platform, options.force, &uses)?,
+            None => image::remove_reference(store, text, options.force, &uses)?,
+        };
         self.note_removed(&removed);
         let deleted = |gone: &Removed| matches!(gone, Removed::Deleted(_));
         if !options.keep_layers && removed.iter().any(deleted) {

@@ -11,6 +11,7 @@ mod copy;
 mod dockerfile;
 mod error;
 mod events;
+mod image_tree;
 mod images;
 mod lists;
 mod networks;
@@ -40,6 +41,7 @@ pub use containers::{
 pub use copy::{CombineRequest, Combined};
 pub use error::{Error, ErrorKind};
 pub use events::{EventFilter, EventKind, EventRecord, EventStream};
+pub use image_tree::{ImageTree, TreeNode};
 pub use images::{
     HistoryEntry, ImageDetails, ImageFilter, ImageSummary, Pruned, RemoveOptions, fits,
 };

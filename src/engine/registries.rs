@@ -74,9 +74,12 @@ impl Engine {
         watch: &dyn Watch,
     ) -> Result<Pushed, Error> {
         let bundle = self.bundle_to_push(reference, platform)?;
-        reach.work(self, reference.host(), watch, |client| {
+        let pushed = reach.work(self, reference.host(), watch, |client| {
             transfer::push(self.store(), client, &bundle, reference, options, watch)
-        })
+        })?;
+        let repository = reference.familiar_repository();
+        self.note_image("push", &reference.familiar(), &repository);
+        Ok(pushed)
     }
 
     fn bundle_to_push(

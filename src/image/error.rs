@@ -15,6 +15,18 @@ pub enum Error {
     /// An ID prefix fits several images.
     #[error("multiple IDs found with provided prefix: {0}")]
     Ambiguous(String),
+    /// The name is there, but stands for no image of the wanted platform.
+    #[error(
+        "image with reference {reference} was found but its platform ({found}) does not match the specified platform ({wanted})"
+    )]
+    WrongPlatform {
+        /// The name, as written.
+        reference: String,
+        /// The platforms that there are.
+        found: String,
+        /// The platform that was asked for.
+        wanted: String,
+    },
     /// The name is malformed.
     #[error(transparent)]
     Reference(#[from] ParseReferenceError),

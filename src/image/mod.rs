@@ -11,6 +11,7 @@ mod layers;
 mod read;
 mod remove;
 mod validate;
+mod variant;
 
 #[cfg(test)]
 mod fixture;
@@ -18,7 +19,7 @@ mod fixture;
 mod tests;
 
 pub use archive::{
-    Bundle, ImportOptions, Layout, Loaded, Variant, choose_platform, import, load, load_layout,
+    Bundle, ImportOptions, Layout, Loaded, Variant, choose_platform, import, load, load_for, load_layout,
     pin_layers, save, save_bundles, save_directory,
 };
 pub use assemble::{NewImage, assemble, make};
@@ -29,4 +30,5 @@ pub use form::{
 pub use layers::open_layer;
 pub use read::{Image, OpenLayer, find, find_all, find_for, put, snapshot_of, unpack, variants};
 pub use remove::{Conflict, ImageUse, Removed, remove_reference};
+pub use variant::{find_exactly, fits_platform, remove_variant};
 pub use validate::validate;

@@ -101,7 +101,7 @@ pub fn remove_reference(
 }
 
 /// Takes away images for other platforms that had their only name with this one.
-fn remove_unnamed(
+pub(super) fn remove_unnamed(
     store: &Store,
     id: ImageId,
     others: &[ImageId],
@@ -212,6 +212,6 @@ fn same_repository(one: &Reference, other: &Reference) -> bool {
     (one.host(), one.path()) == (other.host(), other.path())
 }
 
-fn short(container: &str) -> String {
+pub(super) fn short(container: &str) -> String {
     container.chars().take(12).collect()
 }

@@ -59,6 +59,24 @@ impl Store {
         Ok(names)
     }
 
+    /// Makes a name stand for these images, and for `preferred` where nobody asks
+    /// for a platform.
+    pub fn name_set_platforms(
+        &self,
+        name: &Reference,
+        preferred: ImageId,
+        images: &[(Platform, ImageId)],
+    ) -> Result<(), Error> {
+        let images = images.iter();
+        let wanted: Vec<(String, ImageId)> = images
+            .map(|(platform, id)| (platform.to_string(), *id))
+            .collect();
+        self.write(|tx| {
+            point(tx, name, preferred)?;
+            set(tx, name, &wanted)
+        })
+    }
+
     /// Makes `to` stand for everything that `from` stands for.
     pub fn name_copy(&self, from: &Reference, to: &Reference, id: ImageId) -> Result<(), Error> {
         self.write(|tx| {

@@ -24,4 +24,5 @@ mod objects;
 mod registry;
 mod run;
 mod sandbox;
+mod story;
 mod tidy;

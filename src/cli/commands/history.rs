@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use rbuild::engine::{Engine, HistoryEntry};
+use rbuild::oci::Platform;
 use serde_json::{Value, json};
 
 use crate::cli::format;
@@ -30,6 +31,9 @@ pub(crate) struct Args {
     /// `json`, `table TEMPLATE` or a Go template
     #[arg(long)]
     format: Option<String>,
+    /// Of a name of several platforms, the image for this one
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<Platform>,
     /// The image
     image: String,
 }
@@ -45,7 +49,7 @@ pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
             ));
         }
     };
-    let entries = engine.image_history(&args.image)?;
+    let entries = engine.image_history(&args.image, args.platform.as_ref())?;
     if args.quiet {
         for entry in &entries {
             output.line(id(entry, args.no_trunc))?;

@@ -5,6 +5,7 @@ use rbuild::engine::{Engine, ImageSummary};
 use serde_json::{Value, json};
 
 use super::filters::image_filter;
+use super::image_tree;
 use crate::cli::format::{self, Column};
 use crate::cli::human;
 use crate::cli::output::Output;
@@ -31,6 +32,9 @@ pub(crate) struct Args {
     /// `json`, `table TEMPLATE` or a Go template
     #[arg(long)]
     format: Option<String>,
+    /// Show what names stand for on each platform
+    #[arg(long)]
+    tree: bool,
     /// Show only this repository, or this name
     #[arg(value_name = "REPOSITORY[:TAG]")]
     name: Option<String>,
@@ -48,6 +52,20 @@ const TITLES: [Column; 3] = [
 pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u8, Failure> {
     let mut filter = image_filter(&args.filter)?;
     filter.references.extend(args.name.clone());
+    if args.tree {
+        let refused = [
+            ("quiet", args.quiet),
+            ("no-trunc", args.no_trunc),
+            ("digests", args.digests),
+            ("format", args.format.is_some()),
+        ];
+        if let Some((flag, _)) = refused.iter().find(|(_, given)| *given) {
+            let message = format!("--{flag} is not yet supported with --tree");
+            return Err(Failure::new(1, message));
+        }
+        image_tree::print(&engine.image_trees(&filter)?, output)?;
+        return Ok(0);
+    }
     let images = engine.images(&filter)?;
     if args.quiet && args.format.is_none() {
         for image in &images {

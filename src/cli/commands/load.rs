@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rbuild::engine::Engine;
 use rbuild::fs::At;
+use rbuild::oci::Platform;
 
 use crate::cli::output::Output;
 use crate::cli::report::Failure;
@@ -16,6 +17,9 @@ pub(crate) struct Args {
     /// Read this file instead of standard input
     #[arg(short, long, value_name = "FILE")]
     input: Option<PathBuf>,
+    /// Take the images for this platform alone
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<Platform>,
     /// Do not show progress
     #[arg(short, long)]
     quiet: bool,
@@ -23,7 +27,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u8, Failure> {
     let mut source = source(args.input.as_deref())?;
-    for loaded in engine.load_images(source.as_mut())? {
+    for loaded in engine.load_images(source.as_mut(), args.platform.as_ref())? {
         if loaded.names.is_empty() {
             output.line(format!("Loaded image ID: {}", loaded.id))?;
         }

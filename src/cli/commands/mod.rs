@@ -11,6 +11,7 @@ mod debug;
 mod events;
 mod filters;
 mod history;
+mod image_tree;
 mod images;
 mod imagetools;
 mod import;

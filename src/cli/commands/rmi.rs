@@ -1,6 +1,7 @@
 //! `rmi`, `image rm`
 
 use rbuild::engine::{Engine, ErrorKind, RemoveOptions};
+use rbuild::oci::Platform;
 
 use crate::cli::output::Output;
 use crate::cli::report::Failure;
@@ -14,6 +15,9 @@ pub(crate) struct Args {
     /// Leave layers that nothing uses any more
     #[arg(long)]
     no_prune: bool,
+    /// Remove what the names stand for on this platform alone
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<Platform>,
     /// The images, by name or ID
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
@@ -26,7 +30,7 @@ pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
     };
     let mut code = 0;
     for image in &args.images {
-        match engine.remove_image(image, options) {
+        match engine.remove_image(image, args.platform.as_ref(), options) {
             Ok(removed) => removed.iter().try_for_each(|gone| output.line(gone))?,
             Err(error) => {
                 // With --force a missing image is named, but is no failure.

@@ -160,7 +160,7 @@ impl Kept {
                 self.state = launched.state;
                 self.hostname = launched.hostname;
                 self.started = Instant::now();
-                self.note("start", &[]);
+                self.note_run();
                 self.probe = Probe::new(&self.record.request);
             }
             Err(error) => {

@@ -5,11 +5,11 @@ use std::io::Read;
 
 use super::contents::{Contents, Stored, blob_name};
 use super::documents::{DockerImage, INDEX_JSON, MANIFEST_JSON};
-use super::index::{IMAGE_LIMIT, by_names, choose, is_attestation};
+use super::index::{IMAGE_LIMIT, by_names, choose, choose_platform, is_attestation};
 use super::members::damaged;
 use crate::image::assemble::to_json;
 use crate::image::read::parse;
-use crate::image::{Error, Image};
+use crate::image::{Error, Image, fits_platform};
 use crate::layer::{Compression, decompress};
 use crate::oci::{
     Descriptor, DiffId, Digest, ImageConfig, ImageId, Index, Manifest, Platform, Reference,
@@ -43,11 +43,24 @@ pub struct Loaded {
 /// [`Error::Archive`], [`Error::WrongDigest`] and [`Error::Document`] for an
 /// archive that is none or is damaged; images before the damage stay.
 pub fn load(store: &Store, source: &mut (dyn Read + Send)) -> Result<Vec<Loaded>, Error> {
+    load_for(store, source, None)
+}
+
+/// The same; with `platform` the images for it alone.
+///
+/// # Errors
+/// Those of [`load`], and [`Error::Archive`] where nothing is for the platform.
+pub fn load_for(
+    store: &Store,
+    source: &mut (dyn Read + Send),
+    platform: Option<&Platform>,
+) -> Result<Vec<Loaded>, Error> {
     let mut contents = Contents::new(store);
     let loaded = fill(&mut contents, source).and_then(|()| {
         let mut load = Load {
             store,
             contents: &mut contents,
+            platform,
             loaded: Vec::new(),
         };
         load.images()?;
@@ -76,6 +89,8 @@ struct Whole {
 struct Load<'a, 'b> {
     store: &'a Store,
     contents: &'b mut Contents<'a>,
+    /// The only platform that is wanted.
+    platform: Option<&'b Platform>,
     loaded: Vec<Loaded>,
 }
 
@@ -91,6 +106,9 @@ impl Load<'_, '_> {
             let what = "not an image archive: it has neither `index.json` nor `manifest.json`";
             return Err(Error::Archive(what.into()));
         }
+        if let (true, Some(platform)) = (self.loaded.is_empty(), self.platform) {
+            return Err(Error::Archive(format!("it has no image for {platform}")));
+        }
         if self.loaded.is_empty() {
             return Err(Error::Archive("it has no image".into()));
         }
@@ -103,10 +121,21 @@ impl Load<'_, '_> {
         for (names, descriptors) in by_names(index.manifests) {
             let mut manifests = Vec::new();
             self.manifests(&descriptors, INDEX_DEPTH, &mut 0, &mut manifests)?;
-            let Some(chosen) = choose(&manifests).cloned() else {
+            let chosen = match self.platform {
+                // A lone image need not say what it is for.
+                Some(wanted) => {
+                    choose_platform(&manifests, wanted).or(match manifests.as_slice() {
+                        [only] if only.platform.is_none() => Some(only),
+                        _ => None,
+                    })
+                }
+                None => choose(&manifests),
+            };
+            let Some(chosen) = chosen.cloned() else {
                 continue;
             };
-            let Some(whole) = self.read_manifest(&chosen)? else {
+            let whole = self.read_manifest(&chosen)?;
+            let Some(whole) = whole.filter(|whole| self.wants(&whole.image.config)) else {
                 continue;
             };
             let names = match (names.is_empty(), docker_names.get(&whole.image.id)) {
@@ -114,7 +143,7 @@ impl Load<'_, '_> {
                 _ => names,
             };
             // Only a name can stand for several images.
-            let others = if names.is_empty() {
+            let others = if names.is_empty() || self.platform.is_some() {
                 Vec::new()
             } else {
                 self.other_platforms(&chosen, &manifests)?
@@ -122,6 +151,12 @@ impl Load<'_, '_> {
             self.put(&whole, &others, names)?;
         }
         Ok(())
+    }
+
+    /// Whether an image is for the platform that is wanted, if only one is.
+    fn wants(&self, config: &ImageConfig) -> bool {
+        self.platform
+            .is_none_or(|wanted| fits_platform(config, wanted))
     }
 
     /// The manifests that descriptors lead to, through indexes within indexes;
@@ -264,6 +299,9 @@ impl Load<'_, '_> {
         let names = tags_of(&image)?;
         let config_bytes = self.contents.document(&image.config)?;
         let config: ImageConfig = parse("image configuration", &config_bytes)?;
+        if !self.wants(&config) {
+            return Ok(());
+        }
         let paths = image.layers.unwrap_or_default();
         check_count(paths.len(), &config)?;
         let (mut layers, mut descriptors) = (Vec::new(), Vec::new());

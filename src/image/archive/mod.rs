@@ -23,5 +23,5 @@ pub use bundle::{Bundle, Variant};
 pub use import::{ImportOptions, import};
 pub use index::choose_platform;
 pub use layout::load_layout;
-pub use load::{Loaded, load};
+pub use load::{Loaded, load, load_for};
 pub use save::{Layout, pin_layers, save, save_bundles, save_directory};

@@ -1,6 +1,7 @@
 //! Containers from end to end: what a user does with them after `run`, among
 //! themselves and on their host.
 
+mod asked;
 mod base;
 mod cdi;
 mod confined;
@@ -17,3 +18,4 @@ mod restart;
 mod robust;
 mod runtime_schema;
 mod runtimes;
+mod terminal;

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use crate::support::{Home, Outcome};
 
 /// A row of the table.
-struct Row {
-    command: String,
-    here: BTreeSet<String>,
+pub(super) struct Row {
+    pub(super) command: String,
+    pub(super) here: BTreeSet<String>,
     own: BTreeSet<String>,
     absent: BTreeSet<String>,
     /// Whether rbuild lacks the whole command.
@@ -23,7 +23,7 @@ fn flags(cell: &str) -> BTreeSet<String> {
         .collect()
 }
 
-fn rows() -> Vec<Row> {
+pub(super) fn rows() -> Vec<Row> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/compatibility.md");
     let text = std::fs::read_to_string(path).unwrap();
     let (_, table) = text.split_once("## Every command and flag").unwrap();

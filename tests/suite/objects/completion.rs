@@ -28,6 +28,13 @@ fn names_that_are_there_now_are_offered() {
     assert_eq!(of(&["run", "--network", "cont"]), ["container:web"]);
     assert_eq!(of(&["run", "--network=cont"]), ["--network=container:web"]);
     assert_eq!(of(&["volume", "cre"]), ["create"]);
+    home.run(&["network", "create", "backend"]).ok();
+    assert_eq!(of(&["network", "rm", ""]), ["backend"]);
+    assert_eq!(of(&["network", "connect", "b"]), ["backend", "bridge"]);
+    assert_eq!(of(&["network", "connect", "backend", "w"]), ["web"]);
+    assert_eq!(of(&["network", "disconnect", "backend", "o"]), ["old"]);
+    assert_eq!(of(&["run", "--network", "back"]), ["backend"]);
+    assert_eq!(of(&["inspect", "back"]), ["backend"]);
     assert_eq!(
         complete(&Home::new(), &["--root", "/nonexistent", "stop", ""]),
         [""; 0]

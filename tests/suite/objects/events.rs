@@ -96,6 +96,8 @@ fn verbs_leave_their_events() {
         "volume destroy",
         "image tag",
         "image untag",
+        "volume mount",
+        "volume unmount",
     ] {
         assert!(all.iter().any(|line| line == one), "{one} in {all:?}");
     }

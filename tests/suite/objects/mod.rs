@@ -5,7 +5,9 @@ mod completion;
 mod events;
 mod formats;
 mod mounts;
+mod platforms;
 mod prune;
+mod rows;
 mod volumes;
 
 use crate::support::{Home, Need, needs};

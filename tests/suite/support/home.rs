@@ -128,17 +128,42 @@ impl Home {
     }
 
     /// Runs the program by another one, which gets its command line after its own.
+    pub(crate) fn run_in<S: AsRef<OsStr>>(&self, wrapper: &[&str], arguments: &[S]) -> Outcome {
+        let output = self
+            .command_in(wrapper, arguments)
+            .stdin(Stdio::null())
+            .output();
+        outcome(output.expect("util-linux is installed"))
+    }
+
+    /// The program as another one starts it, ready to be started.
     #[allow(
         clippy::disallowed_methods,
         reason = "the program under test is started here and nowhere else"
     )]
-    pub(crate) fn run_in<S: AsRef<OsStr>>(&self, wrapper: &[&str], arguments: &[S]) -> Outcome {
+    pub(crate) fn command_in<S: AsRef<OsStr>>(&self, wrapper: &[&str], arguments: &[S]) -> Command {
         let mut command = Command::new(wrapper[0]);
         command.args(&wrapper[1..]);
         command.arg(env!("CARGO_BIN_EXE_rbuild"));
-        let mut command = self.arrange(command, arguments);
-        let output = command.stdin(Stdio::null()).output();
-        outcome(output.expect("util-linux is installed"))
+        self.arrange(command, arguments)
+    }
+
+    /// Runs a script of this repository that uses the program as `$CLI $CLI_FLAGS`.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the program under test is started there"
+    )]
+    pub(crate) fn run_script(&self, script: &str) -> Outcome {
+        let (root, run) = (self.root(), self.run_root());
+        let flags = format!("--root {} --run-root {}", root.display(), run.display());
+        let mut command = Command::new("bash");
+        command
+            .arg(script)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env("CLI", env!("CARGO_BIN_EXE_rbuild"))
+            .env("CLI_FLAGS", flags)
+            .env("TMPDIR", self.scratch());
+        finish(command, b"")
     }
 
     fn arrange<S: AsRef<OsStr>>(&self, mut command: Command, arguments: &[S]) -> Command {

@@ -14,8 +14,12 @@ pub(super) enum Kind {
     RunningContainers,
     /// Images by name.
     Images,
-    /// Networks, and containers whose network may be shared.
+    /// Networks.
     Networks,
+    /// Networks that a user made.
+    OwnNetworks,
+    /// Networks, and containers whose network may be shared.
+    NetworkModes,
     /// Volumes.
     Volumes,
     /// Whatever can be inspected.
@@ -23,7 +27,7 @@ pub(super) enum Kind {
 }
 
 /// Commands by the last words of their path, and what their arguments name.
-const POSITIONS: [(&[&str], Kind); 34] = [
+const POSITIONS: [(&[&str], Kind); 38] = [
     (&["attach"], Kind::RunningContainers),
     (&["exec"], Kind::RunningContainers),
     (&["kill"], Kind::RunningContainers),
@@ -57,8 +61,15 @@ const POSITIONS: [(&[&str], Kind); 34] = [
     (&["volume", "rm"], Kind::Volumes),
     (&["volume", "export"], Kind::Volumes),
     (&["volume", "import"], Kind::Volumes),
+    (&["network", "connect"], Kind::Networks),
+    (&["network", "disconnect"], Kind::Networks),
+    (&["network", "inspect"], Kind::Networks),
+    (&["network", "rm"], Kind::OwnNetworks),
     (&["images"], Kind::Images),
 ];
+
+/// Networks that are always there.
+const PREDEFINED: [&str; 3] = ["bridge", "host", "none"];
 
 /// Commands of one word that share their name with those of a group.
 const ALONE: [(&str, Kind); 3] = [
@@ -73,7 +84,9 @@ const ONE: [&str; 10] = [
 ];
 
 /// Commands whose arguments are words of the user's own.
-const OWN_WORDS: [&[&str]; 4] = [
+const OWN_WORDS: [&[&str]; 6] = [
+    &["network", "create"],
+    &["network", "ls"],
     &["volume", "create"],
     &["volume", "ls"],
     &["pull"],
@@ -91,6 +104,9 @@ impl Kind {
             return Some(Wanted::Files);
         };
         let last = path.last().copied().unwrap_or_default();
+        if path.first() == Some(&"network") && last.ends_with("connect") && position > 0 {
+            return Some(Wanted::Names(Self::Containers));
+        }
         if position > 0 && ONE.contains(&last) {
             return Some(Wanted::Files);
         }
@@ -113,7 +129,7 @@ impl Kind {
     /// What the value of a flag names.
     pub(super) fn of_flag(path: &[&str], flag: &str) -> Option<Self> {
         match flag {
-            "network" | "net" if path.last() != Some(&"build") => Some(Self::Networks),
+            "network" | "net" if path.last() != Some(&"build") => Some(Self::NetworkModes),
             "volumes-from" | "link" => Some(Self::Containers),
             _ => None,
         }
@@ -127,11 +143,10 @@ pub(super) fn names(engine: &Engine, kind: Kind) -> Result<Vec<Candidate>, Failu
         Kind::RunningContainers => containers(engine, false)?,
         Kind::Images => images(engine)?,
         Kind::Volumes => volumes(engine)?,
-        Kind::Networks => {
-            let known = engine.networks()?.into_iter();
-            let mut names: Vec<Candidate> = known
-                .map(|network| (network.name, network.driver.to_owned()))
-                .collect();
+        Kind::Networks => networks(engine, true)?,
+        Kind::OwnNetworks => networks(engine, false)?,
+        Kind::NetworkModes => {
+            let mut names = networks(engine, true)?;
             let shared = containers(engine, false)?.into_iter();
             names.extend(shared.map(|(name, about)| (format!("container:{name}"), about)));
             names
@@ -140,6 +155,7 @@ pub(super) fn names(engine: &Engine, kind: Kind) -> Result<Vec<Candidate>, Failu
             let mut all = containers(engine, true)?;
             all.extend(images(engine)?);
             all.extend(volumes(engine)?);
+            all.extend(networks(engine, false)?);
             all
         }
     })
@@ -171,4 +187,11 @@ fn images(engine: &Engine) -> Result<Vec<Candidate>, Failure> {
 fn volumes(engine: &Engine) -> Result<Vec<Candidate>, Failure> {
     let found = engine.volumes(&VolumeFilter::default())?.into_iter();
     Ok(found.map(|one| (one.name, "volume".to_owned())).collect())
+}
+
+fn networks(engine: &Engine, predefined: bool) -> Result<Vec<Candidate>, Failure> {
+    let found = engine.networks()?.into_iter();
+    let wanted = found.filter(|one| predefined || !PREDEFINED.contains(&one.name.as_str()));
+    let names = wanted.map(|one| (one.name, format!("{} network", one.driver)));
+    Ok(names.collect())
 }

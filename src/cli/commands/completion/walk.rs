@@ -219,7 +219,10 @@ mod tests {
             ("volume rm a ", Kind::Volumes),
             ("rmi ", Kind::Images),
             ("inspect ", Kind::Everything),
-            ("run --network container:", Kind::Networks),
+            ("run --network container:", Kind::NetworkModes),
+            ("network rm ", Kind::OwnNetworks),
+            ("network connect ", Kind::Networks),
+            ("network connect --alias x net ", Kind::Containers),
         ] {
             assert_eq!(wanted(words), [Wanted::Names(kind)], "{words}");
         }

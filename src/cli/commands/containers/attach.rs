@@ -4,6 +4,7 @@ use rbuild::engine::{Engine, Streams};
 
 use super::detach::Keys;
 use super::stream::{self, Ears, Wiring};
+use super::terminal;
 use crate::cli::output::Output;
 use crate::cli::report::Failure;
 
@@ -40,10 +41,17 @@ pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
     let wiring = Wiring {
         streams,
         tty: is("Tty"),
-        pass_signals: args.sig_proxy,
+        pass_signals: args.sig_proxy && !is("Tty"),
         keys: keys.map_err(|err| Failure::new(1, err))?,
     };
+    let running = document["State"]["Status"] == "running";
+    if running && wiring.tty && streams.stdin && !terminal::stdin_is_one() {
+        return Err(Failure::new(1, "the input device is not a TTY"));
+    }
     let ears = Ears::open(&wiring)?;
     let mut attached = engine.container_attach(name, streams)?;
+    if wiring.tty {
+        stream::ask_to_redraw(&mut attached)?;
+    }
     Ok(stream::serve(&mut attached, &wiring, &ears, output)?.code())
 }

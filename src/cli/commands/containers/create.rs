@@ -1,6 +1,6 @@
 //! `create`
 
-use rbuild::engine::{ContainerRequest, Created, Engine, Error, ErrorKind, Reach, Streams};
+use rbuild::engine::{ContainerRequest, Created, Engine, Error, Reach, Streams};
 use rbuild::oci::{ParseReferenceError, Reference};
 
 use super::flags::{self, Flags};
@@ -55,7 +55,13 @@ pub(super) fn create(
     }
     let created = engine
         .container_create(request, platform)
-        .map_err(refused)?;
+        .map_err(|error| {
+            let failure = refused(error);
+            if flags.pull == "never" && !engine.has_image(flags.image(), platform).unwrap_or(true) {
+                return failure.with_hint("`rbuild pull` it, or leave `--pull never` out");
+            }
+            failure
+        })?;
     for warning in &created.warnings {
         output.warn(warning);
     }
@@ -85,10 +91,5 @@ fn pull(flags: &Flags, engine: &Engine) -> Result<(), Failure> {
 }
 
 fn refused(error: Error) -> Failure {
-    let is_missing = error.kind() == ErrorKind::NotFound;
-    let failure = Failure::from(error).with_code(125);
-    if is_missing {
-        return failure.with_hint("`rbuild pull` it, or leave `--pull never` out");
-    }
-    failure
+    Failure::from(error).with_code(125)
 }

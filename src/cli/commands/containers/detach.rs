@@ -21,11 +21,18 @@ impl Default for Keys {
 
 impl Keys {
     /// Parses `--detach-keys`: single characters or `ctrl-` and one of
-    /// `a`-`z`, `@`, `^`, `[`, `,`, `_`, `\`, separated by commas.
+    /// `a`-`z`, `@`, `^`, `[`, `]`, `_`, `\`, or `DEL`, separated by commas;
+    /// nothing stands for the default.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
         let key = |word: &str| -> Option<u8> {
             if let [byte] = word.as_bytes() {
                 return Some(*byte);
+            }
+            if word == "DEL" {
+                return Some(127);
             }
             let byte = match word.strip_prefix("ctrl-")?.as_bytes() {
                 [byte] => *byte,
@@ -103,7 +110,9 @@ mod tests {
         assert_eq!(Keys::parse("ctrl-a,d").unwrap().keys, [1, b'd']);
         assert_eq!(Keys::parse("ctrl-[").unwrap().keys, [27]);
         assert!(Keys::parse("ctrl-nope").is_err());
-        assert!(Keys::parse("").is_err());
+        assert_eq!(Keys::parse("DEL").unwrap().keys, [127]);
+        assert_eq!(Keys::parse("").unwrap().keys, DEFAULT);
+        assert!(Keys::parse("a,").is_err());
         assert!(Keys::parse("ab").is_err());
     }
 }

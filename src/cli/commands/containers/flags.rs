@@ -322,7 +322,7 @@ impl Flags {
                 .map(|path| path.display().to_string())
                 .unwrap_or_default(),
             extra_hosts: self.hosts(engine)?,
-            dns: self.network.dns.clone(),
+            dns: parse::addresses(&self.network.dns)?,
             dns_search: self.network.dns_search.clone(),
             dns_options: self.network.dns_option.clone(),
             ulimits: parse::ulimits(&limits.ulimit)?,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use rbuild::engine::Ulimit;
@@ -16,6 +17,17 @@ pub(super) fn ulimits(texts: &[String]) -> Result<Vec<Ulimit>, String> {
     let parse = |text: &String| {
         let name = text.split('=').next().unwrap_or_default().to_owned();
         values::ulimit(text).map(|limit| Ulimit { name, limit })
+    };
+    texts.iter().map(parse).collect()
+}
+
+/// Addresses of name servers.
+pub(super) fn addresses(texts: &[String]) -> Result<Vec<String>, String> {
+    let parse = |text: &String| match text.trim().parse::<IpAddr>() {
+        Ok(address) => Ok(address.to_string()),
+        Err(_) => Err(format!(
+            "invalid argument \"{text}\" for \"--dns\" flag: IP address is not correctly formatted: {text}"
+        )),
     };
     texts.iter().map(parse).collect()
 }

@@ -53,7 +53,7 @@ pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
     let wiring = Wiring {
         streams,
         tty: is("Tty"),
-        pass_signals: true,
+        pass_signals: !is("Tty"),
         keys: keys.map_err(|err| Failure::new(1, err))?,
     };
     let ears = Ears::open(&wiring)?;
@@ -62,15 +62,18 @@ pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
         terminal: terminal::size(),
         spare: None,
     };
-    let mut attached = match engine.container_start(name, options)? {
-        Some(started) => {
-            for warning in &started.warnings {
-                output.warn(warning);
-            }
-            started.attached
+    let mut attached = if let Some(started) = engine.container_start(name, options)? {
+        for warning in &started.warnings {
+            output.warn(warning);
         }
+        started.attached
+    } else {
         // It runs already: then this is `attach`.
-        None => Some(engine.container_attach(name, streams)?),
+        let mut attached = engine.container_attach(name, streams)?;
+        if wiring.tty {
+            stream::ask_to_redraw(&mut attached)?;
+        }
+        Some(attached)
     };
     match &mut attached {
         Some(attached) => Ok(stream::serve(attached, &wiring, &ears, output)?.code()),

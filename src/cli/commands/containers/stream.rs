@@ -18,8 +18,12 @@ const BLOCK: usize = 32 << 10;
 /// SIGCHLD, SIGPIPE, SIGURG and SIGWINCH, as in Docker, and but those that say
 /// that the command itself is at fault.
 const PASSED_ON: [i32; 15] = [1, 2, 3, 10, 12, 14, 15, 18, 20, 21, 22, 24, 26, 29, 30];
-/// The signals that end a command with a terminal, after its mode is restored.
+/// Those of them that stop a command on a terminal, as its shell wants.
+const STOPPING: [i32; 3] = [20, 21, 22];
+/// The signals that end a command with a terminal, after its mode is restored,
+/// where they are not passed on.
 const ENDING: [i32; 4] = [1, 2, 3, 15];
+const SIGHUP: i32 = 1;
 const SIGWINCH: i32 = 28;
 
 /// How the user and the program are connected.
@@ -68,12 +72,14 @@ impl Ears {
     /// Holds back what the program is to hear.
     pub(super) fn open(wiring: &Wiring) -> Result<Self, Failure> {
         let mut wanted = Vec::new();
-        if wiring.pass_signals && !wiring.tty {
-            wanted.extend(PASSED_ON);
+        if wiring.pass_signals {
+            let stops = |signal: &i32| wiring.tty && STOPPING.contains(signal);
+            wanted.extend(PASSED_ON.into_iter().filter(|signal| !stops(signal)));
+        } else if wiring.tty {
+            wanted.extend(ENDING);
         }
         if wiring.tty {
             wanted.push(SIGWINCH);
-            wanted.extend(ENDING);
         }
         let signals = (!wanted.is_empty()).then(|| Signals::catch(&wanted));
         let signals = signals
@@ -104,10 +110,9 @@ pub(super) fn serve(
     let mut conversation = Conversation {
         attached,
         keys: wiring.keys.clone(),
-        tty: wiring.tty,
+        pass_signals: wiring.pass_signals,
         typing,
         stdin: wiring.streams.stdin,
-        outputs: [true, true],
     };
     loop {
         if let Some(end) = conversation.turn(ears)? {
@@ -116,15 +121,26 @@ pub(super) fn serve(
     }
 }
 
+/// Lets a program that runs already draw its screen anew for a further client:
+/// its terminal gets another size, and the right one when [`serve`] begins.
+pub(super) fn ask_to_redraw(attached: &mut Attached) -> Result<(), Failure> {
+    match terminal::size() {
+        (0, _) | (_, 0) => Ok(()),
+        (rows, columns) => {
+            let (rows, columns) = (rows.saturating_add(1), columns.saturating_add(1));
+            attached.resize(rows, columns).map_err(lost)
+        }
+    }
+}
+
 struct Conversation<'a> {
     attached: &'a mut Attached,
     keys: Keys,
-    tty: bool,
+    pass_signals: bool,
+    /// Whether somebody types at a terminal in raw mode.
     typing: bool,
     /// Whether standard input is still read.
     stdin: bool,
-    /// Whether standard output and standard error still take anything.
-    outputs: [bool; 2],
 }
 
 impl Conversation<'_> {
@@ -153,8 +169,7 @@ impl Conversation<'_> {
         if let Some(end) = self.output()? {
             return Ok(Some(end));
         }
-        let left = typed && self.input()?;
-        Ok(left.then_some(End::Detached))
+        if typed { self.input() } else { Ok(None) }
     }
 
     fn pass_signals(&mut self, signals: &Signals) -> Result<Option<End>, Failure> {
@@ -162,10 +177,10 @@ impl Conversation<'_> {
             if signal == SIGWINCH {
                 let (rows, columns) = terminal::size();
                 self.attached.resize(rows, columns).map_err(lost)?;
-            } else if self.tty {
-                return Ok(Some(End::Interrupted(signal)));
-            } else {
+            } else if self.pass_signals {
                 self.attached.signal(signal).map_err(lost)?;
+            } else {
+                return Ok(Some(End::Interrupted(signal)));
             }
         }
         Ok(None)
@@ -175,7 +190,7 @@ impl Conversation<'_> {
     fn output(&mut self) -> Result<Option<End>, Failure> {
         while let Some(event) = self.attached.event().map_err(lost)? {
             match event {
-                Event::Output(stream, bytes) => self.print(stream, &bytes),
+                Event::Output(stream, bytes) => print(stream, &bytes)?,
                 Event::Exited(code) => {
                     return Ok(Some(End::Exited(u8::try_from(code).unwrap_or(255))));
                 }
@@ -184,41 +199,40 @@ impl Conversation<'_> {
         Ok(None)
     }
 
-    /// A reader that went away stops nothing: the program may have other readers,
-    /// and its log.
-    fn print(&mut self, stream: Stream, bytes: &[u8]) {
-        let [stdout, stderr] = &mut self.outputs;
-        let (open, result) = match stream {
-            Stream::Stdout if *stdout => (stdout, write(io::stdout().as_fd(), bytes)),
-            Stream::Stderr if *stderr => (stderr, write(io::stderr().as_fd(), bytes)),
-            Stream::Stdout | Stream::Stderr => return,
-        };
-        *open = result.is_ok();
-    }
-
-    /// Passes on what was typed; whether the user left.
-    fn input(&mut self) -> Result<bool, Failure> {
+    /// Passes on what was typed; whether the user left, or the terminal went away.
+    fn input(&mut self) -> Result<Option<End>, Failure> {
         let mut bytes = vec![0; BLOCK];
         let length = match rustix::io::read(io::stdin().as_fd(), &mut bytes) {
             Ok(length) => length,
-            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => return Ok(false),
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => return Ok(None),
             Err(_) => 0,
         };
         if length == 0 {
             self.stdin = false;
             self.attached.end_input().map_err(lost)?;
-            return Ok(false);
+            // A terminal in raw mode has no end but its own.
+            return Ok(self.typing.then_some(End::Interrupted(SIGHUP)));
         }
         if !self.typing {
             self.attached.input(&bytes[..length]).map_err(lost)?;
-            return Ok(false);
+            return Ok(None);
         }
         let (passed, left) = self.keys.filter(&bytes[..length]);
         if !passed.is_empty() {
             self.attached.input(&passed).map_err(lost)?;
         }
-        Ok(left)
+        Ok(left.then_some(End::Detached))
     }
+}
+
+/// Prints what the program wrote. A reader that went away ends the command, not
+/// the program: that goes on with its other readers and its log.
+fn print(stream: Stream, bytes: &[u8]) -> Result<(), Failure> {
+    let (name, result) = match stream {
+        Stream::Stdout => ("stdout", write(io::stdout().as_fd(), bytes)),
+        Stream::Stderr => ("stderr", write(io::stderr().as_fd(), bytes)),
+    };
+    result.map_err(|err| Failure::new(1, format!("write /dev/{name}: {err}")))
 }
 
 /// Writes all of it, past any buffer of this process.

@@ -40,8 +40,8 @@ pub(crate) struct ImageArgs {
     /// Look at the images on their registries, without pulling them
     #[arg(long)]
     remote: bool,
-    /// With --remote: of an index, the image for this platform
-    #[arg(long, value_name = "PLATFORM", requires = "remote")]
+    /// Of a name or an index of several platforms, the image for this one
+    #[arg(long, value_name = "PLATFORM")]
     platform: Option<Platform>,
     /// With --remote: show the manifest or index as it is
     #[arg(long, requires = "remote", conflicts_with = "format")]
@@ -100,7 +100,7 @@ pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
             }
         }
         if images {
-            match engine.image_details(name) {
+            match engine.image_details(name, None) {
                 Ok(details) => return Ok(image(&details)),
                 // What cannot be the name of an image may be another's.
                 Err(error) if volumes && is_other(error.kind()) => {}
@@ -143,7 +143,7 @@ pub(crate) fn images(
         });
     }
     each(&args.names, args.format.as_deref(), output, &|name| {
-        Ok(image(&engine.image_details(name)?))
+        Ok(image(&engine.image_details(name, args.platform.as_ref())?))
     })
 }
 
