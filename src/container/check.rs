@@ -437,7 +437,16 @@ mod tests {
         check(set("kernel.pid_max", NetworkMode::None), "kernel.pid_max");
         check(
             set("net.ipv4.ip_forward", NetworkMode::Host),
-            "network of the container's own",
+            "in host network namespace",
+        );
+        check(
+            |request| {
+                request.ipc_mode = "host".to_owned();
+                request
+                    .sysctls
+                    .insert("kernel.shmmax".to_owned(), "1".to_owned());
+            },
+            "hosts ipc namespace",
         );
         check(
             set("net.ipv4/../../kernel.x", NetworkMode::None),
