@@ -19,6 +19,7 @@ command -v crun > /dev/null || missing+=(crun)
 command -v runc > /dev/null || missing+=(runc)
 command -v podman > /dev/null || missing+=(podman)
 [ -e /usr/sbin/debootstrap ] || missing+=(debootstrap)
+[ -e /usr/sbin/nft ] || missing+=(nftables)
 if [ ${#missing[@]} -gt 0 ]; then
   as_root=()
   [ "$(id -u)" = 0 ] || as_root=(sudo)
@@ -28,5 +29,10 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 export CI=${CI:-true}
-cargo test --all-targets "$@"
-cargo test --doc --quiet
+cargo test --all-targets --no-run --quiet
+tests/leftovers.sh snapshot target/leftovers
+status=0
+cargo test --all-targets "$@" || status=$?
+cargo test --doc --quiet || status=$?
+tests/leftovers.sh compare target/leftovers || status=$?
+exit "$status"

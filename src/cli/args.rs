@@ -3,11 +3,11 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
 
 use super::commands;
 use super::report::Failure;
+use super::usage;
 
 /// The version line of `--version`, after the program's name.
 pub(crate) const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), ", build source");
@@ -72,7 +72,7 @@ const WITHOUT_VALUE: [&str; 6] = ["-D", "--debug", "-v", "--version", "-h", "--h
 /// Parses the arguments after the program's name.
 ///
 /// # Errors
-/// A failure with clap's message; exit code 125 for a wrong `run`, else 1.
+/// A failure in [`usage`]'s words: 125 for a wrong flag, 1 for a wrong argument.
 /// `--help` and `--version` print their text and come back as a silent failure
 /// of code 0.
 pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Cli, Failure> {
@@ -115,7 +115,7 @@ fn parse_among_all(arguments: Vec<OsString>) -> Result<Cli, Failure> {
     commands::with_aliases(switches(plain.clone()))
         .try_get_matches_from(named(&arguments))
         .and_then(|matches| Cli::from_arg_matches(&matches))
-        .map_err(|error| explain(error, plain, &arguments))
+        .map_err(|error| usage::explain(&error, plain, &arguments))
 }
 
 /// Docker's commands that a later version brings. Taken for the name of a
@@ -158,7 +158,7 @@ fn with_verb(
 }
 
 /// Where the command or what stands for it is, after the global flags.
-fn first_word(arguments: &[OsString]) -> usize {
+pub(super) fn first_word(arguments: &[OsString]) -> usize {
     let mut at = 0;
     while let Some(word) = arguments.get(at).map(|word| word.to_string_lossy()) {
         if WITH_VALUE.contains(&word.as_ref()) {
@@ -169,7 +169,7 @@ fn first_word(arguments: &[OsString]) -> usize {
             break;
         }
     }
-    at
+    at.min(arguments.len())
 }
 
 /// `--root=/x`, `-D=true`, and `-l=debug` or `-ldebug`.
@@ -191,25 +191,22 @@ fn is_command(program: &clap::Command, word: &str) -> bool {
             .any(|verb| verb.get_name() == word || verb.get_all_aliases().any(|a| a == word))
 }
 
-fn named(arguments: &[OsString]) -> impl Iterator<Item = &OsStr> {
+pub(super) fn named(arguments: &[OsString]) -> impl Iterator<Item = &OsStr> {
     std::iter::once(OsStr::new("rbuild")).chain(arguments.iter().map(OsString::as_os_str))
 }
 
-/// Lets every switch take a value after `=`, as Go's flags do: `--rm=false`, and
-/// every other flag a value that begins with a dash.
+/// Makes flags as Go's are: every switch takes a value after `=`, as in `--rm=false`, and
+/// what comes after a flag with a value is that value, whatever it begins with.
 fn switches(program: clap::Command) -> clap::Command {
+    let takes_next = |arg: &clap::Arg| {
+        let alone = arg
+            .get_num_args()
+            .is_none_or(|number| number.min_values() > 0);
+        !arg.is_positional() && !arg.is_require_equals_set() && alone
+    };
     program
         .mut_args(|arg| match arg.get_action() {
-            // As Go's flags do: what follows is the value, whatever it begins with.
-            ArgAction::Set | ArgAction::Append
-                if !arg.is_positional()
-                    && !arg.is_require_equals_set()
-                    && arg
-                        .get_num_args()
-                        .is_none_or(|count| count.min_values() > 0) =>
-            {
-                arg.allow_hyphen_values(true)
-            }
+            ArgAction::Set | ArgAction::Append if takes_next(&arg) => arg.allow_hyphen_values(true),
             ArgAction::SetTrue => arg
                 .action(ArgAction::Set)
                 .num_args(0..=1)
@@ -227,48 +224,9 @@ fn go_bool(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err("expected `true` or `false`".to_owned()),
-    }
-}
-
-/// Turns clap's error into a failure. Help is rendered from the plain command,
-/// whose switches do not show that they may take a value.
-fn explain(error: clap::Error, plain: clap::Command, arguments: &[OsString]) -> Failure {
-    // Global flags alone: the program was not told what to do.
-    if error.kind() == ErrorKind::MissingSubcommand {
-        let mut plain = plain;
-        let _unwritable = plain.print_help();
-        return Failure::silent(0);
-    }
-    let error = match plain.try_get_matches_from(named(arguments)) {
-        Err(plain) if plain.kind() == error.kind() => plain,
-        _ => error,
-    };
-    // Whether the text could be written changes nothing any more.
-    let _unwritable = error.print();
-    match error.kind() {
-        // A program or group without a verb lists its verbs, which is no mistake.
-        ErrorKind::DisplayHelp
-        | ErrorKind::DisplayVersion
-        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Failure::silent(0),
-        // Docker's `run` without an image ends like any other command.
-        ErrorKind::MissingRequiredArgument => Failure::silent(1),
-        _ if is_run(arguments) => Failure::silent(125),
-        _ => Failure::silent(1),
-    }
-}
-
-/// Whether the command is `run`, whose own errors have a code of their own so
-/// that they are not taken for the container's.
-fn is_run(arguments: &[OsString]) -> bool {
-    let mut words = arguments
-        .iter()
-        .filter(|word| !word.as_encoded_bytes().starts_with(b"-"));
-    let first = words.find(|word| *word == "run" || *word == "container" || *word == "build");
-    match first {
-        Some(word) if word == "container" => words.next().is_some_and(|word| word == "run"),
-        Some(word) => word == "run",
-        None => false,
+        _ => Err(format!(
+            "strconv.ParseBool: parsing \"{text}\": invalid syntax"
+        )),
     }
 }
 

@@ -93,11 +93,13 @@ const DOCUMENTS: Schema = Schema {
         "Mounts",
         "OnBuild",
         "Options",
+        "Runtime",
         "Shell",
         "SizeRootFs",
         "SizeRw",
         "StopTimeout",
         "StorageOpt",
+        "Sysctls",
         "Tmpfs",
         "UsageData",
         "Volumes",
@@ -251,7 +253,8 @@ pub(crate) fn documents(
         }
         Some("json") => output.line(Value::from(documents.to_vec())),
         Some(template) => {
-            let template = Template::parse(template).map_err(failure)?;
+            // Docker's code for a template of a document that cannot be read.
+            let template = Template::parse(template).map_err(|err| failure(err).with_code(64))?;
             for document in documents {
                 output.line(template.render(document, &DOCUMENTS).map_err(failure)?)?;
             }

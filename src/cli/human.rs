@@ -138,9 +138,68 @@ pub(crate) fn ellipsis(text: &str, width: usize) -> String {
     cut
 }
 
+/// A text in double quotes, as Go's `strconv.Quote` writes it.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
+            '\r' => quoted.push_str("\\r"),
+            c if c.is_control() => quoted.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// Orders names with the numbers in them by their values: `b6` before `b46`.
+pub(crate) fn natural(one: &str, other: &str) -> std::cmp::Ordering {
+    let pieces = |text: &str| {
+        let mut pieces: Vec<(Option<u128>, String)> = Vec::new();
+        for c in text.chars() {
+            let digit = c.is_ascii_digit();
+            match pieces.last_mut() {
+                Some((_, piece)) if piece.ends_with(|l: char| l.is_ascii_digit()) == digit => {
+                    piece.push(c);
+                }
+                _ => pieces.push((None, c.to_string())),
+            }
+        }
+        for (number, piece) in &mut pieces {
+            *number = piece.parse().ok();
+        }
+        pieces
+    };
+    // A number comes before a word, as it does in ASCII.
+    for ((a, one), (b, other)) in pieces(one).iter().zip(&pieces(other)) {
+        let order = match (a, b) {
+            (Some(a), Some(b)) => a.cmp(b).then(one.len().cmp(&other.len())),
+            _ => one.cmp(other),
+        };
+        if order.is_ne() {
+            return order;
+        }
+    }
+    one.len().cmp(&other.len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_are_quoted_and_names_ordered_as_go_does() {
+        assert_eq!(
+            quoted("sh -c 'echo \"a\"\n\\'"),
+            r#""sh -c 'echo \"a\"\n\\'""#
+        );
+        let mut names = ["b46", "b6", "a", "b6a", "b", "10", "9"];
+        names.sort_by(|a, b| natural(a, b));
+        assert_eq!(names, ["9", "10", "a", "b", "b6", "b6a", "b46"]);
+    }
 
     #[test]
     fn sizes_have_three_digits() {

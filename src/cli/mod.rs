@@ -15,6 +15,7 @@ mod progress;
 mod report;
 mod report_page;
 mod transfer;
+mod usage;
 mod values;
 
 use std::collections::BTreeMap;

@@ -72,9 +72,27 @@ impl Output {
 
     /// Lines in columns, as Docker prints them.
     pub(crate) fn table(&mut self, header: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
+        self.columns(header, rows, 10)
+    }
+
+    /// Lines in columns, as Docker's `top` prints them.
+    pub(crate) fn wide_table(
+        &mut self,
+        header: &[&str],
+        rows: &[Vec<String>],
+    ) -> Result<(), Failure> {
+        self.columns(header, rows, 20)
+    }
+
+    fn columns(
+        &mut self,
+        header: &[&str],
+        rows: &[Vec<String>],
+        least: usize,
+    ) -> Result<(), Failure> {
         let mut lines = vec![header.iter().map(|title| (*title).to_owned()).collect()];
         lines.extend_from_slice(rows);
-        for line in align(&lines) {
+        for line in align_to(&lines, least) {
             self.line(line)?;
         }
         Ok(())
@@ -87,13 +105,11 @@ impl Output {
         self.flush()?;
         let mut answer = String::new();
         io::stdin().lock().take(64).read_line(&mut answer)?;
-        if !io::stdin().is_terminal() {
+        let agreed = matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes");
+        if !agreed && !io::stdin().is_terminal() {
             self.line("")?;
         }
-        Ok(matches!(
-            answer.trim().to_ascii_lowercase().as_str(),
-            "y" | "yes"
-        ))
+        Ok(agreed)
     }
 
     /// A line on standard error. That it cannot be written stops nothing.
@@ -132,7 +148,11 @@ impl Output {
 /// Pads the cells of each column but the last to one width: the widest cell and
 /// three spaces, ten at least, as Docker's tables are.
 pub(crate) fn align(lines: &[Vec<String>]) -> Vec<String> {
-    const MINIMUM: usize = 10;
+    align_to(lines, 10)
+}
+
+/// The same with columns of `least` at least.
+fn align_to(lines: &[Vec<String>], least: usize) -> Vec<String> {
     const GAP: usize = 3;
     let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
@@ -142,7 +162,7 @@ pub(crate) fn align(lines: &[Vec<String>]) -> Vec<String> {
                 .filter_map(|line| line.get(column))
                 .map(|cell| cell.chars().count())
                 .max();
-            (widest.unwrap_or(0) + GAP).max(MINIMUM)
+            (widest.unwrap_or(0) + GAP).max(least)
         })
         .collect();
     lines

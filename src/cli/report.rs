@@ -32,6 +32,14 @@ impl Failure {
         }
     }
 
+    /// A failure whose message says itself what it is.
+    pub(crate) fn unlabelled(code: u8, what: impl Into<String>) -> Self {
+        Self {
+            label: "",
+            ..Self::new(code, what)
+        }
+    }
+
     /// A failed build, in the words that BuildKit's clients say it with.
     pub(crate) fn build(why: impl std::fmt::Display) -> Self {
         Self {
@@ -113,7 +121,11 @@ impl Failure {
         let mut lines = Vec::new();
         lines.extend(self.excerpt.as_ref().map(|text| text.trim_end().to_owned()));
         if !self.what.is_empty() {
-            lines.push(format!("{}: {}", self.label, harmless(&self.what)));
+            let what = harmless(&self.what);
+            lines.push(match self.label {
+                "" => what,
+                label => format!("{label}: {what}"),
+            });
             let causes = self.causes.iter();
             lines.extend(causes.map(|cause| format!("  caused by: {}", harmless(cause))));
         }

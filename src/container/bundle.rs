@@ -15,7 +15,8 @@ use crate::sandbox::{
 /// The search path of a container whose image names none.
 ///
 /// Source: moby `oci/defaults`, Unix.
-const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(super) const DEFAULT_PATH: &str =
+    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What was looked up for a start.
 #[derive(Debug, Clone)]
@@ -339,8 +340,8 @@ mod tests {
                 "HOSTNAME=box",
                 "TERM=xterm",
                 "A=run",
-                "B=keep",
-                "HOME=/h"
+                "HOME=/h",
+                "B=keep"
             ]
         );
         assert_eq!(

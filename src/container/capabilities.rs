@@ -75,20 +75,21 @@ pub(super) fn kept(add: &[String], drop: &[String], privileged: bool) -> Result<
     let all = || (0..NAMES.len()).collect::<Vec<_>>();
     let add = numbers("CapAdd", add)?;
     let drop = numbers("CapDrop", drop)?;
-    let mut kept = match (privileged, &add, &drop) {
-        (true, ..) => return Ok(bytes(all())),
-        (_, Named::All, Named::Some(_)) => all(),
-        (_, Named::All | Named::Some(_), Named::All) => Vec::new(),
-        (_, Named::Some(_), Named::Some(_)) => {
-            DEFAULT.iter().filter_map(|name| number(name)).collect()
+    let dropped = |capability: &usize| match &drop {
+        Named::All => false,
+        Named::Some(drop) => drop.contains(capability),
+    };
+    let mut kept = match (privileged, add, &drop) {
+        (true, ..) => all(),
+        // What is dropped by name goes, `ALL` does not undo `ALL`.
+        (_, Named::All, _) => all().into_iter().filter(|one| !dropped(one)).collect(),
+        (_, Named::Some(add), Named::All) => add,
+        (_, Named::Some(add), Named::Some(_)) => {
+            let default = DEFAULT.iter().filter_map(|name| number(name));
+            // What is added by name is there, also when it is dropped by name.
+            default.filter(|one| !dropped(one)).chain(add).collect()
         }
     };
-    if let Named::Some(add) = add {
-        kept.extend(add);
-    }
-    if let Named::Some(drop) = drop {
-        kept.retain(|capability| !drop.contains(capability));
-    }
     kept.sort_unstable();
     kept.dedup();
     Ok(bytes(kept))
@@ -123,6 +124,22 @@ fn number(name: &str) -> Option<usize> {
     NAMES.iter().position(|known| *known == name)
 }
 
+/// The names as Docker's engine keeps them: in capitals, with `CAP_`, each once.
+pub(super) fn normalized(names: &[String]) -> Vec<String> {
+    let normal = |name: &String| {
+        let upper = name.to_ascii_uppercase();
+        match upper.as_str() {
+            "ALL" => upper,
+            other if other.starts_with("CAP_") => upper,
+            other => format!("CAP_{other}"),
+        }
+    };
+    let mut all: Vec<String> = names.iter().map(normal).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
 fn bytes(numbers: Vec<usize>) -> Vec<u8> {
     numbers
         .into_iter()
@@ -152,8 +169,10 @@ mod tests {
         check(
             &["cap_chown"],
             &["CAP_KILL", "CHOWN"],
-            &[1, 3, 4, 6, 7, 8, 10, 13, 18, 27, 29, 31],
+            &[0, 1, 3, 4, 6, 7, 8, 10, 13, 18, 27, 29, 31],
         );
+        let everything: Vec<u8> = (0..41).collect();
+        check(&["ALL"], &["ALL"], &everything);
         assert_eq!(
             kept(&["ALL".to_owned()], &["SYS_ADMIN".to_owned()], false)
                 .unwrap()

@@ -30,8 +30,24 @@ impl Request {
                     "conflicting options: port publishing and the container type network mode";
                 return invalid(message.to_owned());
             }
-            if self.hostname.is_some() {
-                return invalid("conflicting options: hostname and the network mode".to_owned());
+            let links = "container type network can't be used with links. This would result in \
+                         undefined behavior";
+            for (said, what) in [
+                (self.hostname.is_some(), "hostname and the network mode"),
+                (!self.links.is_empty(), links),
+                (!self.dns.is_empty(), "dns and the network mode"),
+                (
+                    !self.extra_hosts.is_empty(),
+                    "custom host-to-IP mapping and the network mode",
+                ),
+                (
+                    self.endpoints.iter().any(|endpoint| endpoint.mac.is_some()),
+                    "mac-address and the network mode",
+                ),
+            ] {
+                if said {
+                    return invalid(format!("conflicting options: {what}"));
+                }
             }
         }
         if !self.network.is_joined() && self.endpoints.len() > 1 {
@@ -114,6 +130,16 @@ impl Request {
         {
             return invalid("Range of blkio weight is from 10 to 1000");
         }
+        let shares = limits.cpu_shares.unwrap_or(1024);
+        for (wrong, which, bound) in [
+            (shares < 2, "minimum", 2),
+            (shares > 262_144, "maximum", 262_144),
+        ] {
+            if wrong {
+                let message = format!("the {which} allowed cpu-shares is {bound}");
+                return Err(Error::Invalid(message));
+            }
+        }
         self.check_processors(cpus)
     }
 
@@ -160,7 +186,7 @@ impl Request {
                 "cpuset mems",
                 "Requested memory nodes are not available",
                 set,
-                usize::MAX,
+                listed("/sys/devices/system/node/online").unwrap_or(usize::MAX),
             )?;
         }
         Ok(())
@@ -303,8 +329,11 @@ fn check_set(name: &str, beyond: &str, set: &str, available: usize) -> Result<()
             return Err(wrong());
         }
         if last >= available {
-            let most = available.saturating_sub(1);
-            let message = format!("{beyond} - requested {set}, available: 0-{most}");
+            let there = match available {
+                0 | 1 => "0".to_owned(),
+                more => format!("0-{}", more - 1),
+            };
+            let message = format!("{beyond} - requested {set}, available: {there}");
             return Err(Error::Invalid(message));
         }
     }
@@ -313,16 +342,15 @@ fn check_set(name: &str, beyond: &str, set: &str, available: usize) -> Result<()
 
 /// How many processors this machine has, whichever of them this process may use.
 pub(super) fn processors() -> usize {
-    let online = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
-    let last = online
-        .trim()
-        .rsplit([',', '-'])
-        .next()
-        .and_then(|last| last.parse::<usize>().ok());
-    last.map_or_else(
-        || std::thread::available_parallelism().map_or(1, usize::from),
-        |last| last + 1,
-    )
+    listed("/sys/devices/system/cpu/online")
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
+/// One more than the last number of a list such as `0-3,5`.
+fn listed(path: &str) -> Option<usize> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let last = text.trim().rsplit([',', '-']).next()?;
+    Some(last.parse::<usize>().ok()? + 1)
 }
 
 fn check_security_option(option: &str) -> Result<(), Error> {

@@ -26,8 +26,12 @@ pub struct Created {
 
 /// Makes a container of `image`. It appears in the register last, when all of
 /// it is there; what an interrupted creation leaves is collected by [`super::collect`].
-pub fn create(store: &Store, image: &Image, request: Request) -> Result<Created, Error> {
-    if let Some(name) = &request.name {
+pub fn create(store: &Store, image: &Image, mut request: Request) -> Result<Created, Error> {
+    if let Some(name) = &mut request.name {
+        // The form in which Docker itself shows names.
+        if let Some(plain) = name.strip_prefix('/') {
+            *name = plain.to_owned();
+        }
         names::check(name)?;
     }
     let request = request.with_image(&image.config.config);
@@ -62,6 +66,14 @@ fn resolve_networks(store: &Store, request: &mut Request) -> Result<(), Error> {
         // What else was said of such a network is refused by the check before.
         request.endpoints.clear();
         return Ok(());
+    }
+    let own = |endpoint: &EndpointRequest| matches!(endpoint.network.as_str(), "host" | "none");
+    if request.endpoints.iter().any(own) {
+        return Err(Error::Invalid(
+            "cannot connect container to host network - container must be created in host \
+             network mode"
+                .to_owned(),
+        ));
     }
     let mut known: Vec<String> = Vec::new();
     for endpoint in &mut request.endpoints {

@@ -27,6 +27,10 @@ pub struct EndpointRequest {
     pub links: BTreeMap<String, String>,
     /// `--driver-opt`, which is only told.
     pub options: BTreeMap<String, String>,
+    /// The network with the highest one is the way out; the first of equals.
+    pub gw_priority: i64,
+    /// Further addresses that hold on its link alone.
+    pub link_local: Vec<IpAddr>,
 }
 
 impl EndpointRequest {
@@ -51,7 +55,12 @@ impl EndpointRequest {
                     let (key, value) = value.split_once('=').ok_or_else(wrong)?;
                     endpoint.options.insert(key.to_owned(), value.to_owned());
                 }
-                "gw-priority" | "link-local-ip" => {}
+                "gw-priority" => {
+                    let parsed = value.parse();
+                    endpoint.gw_priority = parsed
+                        .map_err(|_| Error::Invalid(format!("invalid gw-priority: {value}")))?;
+                }
+                "link-local-ip" => endpoint.add_link_local(value)?,
                 other => {
                     return Err(Error::Invalid(format!("invalid field key {other}")));
                 }
@@ -73,6 +82,18 @@ impl EndpointRequest {
                 return Err(Error::Invalid(format!("invalid IP address: {text}")));
             }
         }
+        Ok(())
+    }
+
+    /// Takes `--link-local-ip`.
+    pub fn add_link_local(&mut self, text: &str) -> Result<(), Error> {
+        let is_local = |address: &IpAddr| match address {
+            IpAddr::V4(address) => address.is_link_local(),
+            IpAddr::V6(address) => address.is_unicast_link_local(),
+        };
+        let address = text.parse().ok().filter(is_local);
+        let wrong = || Error::Invalid(format!("invalid link-local IP address: {text}"));
+        self.link_local.push(address.ok_or_else(wrong)?);
         Ok(())
     }
 
@@ -113,6 +134,8 @@ impl EndpointRequest {
             address: self.address,
             address6: self.address6,
             mac: self.mac,
+            priority: self.gw_priority,
+            link_local: &self.link_local,
         }
     }
 }
@@ -145,13 +168,16 @@ mod tests {
         let plain = EndpointRequest::parse("back").unwrap();
         assert_eq!(plain.network, "back");
         let long = "name=back,alias=db,alias=sql,ip=10.0.0.9,ip6=fd00::9,\
-                    mac-address=02:42:0a:00:00:09,driver-opt=a=b,gw-priority=1";
+                    mac-address=02:42:0a:00:00:09,driver-opt=a=b,gw-priority=-1,\
+                    link-local-ip=169.254.7.7";
         let long = EndpointRequest::parse(long).unwrap();
         assert_eq!(long.aliases, ["db", "sql"]);
         assert_eq!(long.address, Some(Ipv4Addr::new(10, 0, 0, 9)));
         assert_eq!(long.address6, Some("fd00::9".parse().unwrap()));
         assert_eq!(long.mac, Some([2, 0x42, 10, 0, 0, 9]));
         assert_eq!(long.options["a"], "b");
+        assert_eq!(long.gw_priority, -1);
+        assert_eq!(long.link_local, ["169.254.7.7".parse::<IpAddr>().unwrap()]);
     }
 
     #[test]
@@ -160,6 +186,8 @@ mod tests {
         assert!(refusal("alias=x").contains("not specified"));
         assert!(refusal("name=x,ip=1.2.3").contains("invalid IP address: 1.2.3"));
         assert!(refusal("name=x,colour=red").contains("invalid field key colour"));
+        assert!(refusal("name=x,gw-priority=high").contains("invalid gw-priority: high"));
+        assert!(refusal("name=x,link-local-ip=10.0.0.1").contains("link-local IP address: 10"));
         assert!(refusal("name=x,mac-address=1:2").contains("invalid MAC address"));
         assert!(parse_mac("03:42:0a:00:00:09").is_err());
     }

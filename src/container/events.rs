@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use super::dir::Dir;
 use super::request::Request;
 use crate::network::Place;
-use crate::store::Paths;
 use crate::store::events::{EventKind, EventRecord, append};
+use crate::store::{Paths, Store};
 
 /// The file that holds the container's name for those who have no register.
 const NAME: &str = "name";
@@ -60,6 +60,19 @@ pub(super) fn attributes(
         attributes.insert((*name).to_owned(), (*value).to_owned());
     }
     attributes
+}
+
+/// Notes that something was done with the container `text`, from outside.
+pub fn note_verb(store: &Store, text: &str, action: &str, more: &[(&str, &str)]) {
+    // One that is gone by now tells of its end itself.
+    if let Ok(row) = super::find(store, text) {
+        note(
+            store.paths(),
+            &Dir::new(store.paths(), &row.id),
+            action,
+            more,
+        );
+    }
 }
 
 /// Notes that something happened to a volume.

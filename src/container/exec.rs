@@ -6,7 +6,7 @@ use super::attach::Attached;
 use super::dir::Dir;
 use super::protocol::{self, ExecOrder, StartOrder, Streams, Tell};
 use super::request::{Request, set_variable};
-use super::{Error, bundle, capabilities, find, health, socket, start};
+use super::{Error, bundle, capabilities, find, health, links, socket, start};
 use crate::oci::Healthcheck;
 use crate::sandbox::{ExecSpec, Terminal};
 use crate::store::Store;
@@ -56,6 +56,11 @@ pub fn exec(store: &Store, text: &str, request: ExecRequest) -> Result<Attached,
     let mut env = bundle::environment(&own, hostname.trim(), &account.home);
     if request.tty && !own.tty {
         set_variable(&mut env, "TERM=xterm".to_owned());
+    }
+    if !own.links.is_empty() {
+        // Those of a container that does not run any more are no reason to fail.
+        let links = links::resolve(store, &row, &own).unwrap_or_default();
+        env.extend(links.variables);
     }
     for variable in request.env {
         set_variable(&mut env, variable);

@@ -133,7 +133,7 @@ fn summary(candidate: Candidate, names: &BTreeMap<Reference, ImageId>, now: i64)
     Summary {
         image: image_name(&request.image, row.image, names),
         image_id: row.image.to_string(),
-        command: request.argv().join(" "),
+        command: command(&request.argv()),
         created_at: row.created_at,
         state: state.status,
         exit_code: state.exit_code,
@@ -152,6 +152,23 @@ fn summary(candidate: Candidate, names: &BTreeMap<Reference, ImageId>, now: i64)
     }
 }
 
+/// The command line as Docker shows it: arguments with spaces stand in quotes.
+fn command(argv: &[String]) -> String {
+    let Some((program, arguments)) = argv.split_first() else {
+        return String::new();
+    };
+    let mut text = program.clone();
+    for argument in arguments {
+        text.push(' ');
+        if argument.contains(' ') {
+            text.extend(["'", argument, "'"]);
+        } else {
+            text.push_str(argument);
+        }
+    }
+    text
+}
+
 /// The networks of a container, for `ps`.
 fn network_names(request: &Request, state: &State) -> String {
     let now: Vec<&str> = state
@@ -162,6 +179,8 @@ fn network_names(request: &Request, state: &State) -> String {
     if now.is_empty() {
         return network_name(&request.network);
     }
+    let mut now = now;
+    now.sort_unstable();
     now.join(",")
 }
 
@@ -337,8 +356,24 @@ fn check_condition(key: &str, value: &str) -> Result<(), Error> {
     if key == "status" && !STATES.contains(&value) {
         return Err(Error::Invalid(format!("invalid filter 'status={value}'")));
     }
-    if key == "exited" && value.parse::<i32>().is_err() {
-        return Err(Error::Invalid(format!("invalid filter 'exited={value}'")));
+    let good = match key {
+        "exited" => value.parse::<i32>().is_ok(),
+        "is-task" => matches!(value, "true" | "false" | "1" | "0"),
+        _ => true,
+    };
+    if !good {
+        return Err(Error::Invalid(format!("invalid filter '{key}={value}'")));
+    }
+    if key == "health" && !["none", "starting", "healthy", "unhealthy"].contains(&value) {
+        return Err(Error::Invalid(format!(
+            "invalid filter 'health={value}': invalid value for health ({value}): must be one of \
+             none, starting, healthy, unhealthy"
+        )));
+    }
+    if matches!(key, "publish" | "expose") && ports::exposed(value).is_empty() {
+        return Err(Error::Invalid(format!(
+            "error while looking up for {key} {value}: invalid port"
+        )));
     }
     Ok(())
 }
@@ -401,7 +436,7 @@ fn holds(key: &str, value: &str, candidate: &Candidate) -> bool {
                 .map_or("none", |health| health.status.text())
                 == value
         }
-        "is-task" => value == "false",
+        "is-task" => matches!(value, "false" | "0"),
         "isolation" => value == "default",
         _ => false,
     }

@@ -69,6 +69,7 @@ pub use copy::{
 pub use create::{Created, create};
 pub use endpoint::{EndpointRequest, parse_mac};
 pub use error::Error;
+pub use events::note_verb;
 pub use exec::{ExecRequest, exec};
 pub use find::{find, rename};
 pub use gpus::DeviceWish;
@@ -79,7 +80,7 @@ pub use list::{Filter, Summary, list, own_size};
 pub use logs::{LogEntry, LogOptions, Stream, logs};
 pub use machine::{Machine, Offers, Program};
 pub use mounts::BindRecursive;
-pub use networks::{connect, disconnect, using};
+pub use networks::{connect, disconnect, place, using};
 pub use pause::{pause, unpause};
 pub use protocol::Streams;
 pub use record::Status;

@@ -3,7 +3,7 @@
 use super::dir::Dir;
 use super::protocol::{self, Ask, Tell};
 use super::{EndpointRequest, Error, find, socket};
-use crate::network::{self, Network};
+use crate::network::{self, Network, Place};
 use crate::store::Store;
 
 /// Puts the container `text` on a network; a stopped one is there from its next start on.
@@ -67,6 +67,13 @@ pub fn using(store: &Store, network: &Network) -> Result<Vec<String>, Error> {
         }
     }
     Ok(names)
+}
+
+/// Where a running container is on a network.
+pub fn place(store: &Store, id: &str, network: &Network) -> Option<Place> {
+    let state = Dir::new(store.paths(), id).state().ok()?;
+    let mut places = state.networks.into_iter();
+    places.find(|place| place.network == network.name)
 }
 
 fn check(mode: &super::NetworkMode, network: &Network) -> Result<(), Error> {

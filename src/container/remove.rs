@@ -111,7 +111,12 @@ pub(super) fn after_failed_start(paths: &Paths, dir: &Dir, error: &Error) -> Res
         return erase(&Store::open(paths.clone())?, dir, true);
     }
     crate::fs::remove_tree(dir.run())?;
-    let code = i32::from(error.run_code());
+    // The state has Docker's engine's code for a failure of its own, which `run` ends
+    // with another for.
+    let code = match error.run_code() {
+        125 => 128,
+        code => i32::from(code),
+    };
     Ok(dir.write_state(&dir.state()?.not_started(code, error.chain()))?)
 }
 

@@ -64,6 +64,12 @@ pub struct Request {
     pub expose: Vec<String>,
     /// Mounts, in order.
     pub mounts: Vec<MountRequest>,
+    /// The words of each `-v`, with the whole path of a source here.
+    pub binds: Vec<String>,
+    /// The words of each `--tmpfs`: target and options.
+    pub tmpfs: BTreeMap<String, String>,
+    /// The targets of each `--mount`.
+    pub long_mounts: Vec<String>,
     /// Whether the root file system is read-only.
     pub read_only: bool,
     /// Whether the container may do nearly everything.
@@ -163,6 +169,9 @@ impl Default for Request {
             publish_all: false,
             expose: Vec::new(),
             mounts: Vec::new(),
+            binds: Vec::new(),
+            tmpfs: BTreeMap::new(),
+            long_mounts: Vec::new(),
             read_only: false,
             privileged: false,
             cap_add: Vec::new(),
@@ -309,9 +318,16 @@ impl Request {
                 self.command.clone_from(&image.cmd);
             }
         }
-        let mut env = image.env.clone();
+        // Docker's order: what was asked for, then what only the image has.
+        let mut env = Vec::new();
         for variable in std::mem::take(&mut self.env) {
             set_variable(&mut env, variable);
+        }
+        for variable in &image.env {
+            let name = variable.split('=').next();
+            if !env.iter().any(|own: &String| own.split('=').next() == name) {
+                env.push(variable.clone());
+            }
         }
         self.env = env;
         for (name, value) in &image.labels {

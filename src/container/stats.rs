@@ -7,7 +7,7 @@ use super::request::NetworkMode;
 use super::{Error, bundle, find};
 use crate::sandbox::ResourceLimits;
 use crate::store::Store;
-use crate::sys::cgroup::{Group, Hierarchies, Sample, tree};
+use crate::sys::cgroup::{Group, Hierarchies, Sample, members, tree};
 
 /// What a container uses at one moment. Processor times count from its start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,18 +49,25 @@ pub fn usage(store: &Store, text: &str) -> Result<Usage, Error> {
         &Hierarchies::discover(),
         &bundle::group_name(&request, dir.id()),
     );
+    let processes = || {
+        if request.shares_processes() {
+            tree(&[state.pid])
+        } else {
+            members(state.pid)
+        }
+    };
     usage.sample = match group.ok().filter(|group| !group.is_empty()) {
         Some(group) => {
             let mut sample = group.sample();
             if request.limits() == ResourceLimits::default() {
                 // It may have joined late, and what it had by then is counted elsewhere.
-                let own = Sample::of_processes(&tree(&[state.pid]));
+                let own = Sample::of_processes(&processes());
                 sample.memory = own.memory;
                 sample.cpu = sample.cpu.max(own.cpu);
             }
             sample
         }
-        None => Sample::of_processes(&tree(&[state.pid])),
+        None => Sample::of_processes(&processes()),
     };
     (usage.machine, usage.processors) = machine_time();
     if request.network != NetworkMode::Host {

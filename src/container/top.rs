@@ -10,7 +10,7 @@ use jiff::{Timestamp, Zoned};
 use super::dir::Dir;
 use super::{Error, bundle, find};
 use crate::store::Store;
-use crate::sys::cgroup::{Group, Hierarchies, tree};
+use crate::sys::cgroup::{Group, Hierarchies, members, tree};
 
 /// Clock ticks a second in `/proc`. Source: proc(5), always 100 on Linux.
 const TICKS: u64 = 100;
@@ -18,7 +18,7 @@ const TICKS: u64 = 100;
 /// The columns of `ps -ef` and `ps aux`: each column's name in `-o` and its title.
 const FULL: [&str; 8] = ["user", "pid", "ppid", "c", "stime", "tname", "time", "args"];
 const BSD: [&str; 11] = [
-    "user", "pid", "pcpu", "pmem", "vsz", "rss", "tt", "stat", "start", "bsdtime", "command",
+    "user", "pid", "pcpu", "pmem", "vsz", "rss", "tty", "stat", "start", "bsdtime", "command",
 ];
 
 /// Lists the processes of the running container `text`, in the columns that the
@@ -43,7 +43,11 @@ pub fn top(
         &Hierarchies::discover(),
         &bundle::group_name(&request, &row.id),
     );
-    let mut pids = tree(&[state.pid]);
+    let mut pids = if request.shares_processes() {
+        tree(&[state.pid])
+    } else {
+        members(state.pid)
+    };
     pids.extend(group.map(|group| group.processes()).unwrap_or_default());
     pids.sort_unstable();
     pids.dedup();

@@ -64,7 +64,9 @@ impl Changes {
             ));
         }
         let raised = self.resources.memory_bytes.unwrap_or(0);
-        let swap = changed.resources.memory_swap_bytes;
+        // Twice the memory where nothing was said of it.
+        let implied = old.memory_bytes.map(|bytes| bytes.saturating_mul(2));
+        let swap = changed.resources.memory_swap_bytes.or(implied);
         if swap.is_some_and(|swap| raised > swap) {
             return Err(Error::Invalid(
                 "Memory limit should be smaller than already set memoryswap limit, \

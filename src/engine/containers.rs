@@ -138,6 +138,7 @@ impl Engine {
         container::stop(&self.store, container, options)?;
         let machine = self.machine();
         container::start(&self.store, container, StartOptions::default(), &machine)?;
+        container::note_verb(&self.store, container, "restart", &[]);
         Ok(())
     }
 
@@ -201,7 +202,9 @@ impl Engine {
         container: &str,
         options: &[String],
     ) -> Result<(Vec<String>, Vec<Vec<String>>), Error> {
-        Ok(container::top(&self.store, container, options)?)
+        let listed = container::top(&self.store, container, options)?;
+        container::note_verb(&self.store, container, "top", &[]);
+        Ok(listed)
     }
 
     /// What a container changed of its image's files.
@@ -216,9 +219,28 @@ impl Engine {
         options: CommitOptions,
         changes: &[String],
     ) -> Result<ImageId, Error> {
-        container::commit(&self.store, container, options, |config| {
-            apply_changes(config, changes)
-        })
+        let (comment, name) = (
+            options.message.clone().unwrap_or_default(),
+            options
+                .name
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+        );
+        let made: Result<ImageId, Error> =
+            container::commit(&self.store, container, options, |config| {
+                apply_changes(config, changes)
+            });
+        let id = made?;
+        let id_text = id.to_string();
+        let more = [
+            ("comment", comment.as_str()),
+            ("imageID", id_text.as_str()),
+            ("imageRef", name.as_str()),
+        ];
+        container::note_verb(&self.store, container, "commit", &more);
+        self.note_id("create", id);
+        Ok(id)
     }
 
     /// Writes a container's file system to `out`, as a tar.
@@ -227,6 +249,7 @@ impl Engine {
         container: &str,
         out: &mut (dyn Write + Send),
     ) -> Result<(), Error> {
+        container::note_verb(&self.store, container, "export", &[]);
         Ok(container::export(&self.store, container, out)?)
     }
 
@@ -246,6 +269,7 @@ impl Engine {
         what: &CopyOut,
         out: &mut (dyn Write + Send),
     ) -> Result<(), Error> {
+        container::note_verb(&self.store, container, "archive-path", &[]);
         Ok(container::copy_out(&self.store, container, what, out)?)
     }
 
@@ -256,6 +280,7 @@ impl Engine {
         to: &CopyIn,
         source: &mut (dyn Read + Send),
     ) -> Result<(), Error> {
+        container::note_verb(&self.store, container, "extract-to-dir", &[]);
         Ok(container::copy_in(&self.store, container, to, source)?)
     }
 

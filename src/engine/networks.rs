@@ -16,6 +16,8 @@ pub struct NetworkMember {
     pub name: String,
     /// Its lease.
     pub lease: LeaseRow,
+    /// Its hardware address, as text; empty for a build's.
+    pub mac: String,
 }
 
 impl Engine {
@@ -36,11 +38,35 @@ impl Engine {
         Ok(network::find(&self.store, text)?)
     }
 
+    /// Looks whether the networks that somebody is on are whole on this host, and mends
+    /// those that are not, as after a firewall was loaded anew. A sentence for each
+    /// that was not; a failure to look is one, too, and stops nothing.
+    pub fn mend_networks(&self) -> Vec<String> {
+        let repairs = match network::repair(&self.store) {
+            Ok(repairs) => repairs,
+            Err(error) => return vec![format!("cannot look after networks: {}", chain(&error))],
+        };
+        let told = |repair: network::Repair| match repair.failure {
+            None => format!(
+                "something of network {} was gone from this host: it is mended",
+                repair.network
+            ),
+            Some(error) => format!(
+                "something of network {} is gone from this host: {}",
+                repair.network,
+                chain(&error)
+            ),
+        };
+        repairs.into_iter().map(told).collect()
+    }
+
     /// Who is on a network now.
     pub fn network_members(&self, network: &Network) -> Result<Vec<NetworkMember>, Error> {
         let leases = network::members(&self.store, network)?;
         let member = |lease: LeaseRow| NetworkMember {
             name: self.owner(&lease),
+            mac: container::place(&self.store, &lease.owner, network)
+                .map_or_else(String::new, |place| place.mac_text()),
             lease,
         };
         Ok(leases.into_iter().map(member).collect())
@@ -91,4 +117,15 @@ impl Engine {
         container::find(&self.store, &lease.owner)
             .map_or_else(|_| lease.owner.clone(), |row| row.name)
     }
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(one) = cause {
+        text = format!("{text}: {one}");
+        cause = one.source();
+    }
+    text
 }

@@ -9,9 +9,10 @@ use crate::store::{self, LeaseRow, Store};
 use crate::sys::netns;
 
 use super::DEFAULT;
-use super::bridge::{self, Standing};
+use super::bridge::{self, Repair, Standing};
 use super::ipam::{Subnet, companion, mac_of, next_address};
 use super::netlink::route::{Child, Inside, LOOPBACK, Link, Pair, RouteSocket};
+use super::ports::Holder;
 use super::spec::Driver;
 
 /// Files in the runtime directory with the address that was given last, one for
@@ -58,8 +59,13 @@ pub enum Error {
         source: io::Error,
     },
     /// Every address of the subnet is taken.
-    #[error("no free address on network `{0}`")]
-    Exhausted(String),
+    #[error("no available IPv4 addresses on this network's address pools: {name} ({id})")]
+    Exhausted {
+        /// The network.
+        name: String,
+        /// Its ID.
+        id: String,
+    },
     /// No subnet is free for the default bridge.
     #[error("no free subnet for network `{0}`: every candidate overlaps a route of this host")]
     NoSubnet(String),
@@ -73,16 +79,50 @@ pub enum Error {
     #[error("what is kept of the network `{0}` is damaged: remove it with `rbuild network rm {0}`")]
     Damaged(String),
     /// A host port is taken.
-    #[error("Bind for {} failed: port is already allocated", std::net::SocketAddr::new(*address, *port))]
+    #[error(
+        "Bind for {} failed: port is already allocated{}",
+        std::net::SocketAddr::new(*address, *port),
+        holder.as_ref().map(|holder| format!(": {holder}")).unwrap_or_default()
+    )]
     PortTaken {
         /// Host address.
         address: std::net::IpAddr,
         /// Host port.
         port: u16,
+        /// Who has it, where that can be told.
+        holder: Option<Holder>,
+    },
+    /// A port that only rules in the kernel could lead, which it refused.
+    #[error(
+        "cannot publish {port}/{protocol}: no process can carry it, and rules in the kernel cannot either"
+    )]
+    NotCarried {
+        /// Host port.
+        port: u16,
+        /// `sctp`.
+        protocol: String,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
     },
     /// The store refused.
     #[error(transparent)]
     Store(#[from] store::Error),
+}
+
+impl Error {
+    /// Says which container has a port that is taken, where it is one of this store's.
+    #[must_use]
+    pub fn naming_container(mut self, store: &Store) -> Self {
+        if let Self::PortTaken {
+            holder: Some(holder),
+            ..
+        } = &mut self
+        {
+            holder.container = store.lease_name(holder.pid).ok().flatten();
+        }
+        self
+    }
 }
 
 /// Says during which step the kernel refused.
@@ -115,6 +155,10 @@ pub struct Wish<'a> {
     pub address6: Option<Ipv6Addr>,
     /// This hardware address.
     pub mac: Option<[u8; 6]>,
+    /// The place with the highest one is the way out; the first of equals.
+    pub priority: i64,
+    /// Further addresses that hold on the link alone.
+    pub link_local: &'a [IpAddr],
 }
 
 impl<'a> Wish<'a> {
@@ -127,6 +171,8 @@ impl<'a> Wish<'a> {
             address: None,
             address6: None,
             mac: None,
+            priority: 0,
+            link_local: &[],
         }
     }
 }
@@ -140,6 +186,9 @@ pub struct Place {
     pub network_id: String,
     /// Name of the device inside.
     pub device: String,
+    /// The bridge on this host that it is on; absent for other drivers.
+    #[serde(default)]
+    pub bridge: Option<String>,
     /// The address.
     pub address: Ipv4Addr,
     /// Prefix length of the subnet.
@@ -152,9 +201,29 @@ pub struct Place {
     pub gateway6: Option<Ipv6Addr>,
     /// Hardware address inside.
     pub mac: [u8; 6],
+    /// The place with the highest one is the way out; the first of equals.
+    #[serde(default)]
+    pub priority: i64,
 }
 
 impl Place {
+    /// The one of `places` that leads out.
+    pub(super) fn way_out<'a>(places: impl IntoIterator<Item = &'a Self>) -> Option<&'a Self> {
+        let leading = places.into_iter().filter(|place| place.gateway.is_some());
+        leading.reduce(|best, place| {
+            if place.priority > best.priority {
+                place
+            } else {
+                best
+            }
+        })
+    }
+
+    /// The hardware address as text.
+    pub fn mac_text(&self) -> String {
+        self.mac.map(|byte| format!("{byte:02x}")).join(":")
+    }
+
     /// Whether members of the network find each other by name.
     pub fn has_names(&self) -> bool {
         self.network != DEFAULT
@@ -240,7 +309,7 @@ impl Attachment {
         // Held to the end: the bridge cannot be removed while we join it.
         let standing = bridge::ensure(store, &mut host, wish.network)?;
         let lease = lease(store, &standing, wish)?;
-        let joined = self.connect(&mut host, &standing, &lease, wish.mac);
+        let joined = self.connect(&mut host, &standing, &lease, wish);
         if joined.is_err() {
             // The error that caused it says more than a failure of this could.
             store.lease_release_on(wish.network, wish.owner).ok();
@@ -261,17 +330,22 @@ impl Attachment {
             .remove_link(device)
             .during(|| format!("remove `{device}` from a namespace"))?;
         store.lease_release_on(network, &self.owner)?;
-        if let Some(next) = self.places.iter().find(|place| place.gateway.is_some()) {
-            let device = next.device.clone();
-            let (gateway, gateway6) = (next.gateway, next.gateway6);
-            let configure = || format!("configure `{device}` in a namespace");
-            if let Some(link) = self.inside.link(&device).during(configure)? {
-                self.inside
-                    .add_default_routes(link.index, gateway, gateway6)
-                    .during(configure)?;
-            }
-        }
+        self.lead_out()?;
         Ok(true)
+    }
+
+    /// Sends everything that is for no network of its own by the place that leads out.
+    fn lead_out(&mut self) -> Result<(), Error> {
+        let Some(place) = Place::way_out(&self.places) else {
+            return Ok(());
+        };
+        let configure = || format!("configure `{}` in a namespace", place.device);
+        if let Some(link) = self.inside.link(&place.device).during(configure)? {
+            self.inside
+                .set_default_routes(link.index, place.gateway, place.gateway6)
+                .during(configure)?;
+        }
+        Ok(())
     }
 
     /// Gives the addresses back. The namespace goes when the last process inside
@@ -289,30 +363,14 @@ impl Attachment {
         host: &mut RouteSocket,
         standing: &Standing,
         lease: &LeaseRow,
-        mac: Option<[u8; 6]>,
+        wish: &Wish<'_>,
     ) -> Result<(), Error> {
-        let (row, spec) = (&standing.network, &standing.spec);
         let device = self.free_device()?;
-        let mac = mac.unwrap_or_else(|| mac_of(lease.address));
-        let outer = self.plug(host, standing, &device, mac)?;
-        let has_route = self.places.iter().any(|place| place.gateway.is_some());
-        let is_out = !spec.internal;
-        let place = Place {
-            network: row.name.clone(),
-            network_id: row.id.clone(),
-            device: device.clone(),
-            address: lease.address,
-            prefix: row.prefix,
-            gateway: is_out.then_some(row.gateway),
-            address6: lease
-                .address6
-                .zip(spec.ipv6)
-                .map(|(address, six)| (address, six.prefix)),
-            gateway6: spec.ipv6.filter(|_| is_out).map(|six| six.gateway),
-            mac,
-        };
+        let place = place(standing, lease, wish, &device);
+        let outer = self.plug(host, standing, &device, place.mac)?;
+        let way_out = Place::way_out(&self.places).map(|place| place.priority);
         let configure = || format!("configure `{device}` in a namespace");
-        if place.address6.is_some() {
+        if place.address6.is_some() || wish.link_local.iter().any(IpAddr::is_ipv6) {
             // A sysctl of the namespace, so it is written by a thread inside.
             netns::enter(self.namespace.as_fd(), || {
                 let path = format!("/proc/sys/net/ipv6/conf/{device}/disable_ipv6");
@@ -332,16 +390,24 @@ impl Attachment {
             link: inner.index,
             address: place.address,
             prefix: place.prefix,
-            gateway: place.gateway.filter(|_| !has_route),
+            gateway: place.gateway.filter(|_| way_out.is_none()),
             address6: place.address6,
-            gateway6: place.gateway6.filter(|_| !has_route),
+            gateway6: place.gateway6.filter(|_| way_out.is_none()),
         };
         self.inside.configure_inside(&settings).during(configure)?;
+        self.inside
+            .add_link_local(inner.index, wish.link_local)
+            .during(configure)?;
+        let takes_over = way_out.is_some_and(|priority| place.priority > priority);
         if let Some(outer) = outer {
-            await_running(host, &outer, &mut self.inside, &device)
+            let bridge = standing.await_bridge();
+            await_running(host, &outer, bridge, &mut self.inside, &device)
                 .during(|| format!("wait for the device `{outer}`"))?;
         }
         self.places.push(place);
+        if takes_over {
+            self.lead_out()?;
+        }
         Ok(())
     }
 
@@ -371,6 +437,7 @@ impl Attachment {
         let outer = outer_name().during(|| "draw a random name".to_owned())?;
         host.add_pair(&Pair {
             name: &outer,
+            alias: &format!("{}{}", bridge::alias_prefix(name), self.owner),
             bridge: standing.index,
             mtu: standing.mtu,
             namespace: self.namespace.as_fd(),
@@ -397,6 +464,25 @@ impl AsFd for Attachment {
     }
 }
 
+fn place(standing: &Standing, lease: &LeaseRow, wish: &Wish<'_>, device: &str) -> Place {
+    let (row, spec) = (&standing.network, &standing.spec);
+    let is_out = !spec.internal;
+    let six = lease.address6.zip(spec.ipv6);
+    Place {
+        network: row.name.clone(),
+        network_id: row.id.clone(),
+        device: device.to_owned(),
+        bridge: (spec.driver == Driver::Bridge).then(|| row.device.clone()),
+        address: lease.address,
+        prefix: row.prefix,
+        gateway: is_out.then_some(row.gateway),
+        address6: six.map(|(address, six)| (address, six.prefix)),
+        gateway6: spec.ipv6.filter(|_| is_out).map(|six| six.gateway),
+        mac: wish.mac.unwrap_or_else(|| mac_of(lease.address)),
+        priority: wish.priority,
+    }
+}
+
 /// Makes a network namespace, joined to the default bridge.
 ///
 /// `owner` is a container ID or `build-<pid>`; it has one attachment at a time.
@@ -404,6 +490,11 @@ pub fn attach(store: &Store, owner: &str) -> Result<Attachment, Error> {
     let mut attachment = Attachment::create(owner)?;
     attachment.join(store, &Wish::default_bridge(owner))?;
     Ok(attachment)
+}
+
+/// Mends what is missing on this host of networks that somebody is on; tells which.
+pub fn repair(store: &Store) -> Result<Vec<Repair>, Error> {
+    bridge::repair(store)
 }
 
 /// Removes the default bridge and its rules if no lease is alive; whether it did.
@@ -445,7 +536,10 @@ fn lease(store: &Store, standing: &Standing, wish: &Wish<'_>) -> Result<LeaseRow
             "Address already in use: {address} on network {}",
             row.name
         )),
-        None => Error::Exhausted(row.name.clone()),
+        None => Error::Exhausted {
+            name: row.name.clone(),
+            id: row.id.clone(),
+        },
     };
     let lease = lease.ok_or_else(refused)?;
     if wish.address.is_none() {
@@ -490,17 +584,26 @@ fn check_wish(wish: &Wish<'_>, standing: &Standing, subnet: Subnet) -> Result<()
 
 /// Waits until both ends carry packets: the kernel notices in the background that
 /// they are connected, and until then the bridge drops what comes. A connection
-/// whose first packet is lost tries again only after a second.
+/// whose first packet is lost tries again only after a second. A bridge that had no
+/// member is noticed last, and drops what the host sends until then.
 fn await_running(
     host: &mut RouteSocket,
     outer_device: &str,
+    bridge: Option<&str>,
     inside: &mut RouteSocket,
     inner_device: &str,
 ) -> io::Result<()> {
     let deadline = Instant::now() + RUNNING_TIMEOUT;
     let is_running = |link: Option<Link>| link.is_some_and(|link| link.is_running);
     loop {
-        if is_running(host.link(outer_device)?) && is_running(inside.link(inner_device)?) {
+        let bridge_runs = match bridge {
+            Some(bridge) => is_running(host.link(bridge)?),
+            None => true,
+        };
+        if bridge_runs
+            && is_running(host.link(outer_device)?)
+            && is_running(inside.link(inner_device)?)
+        {
             return Ok(());
         }
         if Instant::now() >= deadline {

@@ -72,6 +72,12 @@ impl Network {
         is_predefined(&self.name)
     }
 
+    /// Whether ports of its members are published: they are where there is a way out
+    /// through this host.
+    pub fn publishes(&self) -> bool {
+        self.driver == Driver::Bridge.name() && !self.spec.internal
+    }
+
     fn of(row: NetworkRow) -> Result<Self, Error> {
         let spec = spec_of(&row)?;
         Ok(Self {

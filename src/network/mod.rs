@@ -6,7 +6,8 @@
 //! about a dozen calls. Packets leave through nftables rules that are encoded here, so
 //! neither `ip` nor `nft` nor `iptables` has to be installed. On a network of the user's,
 //! members find each other by name through a [`NameServer`] in the process that keeps
-//! the container; published ports are carried by a [`Publisher`] in the same one.
+//! the container; published ports are reserved by a [`Publisher`] in the same one, which
+//! leads them by rules of the kernel and carries what those cannot lead.
 //! Not here: unprivileged users.
 
 mod attach;
@@ -22,10 +23,11 @@ mod spec;
 #[cfg(test)]
 mod tests;
 
-pub use attach::{Attachment, Error, Place, Wish, attach, teardown_default};
+pub use attach::{Attachment, Error, Place, Wish, attach, repair, teardown_default};
+pub use bridge::Repair;
 pub use dns::{NAME_SERVER, NameServer, Zone};
 pub use manage::{Network, NewNetwork, create, find, list, members, remove};
-pub use ports::{PortForward, PortPublish, Publisher};
+pub use ports::{Holder, PortForward, PortPublish, Publisher, Target};
 pub use resolver::{hosts_file, resolv_conf, servers_of};
 pub use spec::{Driver, Ipv6, Spec};
 

@@ -14,7 +14,9 @@ use crate::store::NetworkRow;
 
 use super::attach::{During, Error};
 use super::ipam::Subnet;
-use super::netlink::nftables::{Family, Hook, NftSocket, Rule, Transaction, is_unsupported};
+use super::netlink::nftables::{
+    Family, ForeignChain, Hook, NftSocket, Rule, Transaction, is_unsupported,
+};
 use super::spec::Spec;
 
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
@@ -28,7 +30,7 @@ const DOCKER_USER: &str = "DOCKER-USER";
 
 /// Part of the comment of our table: a change of the rules below changes it, so
 /// that tables written by an older version are replaced.
-const RULES_VERSION: u32 = 2;
+const RULES_VERSION: u32 = 3;
 
 /// Whether packets of the bridge find their way out, and back. Costs a handful of
 /// questions to the kernel, together about a tenth of a millisecond.
@@ -81,6 +83,25 @@ pub(super) fn remove(device: &str) -> Result<(), Error> {
     nft.commit(transaction).map_err(refusal)
 }
 
+/// Whether packets from outside may come to a bridge of ours: no filter is known to
+/// stand in their way but the one that our rules are put into. What the old
+/// interface of iptables filters cannot be seen here, so it counts as one.
+pub(super) fn lets_in(nft: &mut NftSocket, family: Family) -> io::Result<bool> {
+    let names = match family {
+        Family::Four => "/proc/thread-self/net/ip_tables_names",
+        _ => "/proc/thread-self/net/ip6_tables_names",
+    };
+    let legacy = std::fs::read_to_string(names).unwrap_or_default();
+    if legacy.lines().any(|table| table == FILTER) {
+        return Ok(false);
+    }
+    let is_ours = |chain: &ForeignChain| {
+        family == Family::Four && chain.table == FILTER && chain.name == FILTER_FORWARD
+    };
+    let mut drops = nft.forward_drops()?.into_iter();
+    Ok(!drops.any(|chain| chain.sees(family) && !is_ours(&chain)))
+}
+
 fn is_forwarding(spec: &Spec) -> io::Result<bool> {
     let is_on = |path| Ok::<_, io::Error>(!std::fs::read(path)?.starts_with(b"0"));
     Ok(is_on(FORWARDING)? && (spec.ipv6.is_none() || is_on(FORWARDING6)?))
@@ -127,24 +148,35 @@ fn put_table(
     transaction.add_table(table, comment);
     transaction.remove_table(table);
     transaction.add_table(table, comment);
+    transaction.add_chain(table, "published", Hook::BEFORE_POSTROUTING);
+    // A member that reached another one by a published port of this host: the answer
+    // would go to it directly, from an address that it never spoke to.
+    let to_members = |rule: Rule| rule.if_out_by(device).if_translated();
+    let hairpin = to_members(from.clone()).masquerade();
+    transaction.append_rule(table, "published", &hairpin);
+    // Everybody else keeps the own address, members of other networks too, who would
+    // be translated as they leave theirs.
+    let keep = to_members(Rule::default()).keep_source(transaction.current_family());
+    transaction.append_rule(table, "published", &keep);
     if spec.masquerades() {
         transaction.add_chain(table, "postrouting", Hook::POSTROUTING);
         let translate = from.unless_out_by(device).masquerade();
         transaction.append_rule(table, "postrouting", &translate);
     }
     transaction.add_chain(table, "forward", Hook::FORWARD);
-    // Only published ports are to be reached from outside, and those are carried
-    // by a process of ours, not forwarded.
+    // Only published ports are to be reached from outside, which are translated.
     let shield = Rule::default()
         .if_out_by(device)
         .unless_in_by(device)
         .if_first_of_connection()
+        .unless_translated()
         .drop();
     transaction.append_rule(table, "forward", &shield);
     if spec.internal {
         let hold = Rule::default()
             .if_in_by(device)
             .unless_out_by(device)
+            .unless_translated()
             .drop();
         transaction.append_rule(table, "forward", &hold);
     }

@@ -9,8 +9,8 @@ const PUBLIC_SERVERS: [Ipv4Addr; 2] = [Ipv4Addr::new(8, 8, 8, 8), Ipv4Addr::new(
 /// Every `hosts` file begins with these, as Docker's do.
 const LOOPBACK_NAMES: &str = "127.0.0.1\tlocalhost\n\
     ::1\tlocalhost ip6-localhost ip6-loopback\n\
-    fe00::0\tip6-localnet\n\
-    ff00::0\tip6-mcastprefix\n\
+    fe00::\tip6-localnet\n\
+    ff00::\tip6-mcastprefix\n\
     ff02::1\tip6-allnodes\n\
     ff02::2\tip6-allrouters\n";
 

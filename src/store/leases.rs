@@ -143,6 +143,21 @@ impl Store {
         self.named(&sql, (network, address))
     }
 
+    /// The name of the container whose addresses a process keeps.
+    pub fn lease_name(&self, pid: i32) -> Result<Option<String>, Error> {
+        let sql = format!("{NAMED} WHERE l.pid = ?1 AND c.name IS NOT NULL");
+        let db = self.db();
+        let mut statement = db.prepare_cached(&sql)?;
+        let rows = statement.query_map([pid], |row| Ok((lease(row)?, row.get(6)?)))?;
+        for row in rows {
+            let (lease, name) = row?;
+            if lease.is_alive() {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
+    }
+
     fn named(&self, sql: &str, parameters: (&str, &str)) -> Result<Vec<NamedAddress>, Error> {
         let db = self.db();
         let mut statement = db.prepare_cached(sql)?;

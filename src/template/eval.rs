@@ -262,7 +262,7 @@ impl<'t, 'v> Run<'t, 'v> {
                 }
                 let mut arguments = self.arguments(rest, dot)?;
                 arguments.extend(piped);
-                Ok(functions::label(&row.json, &arguments))
+                Ok(functions::label(&row.json, &arguments, self.header))
             }
             _ => self.plain(first, rest, piped.is_some(), dot),
         }

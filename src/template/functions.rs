@@ -394,8 +394,13 @@ pub(super) fn has_labels(row: &Value) -> bool {
 }
 
 /// A label of a row, whose labels are a map or `a=b,c=d`.
-pub(super) fn label<'v>(row: &Value, arguments: &[Val<'v>]) -> Val<'v> {
+pub(super) fn label<'v>(row: &Value, arguments: &[Val<'v>], heading: bool) -> Val<'v> {
     let key = arguments.first().and_then(|value| value.json.as_str());
+    if let Some(key) = key.filter(|_| heading) {
+        // Docker's title: the last part of the name, in words.
+        let last = key.rsplit('.').next().unwrap_or(key);
+        return Val::owned(last.replace(['-', '_'], " "));
+    }
     let found = key.and_then(|key| match row.get("Labels") {
         Some(Value::String(text)) => text
             .split(',')

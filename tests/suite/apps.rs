@@ -19,7 +19,7 @@ const COMMON: [Need; 3] = [Need::Root, Need::Overlay, Need::Debian];
 
 /// Whether an application can be built here, from Debian's packages and those of
 /// further registries.
-fn runs(registries: &[Registry]) -> bool {
+pub(crate) fn runs(registries: &[Registry]) -> bool {
     reachable(&[Registry::Debian]) && reachable(registries) && needs(&COMMON)
 }
 
@@ -47,15 +47,15 @@ fn shared_home() -> Arc<Home> {
 }
 
 /// An application that was built.
-struct App {
-    home: Arc<Home>,
+pub(crate) struct App {
+    pub(crate) home: Arc<Home>,
     name: &'static str,
 }
 
 impl App {
-    /// Builds an example.
+    /// Builds an example; its image is `app-NAME`.
     #[track_caller]
-    fn build(name: &'static str) -> Self {
+    pub(crate) fn build(name: &'static str) -> Self {
         let app = Self {
             home: shared_home(),
             name,

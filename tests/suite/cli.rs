@@ -41,12 +41,70 @@ fn commands_that_need_no_data_make_none() {
 fn wrong_words_are_named() {
     let home = Home::new();
     home.run(&["nosuchcommand"]).fails(1, "nosuchcommand");
-    home.run(&["images", "--nosuch"]).fails(1, "--nosuch");
-    home.run(&["images", "-Z"]).fails(1, "-Z");
-    home.run(&["images", "--all=maybe"]).fails(1, "maybe");
-    home.run(&["rmi"]).fails(1, "required");
-    home.run(&["tag", "a", "b", "c"]).fails(1, "unexpected");
-    home.run(&["images", "--nosuch"]).fails(1, "--help");
+    for (words, code, said) in [
+        (
+            "images --nosuch",
+            125,
+            "unknown flag: --nosuch\n\nUsage:  rbuild images [OPTIONS] [REPOSITORY[:TAG]]",
+        ),
+        (
+            "images --nosuch",
+            125,
+            "Run 'rbuild images --help' for more information",
+        ),
+        ("images -Z", 125, "unknown shorthand flag: 'Z' in -Z"),
+        (
+            "run -itZ busybox",
+            125,
+            "'Z' in -Z\n\nUsage:  rbuild run [OPTIONS] IMAGE [COMMAND] [ARG...]",
+        ),
+        (
+            "images --all=maybe",
+            125,
+            "invalid argument \"maybe\" for \"-a, --all\" flag: strconv.ParseBool",
+        ),
+        (
+            "ps -n x",
+            125,
+            "invalid argument \"x\" for \"-n, --last\" flag: strconv.ParseInt: parsing \"x\"",
+        ),
+        ("stop -t", 125, "flag needs an argument: 't' in -t"),
+        ("run --name", 125, "flag needs an argument: --name"),
+        (
+            "ps --filter x",
+            125,
+            "invalid argument \"x\" for \"-f, --filter\" flag: bad format of filter",
+        ),
+        ("build --nosuch .", 125, "unknown flag: --nosuch"),
+        (
+            "run",
+            1,
+            "'rbuild run' requires at least 1 argument\n\nUsage:  rbuild run [OPTIONS] IMAGE",
+        ),
+        ("rmi", 1, "'rbuild rmi' requires at least 1 argument"),
+        ("tag a b c", 1, "'rbuild tag' requires 2 arguments"),
+        ("exec a", 1, "'rbuild exec' requires at least 2 arguments"),
+        (
+            "commit",
+            1,
+            "'rbuild commit' requires at least 1 and at most 2 arguments",
+        ),
+        (
+            "volume create a b",
+            1,
+            "'rbuild volume create' requires at most 1 argument",
+        ),
+        (
+            "container ls a",
+            1,
+            "'rbuild container ls' accepts no arguments",
+        ),
+        ("volume nosuch", 1, "unknown command: rbuild volume nosuch"),
+        ("import - Upper", 1, "must be lowercase"),
+    ] {
+        let words: Vec<&str> = words.split(' ').collect();
+        home.run(&words).fails(code, said);
+    }
     home.run(&["compose", "up"])
         .fails(1, "`compose` is not available in this version");
     home.run(&["--host", "unix:///x", "images"])

@@ -24,5 +24,6 @@ mod objects;
 mod registry;
 mod run;
 mod sandbox;
+mod servers;
 mod story;
 mod tidy;

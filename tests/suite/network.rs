@@ -11,7 +11,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use rbuild::network::{self, Attachment};
+use rbuild::network::{self, Attachment, Network, NewNetwork};
 use rbuild::store::{Paths, Store};
 use rbuild::sys::netns;
 
@@ -124,23 +124,103 @@ fn two_stores_have_two_networks() {
 fn many_attach_at_once_to_one_new_bridge() {
     on_a_host(|| {
         let (_root, store) = store();
-        let attachments = std::thread::scope(|scope| {
-            let store = &store;
-            let workers: Vec<_> = (0..8)
-                .map(|number| {
-                    scope.spawn(move || network::attach(store, &format!("c{number}")).unwrap())
-                })
-                .collect();
-            workers
-                .into_iter()
-                .map(|worker| worker.join().unwrap())
-                .collect::<Vec<_>>()
+        let attachments = at_once(8, |number| {
+            network::attach(&store, &format!("c{number}")).unwrap()
         });
         let addresses: HashSet<_> = attachments.iter().map(Attachment::address).collect();
         assert_eq!(addresses.len(), 8);
         assert!(can_reach(&attachments[0], &attachments[7]));
         assert_eq!(devices().matches("rb-").count(), 1);
     });
+}
+
+#[test]
+fn two_hundred_attach_at_once() {
+    on_a_host(|| {
+        let (_root, store) = store();
+        let attachments = at_once(200, |number| {
+            network::attach(&store, &format!("c{number}")).unwrap()
+        });
+        let addresses: HashSet<_> = attachments.iter().map(Attachment::address).collect();
+        assert_eq!(addresses.len(), 200);
+        assert!((0..5).any(|_| can_reach(&attachments[0], &attachments[199])));
+        for attachment in attachments {
+            attachment.detach(&store).unwrap();
+        }
+        assert!(network::teardown_default(&store).unwrap());
+    });
+}
+
+fn create(store: &Store, name: &str, subnet: Option<String>) -> Result<Network, network::Error> {
+    let new = NewNetwork {
+        name: name.to_owned(),
+        subnets: subnet.into_iter().collect(),
+        ..NewNetwork::default()
+    };
+    network::create(store, &new)
+}
+
+#[test]
+fn fifty_networks_are_made_at_once() {
+    on_a_host(|| {
+        let (_root, store) = store();
+        // Docker's pools have room for thirty; the others name a subnet.
+        let networks = at_once(50, |number| {
+            let subnet = (number >= 30).then(|| format!("10.220.{number}.0/24"));
+            create(&store, &format!("n{number}"), subnet).unwrap()
+        });
+        let subnets: HashSet<_> = networks
+            .iter()
+            .map(|network| network.subnet.clone().unwrap().0)
+            .collect();
+        assert_eq!(subnets.len(), 50);
+        assert!(
+            !subnets.contains("172.17.0.0/16"),
+            "that is the default bridge's"
+        );
+        assert_eq!(devices().matches("br-").count(), 50);
+        let full = create(&store, "late", None).unwrap_err().to_string();
+        let expected = "all predefined address pools have been fully subnetted";
+        assert!(full.starts_with(expected), "{full}");
+        assert!(network::find(&store, "late").is_err());
+        let one = network::attach(&store, "one").unwrap();
+        assert_eq!(one.gateway().to_string(), "172.17.0.1");
+        one.detach(&store).unwrap();
+        for network in &networks {
+            network::remove(&store, network, &|_| String::new()).unwrap();
+        }
+        assert!(network::teardown_default(&store).unwrap());
+        assert!(!devices().contains("br-"));
+    });
+}
+
+#[test]
+fn the_default_bridge_avoids_what_the_host_reaches() {
+    on_a_host(|| {
+        let (_root, first) = store();
+        let docker = create(&first, "docker", Some("172.17.0.0/16".to_owned())).unwrap();
+        let (_other_root, second) = store();
+        let one = network::attach(&second, "one").unwrap();
+        assert_eq!(one.gateway().to_string(), "172.18.0.1");
+        one.detach(&second).unwrap();
+        // Unused, it moves back as soon as the room is free again.
+        network::remove(&first, &docker, &|_| String::new()).unwrap();
+        assert!(network::teardown_default(&second).unwrap());
+        let one = network::attach(&second, "one").unwrap();
+        assert_eq!(one.gateway().to_string(), "172.17.0.1");
+    });
+}
+
+/// Does something many times side by side.
+fn at_once<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    std::thread::scope(|scope| {
+        let work = &work;
+        let workers: Vec<_> = (0..count)
+            .map(|number| scope.spawn(move || work(number)))
+            .collect();
+        let ended = workers.into_iter().map(|worker| worker.join().unwrap());
+        ended.collect()
+    })
 }
 
 /// Not a check but a measurement: `cargo test --release --test suite attaching -- --ignored --nocapture`.

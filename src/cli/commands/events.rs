@@ -38,7 +38,10 @@ pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
     };
     let row = match args.format.as_deref().map(str::trim) {
         None | Some("" | "json") => None,
-        Some(template) => Some(format::Row::parse(template)?),
+        Some(template) => {
+            let parsed = format::Row::parse(template);
+            Some(parsed.map_err(|failure| failure.with_code(64))?)
+        }
     };
     let as_json = args.format.as_deref().map(str::trim) == Some("json");
     let mut events = engine.events(EventFilter {
@@ -89,9 +92,13 @@ fn document(event: &EventRecord) -> Value {
 fn line(event: &EventRecord, zone: &TimeZone) -> String {
     let moment = Timestamp::from_nanosecond(i128::from(event.time)).unwrap_or_default();
     let moment = Zoned::new(moment, zone.clone());
+    let zone = match moment.offset().seconds() {
+        0 => "Z".to_owned(),
+        _ => moment.strftime("%:z").to_string(),
+    };
     let mut text = format!(
-        "{} {} {} {}",
-        moment.strftime("%Y-%m-%dT%H:%M:%S.%9f%:z"),
+        "{}{zone} {} {} {}",
+        moment.strftime("%Y-%m-%dT%H:%M:%S.%9f"),
         event.kind.text(),
         event.action,
         event.id

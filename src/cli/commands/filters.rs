@@ -4,14 +4,15 @@ use jiff::{SignedDuration, Timestamp};
 use rbuild::engine::ImageFilter;
 
 use crate::cli::report::Failure;
+use crate::cli::usage;
 
 /// Reads the filters of `images` and `image prune`.
 pub(crate) fn image_filter(filters: &[String]) -> Result<ImageFilter, Failure> {
     let mut filter = ImageFilter::default();
-    for text in filters {
-        let wrong = || Failure::new(1, format!("invalid filter '{text}'"));
-        let (key, value) = text.split_once('=').ok_or_else(wrong)?;
-        match key {
+    for (key, value) in conditions(filters)? {
+        let wrong = || Failure::new(1, format!("invalid filter '{key}={value}'"));
+        let value = value.as_str();
+        match key.as_str() {
             "reference" => filter.references.push(value.to_owned()),
             "dangling" => {
                 filter.dangling = Some(match value {
@@ -31,7 +32,7 @@ pub(crate) fn image_filter(filters: &[String]) -> Result<ImageFilter, Failure> {
             "before" => filter.before = Some(value.to_owned()),
             "since" => filter.since = Some(value.to_owned()),
             "until" => filter.until = Some(moment(value).ok_or_else(wrong)?),
-            _ => return Err(wrong()),
+            _ => return Err(Failure::new(1, format!("invalid filter '{key}'"))),
         }
     }
     Ok(filter)
@@ -39,28 +40,56 @@ pub(crate) fn image_filter(filters: &[String]) -> Result<ImageFilter, Failure> {
 
 /// `key=value` of the other verbs; what keys mean is for whoever gets them.
 pub(crate) fn conditions(filters: &[String]) -> Result<Vec<(String, String)>, Failure> {
-    let condition = |text: &String| match text.split_once('=') {
-        Some((key, value)) => {
-            // `label!=x` is the key `label!`.
-            Ok((key.trim().to_lowercase(), value.trim().to_owned()))
-        }
-        None => Err(Failure::new(
-            1,
-            format!("invalid argument \"{text}\": bad format of filter (expected name=value)"),
-        )),
+    let condition = |text: &String| {
+        let Some((key, value)) = text.split_once('=') else {
+            let why = "bad format of filter (expected name=value)";
+            return Err(usage::wrong_value(text, "-f, --filter", why));
+        };
+        // `label!=x` is the key `label!`.
+        Ok((key.trim().to_lowercase(), value.trim().to_owned()))
     };
-    filters.iter().map(condition).collect()
+    let said = filters.iter().filter(|text| !text.is_empty());
+    said.map(condition).collect()
 }
 
-/// A moment: RFC 3339, seconds since 1970, or a span back from now such as `1h30m`.
+/// A moment: RFC 3339, also without its end, which is then local time; seconds since
+/// 1970 with decimals; or a span back from now such as `1h30m`.
 pub(crate) fn moment(text: &str) -> Option<Timestamp> {
     if let Ok(moment) = text.parse() {
         return Some(moment);
     }
-    if let Ok(seconds) = text.parse() {
-        return Timestamp::from_second(seconds).ok();
+    if let Some(moment) = seconds(text) {
+        return Some(moment);
+    }
+    if text.contains('-') {
+        let local = local_moment(text)?;
+        return Some(
+            local
+                .to_zoned(jiff::tz::TimeZone::system())
+                .ok()?
+                .timestamp(),
+        );
     }
     Timestamp::now().checked_sub(go_duration(text)?).ok()
+}
+
+/// `1136073845` or `1136073845.000000001`.
+fn seconds(text: &str) -> Option<Timestamp> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let digits = part.len() <= 9 && part.bytes().all(|byte| byte.is_ascii_digit());
+    let nanoseconds = format!("{part:0<9}").parse().ok().filter(|_| digits)?;
+    Timestamp::new(whole.parse().ok()?, nanoseconds).ok()
+}
+
+/// `2006-01-02T15:04:05`, `2006-01-02T15:04`, `2006-01-02T15` or `2006-01-02`.
+fn local_moment(text: &str) -> Option<jiff::civil::DateTime> {
+    let (date, time) = text.split_once(['T', ' ']).unwrap_or((text, "00:00:00"));
+    let time = match time.len() {
+        2 => format!("{time}:00:00"),
+        5 => format!("{time}:00"),
+        _ => time.to_owned(),
+    };
+    format!("{date}T{time}").parse().ok()
 }
 
 /// A span in Go's spelling: `1h30m`, `500ms`.
@@ -115,6 +144,28 @@ mod tests {
         assert_eq!(filter.dangling, Some(true));
         for wrong in ["nosuch=1", "label", "dangling=maybe", "until=soon"] {
             assert!(read(&[wrong]).is_err(), "{wrong}");
+        }
+        assert!(read(&[""]).is_ok());
+    }
+
+    #[test]
+    fn moments_are_read_in_every_form_of_dockers() {
+        for good in [
+            "2001-01-01",
+            "2001-01-01T10",
+            "2001-01-01T10:20",
+            "2001-01-01T10:20:30",
+            "2001-01-01T10:20:30.5",
+            "2001-01-01T10:20:30Z",
+            "2001-01-01T10:20:30.123456789+02:00",
+            "1136073845",
+            "1136073845.000000001",
+            "10m",
+        ] {
+            assert!(moment(good).is_some(), "{good}");
+        }
+        for wrong in ["", "whenever", "2001-13-01", "12x"] {
+            assert!(moment(wrong).is_none(), "{wrong}");
         }
     }
 }

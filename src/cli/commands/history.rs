@@ -94,11 +94,13 @@ fn row(entry: &HistoryEntry, whole: bool, human: bool, now: Timestamp) -> Value 
     let by = history.created_by.as_deref().unwrap_or("");
     let by = by.strip_prefix("/bin/sh -c #(nop) ").unwrap_or(by);
     let by = by.replace(['\n', '\t'], " ");
+    let date = created.map(|moment| moment.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+    let date = date.unwrap_or_default();
     json!({
         "Comment": history.comment.as_deref().unwrap_or(""),
-        "CreatedAt": created.map_or_else(String::new, |moment| moment.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
+        "CreatedAt": date,
         "CreatedBy": if whole { by } else { human::ellipsis(&by, WIDTH) },
-        "CreatedSince": human::ago(created, now),
+        "CreatedSince": if human { human::ago(created, now) } else { date.clone() },
         "ID": id(entry, whole),
         "Size": if human { human::size(entry.bytes) } else { entry.bytes.to_string() },
     })

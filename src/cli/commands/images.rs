@@ -40,6 +40,9 @@ pub(crate) struct Args {
     name: Option<String>,
 }
 
+/// Docker's word `raw`.
+const RAW: &str = "repository: {{.Repository}}\ntag: {{.Tag}}\nimage_id: {{.ID}}\n\
+                   created_at: {{.CreatedAt}}\nvirtual_size: {{.Size}}\n";
 /// What stands where there is no name.
 const NONE: &str = "<none>";
 
@@ -95,7 +98,12 @@ pub(crate) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
         ("CreatedSince", "CREATED"),
         ("Size", "SIZE"),
     ]);
-    format::list(output, args.format.as_deref(), &columns, &TITLES, &rows)?;
+    let format = match args.format.as_deref().map(str::trim) {
+        Some("raw") if args.quiet => Some("image_id: {{.ID}}"),
+        Some("raw") => Some(RAW),
+        _ => args.format.as_deref(),
+    };
+    format::list(output, format, &columns, &TITLES, &rows)?;
     Ok(0)
 }
 
@@ -131,6 +139,7 @@ pub(super) fn rows(image: &ImageSummary, how: Rows, now: Timestamp) -> Vec<Value
             "Size": human::size(image.bytes),
             "Tag": tag,
             "UniqueSize": "N/A",
+            "VirtualSize": human::total_size(image.bytes),
         })
     };
     if image.names.is_empty() {

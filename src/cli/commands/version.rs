@@ -17,6 +17,8 @@ pub(crate) struct Args {
 
 /// The dialect of the commands and documents.
 const API_VERSION: &str = "1.51";
+/// The oldest version whose documents are the same as far as clients read them.
+const MIN_API_VERSION: &str = "1.24";
 
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<u8, Failure> {
     let document = document();
@@ -77,7 +79,7 @@ fn document() -> Value {
             "Version": version,
             "ApiVersion": API_VERSION,
             "APIVersion": API_VERSION,
-            "MinAPIVersion": API_VERSION,
+            "MinAPIVersion": MIN_API_VERSION,
             "GitCommit": "",
             "GoVersion": "",
             "Os": host.os,

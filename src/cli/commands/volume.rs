@@ -254,15 +254,21 @@ fn remove(args: &RemoveArgs, engine: &Engine, output: &mut Output) -> Result<u8,
 fn prune(args: &PruneArgs, engine: &Engine, output: &mut Output) -> Result<u8, Failure> {
     let mut conditions = filters::conditions(&args.filter)?;
     let mut all = args.all;
+    let mut conflict = false;
     // `all` may be said as a filter too.
     conditions.retain(|(key, value)| {
         let is_all = key == "all";
+        conflict |= is_all && args.all;
         all |= is_all && matches!(value.as_str(), "1" | "true");
         !is_all
     });
     let unknown = |(key, _): &&(String, String)| !["label", "label!"].contains(&key.as_str());
     if let Some((key, _)) = conditions.iter().find(unknown) {
         return Err(Failure::new(1, format!("invalid filter '{key}'")));
+    }
+    if conflict {
+        let message = "conflicting options: cannot specify both --all and --filter all=1";
+        return Err(Failure::new(1, message));
     }
     let what = if all { "all local" } else { "anonymous local" };
     let warning = format!(

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use serde_json::{Map, Value, json};
 
 use super::push;
+use crate::container::capabilities;
 use crate::container::machine::BUILT_IN;
 use crate::container::request::{DeviceRequest, MountRequest, Request, Ulimit};
 use crate::network::PortPublish;
@@ -16,24 +17,16 @@ pub(super) fn host_config(owner: &str, request: &Request) -> Value {
         .iter()
         .map(|(name, address)| format!("{name}:{address}"))
         .collect();
-    let tmpfs: Map<String, Value> = request
-        .mounts
-        .iter()
-        .filter_map(|mount| match mount {
-            MountRequest::Tmpfs {
-                target, options, ..
-            } => Some((target.clone(), json!(options))),
-            _ => None,
-        })
-        .collect();
     let (policy, retries) = request.restart.parts();
     let link = |text: &String| {
         let (name, alias) = text.split_once(':').unwrap_or((text, text));
         format!("/{name}:/{owner}/{alias}")
     };
     let links: Vec<String> = request.links.iter().map(link).collect();
+    let binds = request.binds.iter().filter(|bind| bind.contains(':'));
+    let binds: Vec<String> = binds.cloned().collect();
     let mut config = json!({
-        "Binds": or_null(&binds(request)),
+        "Binds": or_null(&binds),
         "ContainerIDFile": request.cid_file,
         "LogConfig": { "Type": request.log.driver, "Config": request.log.options },
         "NetworkMode": request.network.text(),
@@ -42,7 +35,6 @@ pub(super) fn host_config(owner: &str, request: &Request) -> Value {
         "AutoRemove": request.auto_remove,
         "VolumeDriver": "",
         "VolumesFrom": or_null(&request.volumes_from),
-        "Annotations": request.annotations,
         "ConsoleSize": [0, 0],
         "Dns": request.dns,
         "DnsOptions": request.dns_options,
@@ -52,7 +44,6 @@ pub(super) fn host_config(owner: &str, request: &Request) -> Value {
         "Links": or_null(&links),
         "PublishAllPorts": request.publish_all,
         "ReadonlyRootfs": request.read_only,
-        "Tmpfs": tmpfs,
         "Runtime": or(&request.runtime, BUILT_IN),
     });
     for part in [isolation(request), limits(request)] {
@@ -60,27 +51,123 @@ pub(super) fn host_config(owner: &str, request: &Request) -> Value {
             config.extend(part);
         }
     }
+    let mounts: Vec<Value> = request
+        .mounts
+        .iter()
+        .filter_map(|m| long(request, m))
+        .collect();
+    // Docker leaves these out where nothing was said.
+    for (key, value) in [
+        ("Annotations", json!(request.annotations)),
+        ("Sysctls", json!(request.sysctls)),
+        ("Tmpfs", json!(request.tmpfs)),
+        ("Mounts", json!(mounts)),
+    ] {
+        let said = value
+            .as_object()
+            .map(Map::len)
+            .or(value.as_array().map(Vec::len));
+        if said != Some(0) {
+            config[key] = value;
+        }
+    }
+    if request.init {
+        config["Init"] = json!(true);
+    }
     config
+}
+
+/// A mount of `--mount`, under Docker's keys.
+fn long(request: &Request, mount: &MountRequest) -> Option<Value> {
+    let target = mount.target();
+    if !request.long_mounts.iter().any(|long| long == target) {
+        return None;
+    }
+    let mut value = match mount {
+        MountRequest::Bind {
+            source,
+            propagation,
+            ..
+        } => {
+            let mut value = json!({ "Type": "bind", "Source": source, "Target": target });
+            if let Some(propagation) = propagation {
+                value["BindOptions"] = json!({ "Propagation": propagation });
+            }
+            value
+        }
+        MountRequest::Volume {
+            name,
+            copy,
+            subpath,
+            ..
+        } => {
+            let mut value = json!({ "Type": "volume" });
+            if let Some(name) = name {
+                value["Source"] = json!(name);
+            }
+            value["Target"] = json!(target);
+            if !copy || subpath.is_some() {
+                value["VolumeOptions"] = json!({ "NoCopy": !copy, "Subpath": subpath });
+            }
+            value
+        }
+        MountRequest::Tmpfs { options, .. } => {
+            let option = |name: &str| {
+                let mut words = options.split(',');
+                words.find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+            };
+            let mut value = json!({ "Type": "tmpfs", "Target": target });
+            let size: Option<u64> = option("size").and_then(|size| size.parse().ok());
+            if let Some(size) = size {
+                value["TmpfsOptions"] = json!({ "SizeBytes": size });
+            }
+            value
+        }
+        MountRequest::Image { image, .. } => {
+            json!({ "Type": "image", "Source": image, "Target": target })
+        }
+    };
+    let read_only = match mount {
+        MountRequest::Bind { read_only, .. }
+        | MountRequest::Volume { read_only, .. }
+        | MountRequest::Tmpfs { read_only, .. } => *read_only,
+        MountRequest::Image { .. } => false,
+    };
+    if read_only {
+        value["ReadOnly"] = json!(true);
+    }
+    Some(value)
 }
 
 fn isolation(request: &Request) -> Value {
     let masked = !request.privileged && !request.has_security_option("systempaths=unconfined");
+    let mut security = request.security_opt.clone();
+    let shares = request.pid_mode == "host" || request.ipc_mode == "host";
+    let labelled = security.iter().any(|option| option.starts_with("label"));
+    if (request.privileged || shares) && !labelled {
+        security.push("label=disable".to_owned());
+    }
+    // Docker's own two ways of saying none.
+    let none = if request.privileged {
+        Value::Null
+    } else {
+        json!([])
+    };
+    let (hidden, open) = (none.clone(), none);
     json!({
-        "CapAdd": or_null(&request.cap_add),
-        "CapDrop": or_null(&request.cap_drop),
+        "CapAdd": or_null(&capabilities::normalized(&request.cap_add)),
+        "CapDrop": or_null(&capabilities::normalized(&request.cap_drop)),
         "CgroupnsMode": or(&request.cgroupns_mode, "private"),
         "IpcMode": or(&request.ipc_mode, "private"),
         "Cgroup": "",
-        "Init": request.init.then_some(true),
         "PidMode": request.pid_mode,
         "Privileged": request.privileged,
-        "SecurityOpt": or_null(&request.security_opt),
-        "Sysctls": request.sysctls,
+        "SecurityOpt": or_null(&security),
         "UTSMode": request.uts_mode,
         "UsernsMode": request.userns_mode,
         "Isolation": "",
-        "MaskedPaths": if masked { json!(MASKED) } else { json!([]) },
-        "ReadonlyPaths": if masked { json!(READ_ONLY) } else { json!([]) },
+        "MaskedPaths": if masked { json!(MASKED) } else { hidden },
+        "ReadonlyPaths": if masked { json!(READ_ONLY) } else { open },
     })
 }
 
@@ -133,9 +220,13 @@ fn limits(request: &Request) -> Value {
         "MemoryReservation": limits.memory_reservation_bytes.unwrap_or(0),
         "MemorySwap": swap,
         "MemorySwappiness": limits.memory_swappiness,
-        "OomKillDisable": limits.oom_kill_disable.then_some(true),
-        "PidsLimit": limits.pids.map(limit),
+        "OomKillDisable": limits.oom_kill_disable,
+        "PidsLimit": limits.pids.map(pids),
         "Ulimits": ulimits,
+        "CpuCount": 0,
+        "CpuPercent": 0,
+        "IOMaximumIOps": 0,
+        "IOMaximumBandwidth": 0,
     })
 }
 
@@ -171,7 +262,7 @@ fn or<'a>(text: &'a str, default: &'a str) -> &'a str {
 /// The paths of `/proc` and `/sys` that a container does not see.
 ///
 /// Source: moby `daemon/pkg/oci/defaults.go`.
-const MASKED: [&str; 11] = [
+const MASKED: [&str; 12] = [
     "/proc/asound",
     "/proc/acpi",
     "/proc/interrupts",
@@ -183,6 +274,7 @@ const MASKED: [&str; 11] = [
     "/proc/sched_debug",
     "/proc/scsi",
     "/sys/firmware",
+    "/sys/devices/virtual/powercap",
 ];
 /// The paths of `/proc` that a container cannot write to; same source.
 const READ_ONLY: [&str; 5] = [
@@ -198,32 +290,9 @@ fn limit(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(-1)
 }
 
-fn binds(request: &Request) -> Vec<String> {
-    let suffix = |read_only: bool| if read_only { ":ro" } else { "" };
-    request
-        .mounts
-        .iter()
-        .filter_map(|mount| match mount {
-            MountRequest::Bind {
-                source,
-                target,
-                read_only,
-                create: true,
-                ..
-            } => Some(format!(
-                "{}:{target}{}",
-                source.display(),
-                suffix(*read_only)
-            )),
-            MountRequest::Volume {
-                name: Some(name),
-                target,
-                read_only,
-                ..
-            } => Some(format!("{name}:{target}{}", suffix(*read_only))),
-            _ => None,
-        })
-        .collect()
+/// A limit of processes; 0 stands for none.
+fn pids(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(0)
 }
 
 fn port_bindings(request: &Request) -> Value {

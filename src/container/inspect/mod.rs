@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::dir::Dir;
 use super::health::ProbeResult;
 use super::record::{AnonymousVolume, Record, State, Status};
-use super::request::{MountRequest, Request};
+use super::request::{MountRequest, NetworkMode, Request};
 use super::{Error, bundle, find, ports, volumes};
 use crate::network::{PortForward, PortPublish};
 use crate::store::{ContainerRow, Store};
@@ -31,6 +31,11 @@ pub fn inspect(store: &Store, text: &str) -> Result<Value, Error> {
         .split_first()
         .map_or(("", &[][..]), |(path, rest)| (path, rest));
     let file = |name: &str| dir.path(name).display().to_string();
+    // The files of a start are there from the first one on.
+    let started = |name: &str| {
+        let there = dir.path(name).exists();
+        if there { file(name) } else { String::new() }
+    };
     Ok(json!({
         "Id": row.id,
         "Created": time(Some(row.created_at)),
@@ -38,13 +43,13 @@ pub fn inspect(store: &Store, text: &str) -> Result<Value, Error> {
         "Args": arguments,
         "State": state_value(&state),
         "Image": record.image_id,
-        "ResolvConfPath": file("resolv.conf"),
-        "HostnamePath": file("hostname"),
-        "HostsPath": file("hosts"),
-        "LogPath": if request.log.driver == "none" { String::new() } else { file("log") },
+        "ResolvConfPath": started("resolv.conf"),
+        "HostnamePath": started("hostname"),
+        "HostsPath": started("hosts"),
+        "LogPath": if request.log.driver == "none" { String::new() } else { started("log") },
         "Name": format!("/{}", row.name),
         "RestartCount": state.restarts,
-        "Driver": "overlayfs",
+        "Driver": "overlay2",
         "Platform": "linux",
         "MountLabel": "",
         "ProcessLabel": "",
@@ -52,8 +57,18 @@ pub fn inspect(store: &Store, text: &str) -> Result<Value, Error> {
         "ExecIDs": null,
         "HostConfig": host::host_config(&row.name, request),
         "GraphDriver": {
-            "Name": "overlayfs",
-            "Data": { "UpperDir": file("fs"), "WorkDir": file("work") },
+            "Name": "overlay2",
+            "Data": {
+                "ID": row.id,
+                "LowerDir": lower_dirs(store, &row)?,
+                // Mounted for the container alone: this is where others see it.
+                "MergedDir": match state.pid {
+                    0 => String::new(),
+                    pid => format!("/proc/{pid}/root"),
+                },
+                "UpperDir": file("fs"),
+                "WorkDir": file("work"),
+            },
         },
         "Mounts": mounts(store, &dir, &record),
         "Config": config(&row, request),
@@ -106,6 +121,31 @@ fn state_value(state: &State) -> Value {
     value
 }
 
+/// The directories of the image's layers, top first.
+fn lower_dirs(store: &Store, row: &ContainerRow) -> Result<String, Error> {
+    let dirs = crate::snapshot::layer_dirs(store, row.snapshot)?;
+    let texts: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
+    Ok(texts.join(":"))
+}
+
+/// What was written behind the target of the `-v` with this target; Docker says `z`
+/// of a volume that nothing was said of.
+fn mode(request: &Request, target: &str, is_volume: bool) -> String {
+    let same = |text: &str| text.trim_end_matches('/') == target;
+    let written = request.binds.iter().find_map(|bind| {
+        let mut parts = bind.splitn(3, ':');
+        let (_, own) = (parts.next(), parts.next()?);
+        same(own).then(|| parts.next().unwrap_or_default())
+    });
+    let long = || request.long_mounts.iter().any(|long| same(long));
+    match written {
+        Some("") if is_volume => "z".to_owned(),
+        Some(mode) => mode.to_owned(),
+        None if is_volume && long() => "z".to_owned(),
+        None => String::new(),
+    }
+}
+
 fn mounts(store: &Store, dir: &Dir, record: &Record) -> Vec<Value> {
     let value = |kind: &str,
                  name: &str,
@@ -113,18 +153,19 @@ fn mounts(store: &Store, dir: &Dir, record: &Record) -> Vec<Value> {
                  target: &str,
                  read_only: bool,
                  propagation: &str| {
-        let mut value = json!({
-            "Type": kind,
-            "Source": source,
-            "Destination": target,
-            "Mode": if read_only { "ro" } else { "" },
-            "RW": !read_only,
-            "Propagation": propagation,
-        });
-        if kind == "volume" {
+        let is_volume = kind == "volume";
+        let mut value = json!({ "Type": kind });
+        if is_volume {
             value["Name"] = json!(name);
+        }
+        value["Source"] = json!(source);
+        value["Destination"] = json!(target);
+        if is_volume {
             value["Driver"] = json!("local");
         }
+        value["Mode"] = json!(mode(&record.request, target, is_volume));
+        value["RW"] = json!(!read_only);
+        value["Propagation"] = json!(propagation);
         value
     };
     let mut list: Vec<Value> = record
@@ -171,6 +212,7 @@ fn mounts(store: &Store, dir: &Dir, record: &Record) -> Vec<Value> {
                 Some(value("volume", name, source, target, *read_only, ""))
             }
             MountRequest::Volume { name: None, .. } => None,
+            MountRequest::Tmpfs { target, .. } if record.request.tmpfs.contains_key(target) => None,
             MountRequest::Tmpfs {
                 target, read_only, ..
             } => Some(value("tmpfs", "", String::new(), target, *read_only, "")),
@@ -179,6 +221,7 @@ fn mounts(store: &Store, dir: &Dir, record: &Record) -> Vec<Value> {
             }
         });
     }
+    list.sort_by_key(|mount| mount["Destination"].as_str().map(str::to_owned));
     list
 }
 
@@ -189,7 +232,7 @@ fn config(row: &ContainerRow, request: &Request) -> Value {
         Value::Object(names.collect())
     };
     let mut config = json!({
-        "Hostname": request.hostname.clone().unwrap_or_else(|| row.id.chars().take(12).collect()),
+        "Hostname": hostname(row, request),
         "Domainname": request.domain_name.as_deref().unwrap_or_default(),
         "User": request.user,
         "AttachStdin": stdin,
@@ -201,7 +244,7 @@ fn config(row: &ContainerRow, request: &Request) -> Value {
         "Env": with_path(request),
         "Cmd": request.command,
         "Image": request.image,
-        "Volumes": if request.volumes.is_empty() { Value::Null } else { set(&request.volumes) },
+        "Volumes": volumes_config(request, &set),
         "WorkingDir": request.working_dir,
         "Entrypoint": request.entrypoint.as_ref().filter(|words| !words.is_empty()),
         "OnBuild": null,
@@ -223,12 +266,35 @@ fn config(row: &ContainerRow, request: &Request) -> Value {
     config
 }
 
+/// The paths that get an anonymous volume, the image's and those of `-v /path`.
+fn volumes_config(request: &Request, set: &dyn Fn(&[String]) -> Value) -> Value {
+    let own = request.binds.iter().filter(|bind| !bind.contains(':'));
+    let all: Vec<String> = request.volumes.iter().chain(own).cloned().collect();
+    if all.is_empty() {
+        return Value::Null;
+    }
+    set(&all)
+}
+
+/// The host name: its own, this host's for one that shares it, else the short ID.
+fn hostname(row: &ContainerRow, request: &Request) -> String {
+    if let Some(name) = &request.hostname {
+        return name.clone();
+    }
+    if request.network == NetworkMode::Host || request.uts_mode == "host" {
+        let host = rustix::system::uname();
+        return host.nodename().to_string_lossy().into_owned();
+    }
+    row.id.chars().take(12).collect()
+}
+
 /// The variables without those that every container gets for itself.
 fn with_path(request: &Request) -> Vec<String> {
-    let all = bundle::environment(request, "", "");
-    all.into_iter()
-        .filter(|variable| request.env.contains(variable) || variable.starts_with("PATH="))
-        .collect()
+    let mut env = request.env.clone();
+    if !env.iter().any(|variable| variable.starts_with("PATH=")) {
+        env.push(bundle::DEFAULT_PATH.to_owned());
+    }
+    env
 }
 
 fn exposed_ports(request: &Request) -> Vec<String> {

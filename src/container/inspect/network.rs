@@ -66,7 +66,7 @@ pub(super) fn network_settings(
         "IPAddress": text(first.map(|place| place.address.to_string())),
         "IPPrefixLen": first.map_or(0, |place| place.prefix),
         "IPv6Gateway": "",
-        "MacAddress": text(first.map(|place| mac(place.mac))),
+        "MacAddress": text(first.map(Place::mac_text)),
         "Networks": networks,
     })
 }
@@ -78,12 +78,25 @@ fn endpoint(
     place: Option<&Place>,
 ) -> Value {
     let text = |value: Option<String>| value.unwrap_or_default();
-    let config = match (wanted.address, wanted.address6) {
-        (None, None) => Value::Null,
-        (four, six) => json!({
-            "IPv4Address": text(four.map(|a| a.to_string())),
-            "IPv6Address": text(six.map(|a| a.to_string())),
-        }),
+    let config = match (
+        wanted.address,
+        wanted.address6,
+        wanted.link_local.as_slice(),
+    ) {
+        (None, None, []) => Value::Null,
+        (four, six, local) => {
+            let mut config = Map::new();
+            for (key, address) in [
+                ("IPv4Address", four.map(|a| a.to_string())),
+                ("IPv6Address", six.map(|a| a.to_string())),
+            ] {
+                config.extend(address.map(|address| (key.to_owned(), json!(address))));
+            }
+            if !local.is_empty() {
+                config.insert("LinkLocalIPs".to_owned(), json!(local));
+            }
+            Value::Object(config)
+        }
     };
     let is_named = place.is_some_and(Place::has_names);
     let short: String = row.id.chars().take(12).collect();
@@ -96,9 +109,9 @@ fn endpoint(
             Value::from(links.collect::<Vec<_>>())
         },
         "Aliases": if wanted.aliases.is_empty() { Value::Null } else { json!(wanted.aliases) },
-        "MacAddress": text(place.map(|place| mac(place.mac))),
+        "MacAddress": text(place.map(Place::mac_text)),
         "DriverOpts": if wanted.options.is_empty() { Value::Null } else { json!(wanted.options) },
-        "GwPriority": 0,
+        "GwPriority": wanted.gw_priority,
         "NetworkID": place.map(|place| place.network_id.as_str()).unwrap_or_default(),
         "EndpointID": if is_there { row.id.as_str() } else { "" },
         "Gateway": text(place.and_then(|place| place.gateway).map(|g| g.to_string())),
@@ -109,8 +122,4 @@ fn endpoint(
         "GlobalIPv6PrefixLen": place.and_then(|place| place.address6).map_or(0, |(_, p)| p),
         "DNSNames": if is_named { json!(names) } else { Value::Null },
     })
-}
-
-fn mac(mac: [u8; 6]) -> String {
-    mac.map(|byte| format!("{byte:02x}")).join(":")
 }

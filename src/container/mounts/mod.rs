@@ -114,6 +114,11 @@ impl MountRequest {
         let target = clean_target(target)?;
         let options = VolumeOptions::parse(options)?;
         if source.starts_with(['/', '.', '~']) {
+            if !options.copy {
+                return Err(invalid(
+                    ": invalid mount config for type \"bind\": field VolumeOptions must not be specified",
+                ));
+            }
             return Ok(Self::Bind {
                 source: clean(&directory.join(source)),
                 target,
@@ -235,7 +240,21 @@ impl VolumeOptions {
             copy: true,
             propagation: None,
         };
-        for word in text.split(',').filter(|_| !text.is_empty()) {
+        let words = || text.split(',').filter(|_| !text.is_empty());
+        // Each may be said in one way only.
+        let families: [&[&str]; 5] = [
+            &["ro", "rw"],
+            &["z", "Z"],
+            &["consistent", "cached", "delegated", "default"],
+            &["nocopy"],
+            &PROPAGATIONS,
+        ];
+        for family in families {
+            if words().filter(|word| family.contains(word)).count() > 1 {
+                return Err(Error::Invalid(format!("invalid mode: {text}")));
+            }
+        }
+        for word in words() {
             match word {
                 "ro" => options.read_only = true,
                 "nocopy" => options.copy = false,

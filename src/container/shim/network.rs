@@ -12,9 +12,9 @@ use super::super::dir::Dir;
 use super::super::protocol::StartOrder;
 use super::super::record::Record;
 use super::super::request::{NetworkMode, Request};
-use super::super::{EndpointRequest, Error, ports};
+use super::super::{EndpointRequest, Error, links, ports};
 use crate::fs::{At, PathError};
-use crate::network::{self, Attachment, NameServer, Place, Publisher, Zone};
+use crate::network::{self, Attachment, NameServer, Place, PortForward, Publisher, Target, Zone};
 use crate::store::{Paths, Store};
 
 /// Longest file of the host that is copied into a container.
@@ -23,12 +23,13 @@ const FILE_LIMIT: u64 = 1 << 20;
 /// The networks of one container; going away, it gives everything back.
 #[derive(Debug)]
 pub(super) struct Network {
-    /// Its ports, bound and not yet carried.
-    pub(super) publisher: Option<Publisher>,
+    publisher: Option<Publisher>,
     attachment: Option<Attachment>,
     names: Option<NameServer>,
     shared: Option<OwnedFd>,
     endpoints: Vec<EndpointRequest>,
+    /// Linked containers: their names here, and their addresses.
+    linked: Vec<(String, IpAddr)>,
     paths: Paths,
     id: String,
 }
@@ -43,6 +44,7 @@ impl Network {
             names: None,
             shared: None,
             endpoints: dir.endpoints(record)?,
+            linked: order.links.hosts.clone(),
             paths: Paths::new(order.data.clone(), order.run.clone()),
             id: order.id.clone(),
         };
@@ -59,11 +61,9 @@ impl Network {
     }
 
     fn attach(&mut self, request: &Request) -> Result<(), Error> {
-        let ports = ports::wanted(request)?;
-        if !ports.is_empty() {
-            self.publisher = Some(Publisher::bind(&ports)?);
-        }
         let store = Store::open(self.paths.clone())?;
+        self.bind(request, &store)?;
+        self.linked = links::current(&store, &self.linked)?;
         let mut attachment = Attachment::create(&self.id)?;
         for endpoint in &self.endpoints {
             attachment.join(&store, &endpoint.wish(&self.id))?;
@@ -73,6 +73,41 @@ impl Network {
         }
         self.attachment = Some(attachment);
         self.serve_names(request)
+    }
+
+    /// Keeps the host's ports for the container, unless none of its networks leads out.
+    fn bind(&mut self, request: &Request, store: &Store) -> Result<(), Error> {
+        let ports = ports::wanted(request)?;
+        if ports.is_empty() || self.publisher.is_some() {
+            return Ok(());
+        }
+        let mut networks = self
+            .endpoints
+            .iter()
+            .map(|endpoint| network::find(store, &endpoint.network));
+        if networks.any(|network| network.is_ok_and(|network| network.publishes())) {
+            let bound = Publisher::bind(&ports);
+            self.publisher = Some(bound.map_err(|err| err.naming_container(store))?);
+        }
+        Ok(())
+    }
+
+    /// Leads the ports to where the container is now.
+    pub(super) fn publish(&mut self) -> Result<(), Error> {
+        match (Target::of(self.places()), &mut self.publisher) {
+            (Some(target), Some(publisher)) => Ok(publisher.lead(&self.id, &target)?),
+            (Some(_), None) => Ok(()),
+            (None, _) => {
+                self.publisher = None;
+                Ok(())
+            }
+        }
+    }
+
+    /// The ports that are published.
+    pub(super) fn ports(&self) -> Vec<PortForward> {
+        let publisher = self.publisher.as_ref();
+        publisher.map_or_else(Vec::new, |publisher| publisher.forwards().to_vec())
     }
 
     /// The prepared namespace, if there is one.
@@ -120,7 +155,11 @@ impl Network {
     /// After a change: names are served, the files are right, the choice is kept.
     fn changed(&mut self, dir: &Dir, request: &Request, hostname: &str) -> Result<(), Error> {
         dir.write_endpoints(&self.endpoints)?;
+        let store = Store::open(self.paths.clone())?;
+        self.bind(request, &store)?;
+        self.publish()?;
         self.serve_names(request)?;
+        self.linked = links::current(&store, &self.linked)?;
         Ok(self.write_files(dir, request, hostname)?)
     }
 
@@ -171,6 +210,7 @@ impl Network {
         request: &Request,
         hostname: &str,
     ) -> Result<(), PathError> {
+        let names = own_names(hostname, request.domain_name.as_deref());
         let own: Vec<(IpAddr, &str)> = self
             .places()
             .iter()
@@ -179,9 +219,10 @@ impl Network {
                 [Some(IpAddr::from(place.address)), six]
             })
             .flatten()
-            .map(|address| (address, hostname))
+            .map(|address| (address, names.as_str()))
             .collect();
-        let hosts = network::hosts_file(&own, &request.extra_hosts);
+        let others = [request.extra_hosts.as_slice(), &self.linked].concat();
+        let hosts = network::hosts_file(&own, &others);
         write_text(&dir.path("hosts"), &hosts)?;
         write_text(&dir.path("hostname"), &format!("{hostname}\n"))?;
         write_text(&dir.path("resolv.conf"), &self.resolv_conf(request)?)
@@ -286,6 +327,18 @@ fn write_text(path: &Path, text: &str) -> Result<(), PathError> {
     std::fs::write(path, text).at("write", path)?;
     let mode = std::fs::Permissions::from_mode(0o644);
     std::fs::set_permissions(path, mode).at("set the mode of", path)
+}
+
+/// The container's own names in its hosts file: the whole one, and the first part of it.
+fn own_names(hostname: &str, domain: Option<&str>) -> String {
+    let whole = match domain.filter(|domain| !domain.is_empty()) {
+        Some(domain) => format!("{hostname}.{domain}"),
+        None => hostname.to_owned(),
+    };
+    match whole.split_once('.') {
+        Some((first, _)) if !first.is_empty() => format!("{whole} {first}"),
+        _ => whole,
+    }
 }
 
 #[cfg(test)]

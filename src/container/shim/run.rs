@@ -1,7 +1,6 @@
 //! A container's run, from its start order to its end.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
@@ -12,7 +11,7 @@ use super::super::health::HealthState;
 use super::super::protocol::{StartOrder, Tell};
 use super::super::record::{Record, State};
 use super::super::restart::BackOff;
-use super::super::{Error, now, remove, socket};
+use super::super::{Error, links, now, remove, socket};
 use super::client::Client;
 use super::log::Log;
 use super::network::Network;
@@ -184,12 +183,6 @@ impl Kept {
     }
 }
 
-/// Where published ports lead: to the container's first address.
-fn target(state: &State) -> Ipv4Addr {
-    let first = state.networks.first();
-    first.map_or(Ipv4Addr::LOCALHOST, |place| place.address)
-}
-
 /// Starts the first process with everything around it, and writes that down.
 fn launch(
     order: &StartOrder,
@@ -219,11 +212,10 @@ fn launch(
     let mut state = before.running(session.pid(), dir::current_process(), now());
     state.health = request.probe().map(|_| HealthState::starting());
     state.networks = network.places().to_vec();
-    if let Some(publisher) = &mut network.publisher {
-        publisher.start(target(&state))?;
-        state.ports = publisher.forwards().to_vec();
-    }
+    network.publish()?;
+    state.ports = network.ports();
     dir.write_state(&state)?;
+    links::announce(&paths, dir, &state);
     Ok(Launched {
         session,
         network,

@@ -218,6 +218,7 @@ impl Kept {
         };
         if let Some(network) = &self.network {
             self.state.networks = network.places().to_vec();
+            self.state.ports = network.ports();
         }
         let written = self.dir.write_state(&self.state).map_err(Error::from);
         self.answer(at, changed.and(written).map(|()| Vec::new()));

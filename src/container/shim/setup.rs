@@ -95,9 +95,7 @@ fn files(
     let source = if let Some((other, _)) = &order.network_of {
         Dir::new(paths, other)
     } else {
-        let mut named = request.clone();
-        named.extra_hosts.extend(order.links.hosts.iter().cloned());
-        network.write_files(dir, &named, hostname)?;
+        network.write_files(dir, request, hostname)?;
         dir.clone()
     };
     let names = ["hosts", "hostname", "resolv.conf"];

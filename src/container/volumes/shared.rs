@@ -12,12 +12,15 @@ pub(in crate::container) fn with_shared(
     mut request: Request,
 ) -> Result<Request, Error> {
     for text in request.volumes_from.clone() {
+        if text.is_empty() {
+            let message = "volumes-from specification cannot be an empty string";
+            return Err(Error::Invalid(message.to_owned()));
+        }
         let (name, mode) = text.split_once(':').unwrap_or((&text, "rw"));
         let mut words = mode.split(',');
         let known = words.find(|word| matches!(*word, "ro" | "rw" | "z" | "Z"));
         let Some(known) = known else {
-            let message = format!("invalid volume specification: '{text}': invalid mode: {mode}");
-            return Err(Error::Invalid(message));
+            return Err(Error::Invalid(format!("invalid mode: {mode}")));
         };
         let read_only = known == "ro";
         let other = find(store, name)?;

@@ -134,9 +134,9 @@ fn lead(datagrams: &UdpSocket, streams: &TcpListener) -> io::Result<()> {
         (TCP, streams.local_addr()?.port()),
     ] {
         let rule = Rule::default()
-            .if_to(NAME_SERVER)
-            .if_to_port(protocol, PORT)
-            .redirect(NAME_SERVER, port);
+            .if_to(NAME_SERVER.into())
+            .if_to_ports(protocol, PORT..=PORT)
+            .redirect(NAME_SERVER.into(), Some(port));
         transaction.append_rule(TABLE, CHAIN, &rule);
     }
     nft.commit(transaction)

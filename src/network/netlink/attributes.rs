@@ -42,6 +42,11 @@ impl Attributes {
         self.bytes(kind | NESTED, &value.0)
     }
 
+    /// Appends a list of attributes as it was read.
+    pub(in crate::network) fn nested_bytes(self, kind: u16, list: &[u8]) -> Self {
+        self.bytes(kind | NESTED, list)
+    }
+
     /// The bytes so far.
     pub(in crate::network) fn as_bytes(&self) -> &[u8] {
         &self.0

@@ -6,6 +6,7 @@
 //! a newer kernel's additions cannot fail the parsing.
 
 pub(super) mod attributes;
+pub(super) mod conntrack;
 pub(super) mod nftables;
 pub(super) mod route;
 
@@ -13,7 +14,7 @@ use std::io;
 use std::time::Duration;
 
 use netlink_sys::{Socket, SocketAddr};
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::sockopt::{Timeout, set_socket_send_buffer_size_force, set_socket_timeout};
 
 use attributes::read_array;
 
@@ -36,6 +37,8 @@ const NLM_F_DUMP_INTR: u16 = 0x10;
 
 /// The kernel fills datagrams of a listing up to 32 KiB.
 const RECEIVE_BYTES: usize = 64 * 1024;
+/// What goes into a socket as it is made.
+const USUAL_SEND_BYTES: usize = 64 * 1024;
 /// The kernel answers at once; this only bounds what a bug could cost.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a listing that was interrupted by a change is tried again.
@@ -125,6 +128,10 @@ impl Connection {
             datagram.extend_from_slice(&0_u32.to_ne_bytes());
             datagram.extend_from_slice(&request.body);
             datagram.resize(datagram.len().next_multiple_of(4), 0);
+        }
+        if datagram.len() > USUAL_SEND_BYTES {
+            // Without leave to it, the kernel's own bound may still be enough.
+            set_socket_send_buffer_size_force(&self.socket, datagram.len()).ok();
         }
         self.socket.send_to(&datagram, &SocketAddr::new(0, 0), 0)?;
         Ok(first)

@@ -24,9 +24,15 @@ use super::{Connection, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, Request, malformed}
 /// Index of the loopback device, the first one of every network namespace.
 pub(in crate::network) const LOOPBACK: u32 = 1;
 
+/// Prefix lengths of addresses that hold on a link (RFC 3927, RFC 4291).
+const LINK_LOCAL_PREFIX: u8 = 16;
+const LINK_LOCAL_PREFIX6: u8 = 64;
+
 const RTM_NEWLINK: u16 = 16;
 const IFLA_MTU: u16 = 4;
+const IFLA_MASTER: u16 = 10;
 const IFLA_OPERSTATE: u16 = 16;
+const IFLA_IFALIAS: u16 = 20;
 /// Packets flow (linux/if.h, `IF_OPER_UP`).
 const IF_OPER_UP: u8 = 6;
 const IFA_LOCAL: u16 = 2;
@@ -73,6 +79,8 @@ pub(in crate::network) struct Route {
 pub(in crate::network) struct Pair<'a> {
     /// Name of the end that stays here.
     pub(in crate::network) name: &'a str,
+    /// What is noted with it.
+    pub(in crate::network) alias: &'a str,
     /// Index of the bridge.
     pub(in crate::network) bridge: u32,
     /// Both ends' MTU.
@@ -284,8 +292,61 @@ impl RouteSocket {
             ]),
         ]);
         let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
-        self.0
-            .send_all(&[request(&RouteNetlinkMessage::NewLink(outer), flags)])
+        // Not taken by the first message.
+        let mut noted = named(pair.name);
+        noted
+            .attributes
+            .push(LinkAttribute::IfAlias(pair.alias.to_owned()));
+        self.0.send_all(&[
+            request(&RouteNetlinkMessage::NewLink(outer), flags),
+            request(&RouteNetlinkMessage::SetLink(noted), NLM_F_ACK),
+        ])
+    }
+
+    /// Notes something with a device.
+    pub(in crate::network) fn set_alias(&mut self, link: u32, alias: &str) -> io::Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = link;
+        message
+            .attributes
+            .push(LinkAttribute::IfAlias(alias.to_owned()));
+        let set = RouteNetlinkMessage::SetLink(message);
+        self.0.send_all(&[request(&set, NLM_F_ACK)])
+    }
+
+    /// Puts every device whose alias begins so, and that is on no bridge, on this one.
+    /// Returns how many.
+    pub(in crate::network) fn plug_again(
+        &mut self,
+        bridge: u32,
+        alias_prefix: &str,
+    ) -> io::Result<usize> {
+        let mut all = LinkMessage::default();
+        all.attributes
+            .push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+        let replies = self
+            .0
+            .list(request(&RouteNetlinkMessage::GetLink(all), 0))?;
+        let mut requests = Vec::new();
+        for reply in replies.iter().filter(|reply| reply.kind == RTM_NEWLINK) {
+            let attributes = reply.body.get(LINK_BYTES..).unwrap_or_default();
+            let is_ours = find(attributes, IFLA_IFALIAS)
+                .is_some_and(|alias| alias.starts_with(alias_prefix.as_bytes()));
+            if !is_ours || find(attributes, IFLA_MASTER).is_some() {
+                continue;
+            }
+            let mut message = switched_on(u32::from_ne_bytes(read_array(&reply.body, 4)?));
+            message.attributes.push(LinkAttribute::Controller(bridge));
+            requests.push(request(&RouteNetlinkMessage::SetLink(message), NLM_F_ACK));
+        }
+        for one in &requests {
+            match self.0.send_all(std::slice::from_ref(one)) {
+                // Its container ended meanwhile.
+                Err(err) if is_no_device(&err) => {}
+                result => result?,
+            }
+        }
+        Ok(requests.len())
     }
 
     /// Makes a device on another one, inside a namespace, still off.
@@ -347,6 +408,24 @@ impl RouteSocket {
         Ok(())
     }
 
+    /// Takes its IPv4 addresses from a device.
+    #[cfg(test)]
+    pub(in crate::network) fn remove_addresses(&mut self, link: u32) -> io::Result<()> {
+        for address in self.addresses()? {
+            if address.link == link {
+                let mut delete = AddressMessage::default();
+                delete.header.family = AddressFamily::Inet;
+                delete.header.prefix_len = address.prefix;
+                delete.header.index = link;
+                let local = AddressAttribute::Local(IpAddr::V4(address.local));
+                delete.attributes.push(local);
+                let delete = RouteNetlinkMessage::DelAddress(delete);
+                self.0.send_all(&[request(&delete, NLM_F_ACK)])?;
+            }
+        }
+        Ok(())
+    }
+
     /// Gives a device an IPv6 address beside those that it has.
     pub(in crate::network) fn add_address6(
         &mut self,
@@ -379,18 +458,37 @@ impl RouteSocket {
         self.0.send_all(&[request(&up, NLM_F_ACK)])
     }
 
-    /// Sends everything else through these gateways.
-    pub(in crate::network) fn add_default_routes(
+    /// Sends everything else through these gateways from now on.
+    pub(in crate::network) fn set_default_routes(
         &mut self,
         link: u32,
         gateway: Option<Ipv4Addr>,
         gateway6: Option<Ipv6Addr>,
     ) -> io::Result<()> {
-        let requests: Vec<Request> = default_routes(link, gateway, gateway6).collect();
-        match self.0.send_all(&requests) {
-            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            result => result,
+        let mut requests: Vec<Request> = default_routes(link, gateway, gateway6).collect();
+        for request in &mut requests {
+            request.flags |= super::NLM_F_REPLACE;
         }
+        self.0.send_all(&requests)
+    }
+
+    /// Gives a device addresses that hold on its link alone.
+    pub(in crate::network) fn add_link_local(
+        &mut self,
+        link: u32,
+        addresses: &[IpAddr],
+    ) -> io::Result<()> {
+        let requests: Vec<Request> = addresses
+            .iter()
+            .map(|address| match address {
+                IpAddr::V4(address) => new_address(link, *address, LINK_LOCAL_PREFIX),
+                IpAddr::V6(address) => new_address6(link, *address, LINK_LOCAL_PREFIX6),
+            })
+            .collect();
+        if requests.is_empty() {
+            return Ok(());
+        }
+        self.0.send_all(&requests)
     }
 
     /// Removes the device with this name; whether there was one.

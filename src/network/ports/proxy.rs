@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
@@ -35,7 +37,7 @@ const FIRST_FLOW: u64 = 1 << 20;
 /// Everything the thread works on.
 pub(super) struct Proxy {
     epoll: OwnedFd,
-    container: Ipv4Addr,
+    container: Arc<AtomicU32>,
     listeners: Vec<Listener>,
     flows: HashMap<u64, Flow>,
     next_flow: u64,
@@ -65,7 +67,7 @@ impl Proxy {
     /// Gets everything ready; the descriptor stops [`Proxy::run`] when it is written to.
     pub(super) fn new(
         listeners: Vec<Listener>,
-        container: Ipv4Addr,
+        container: Arc<AtomicU32>,
     ) -> io::Result<(Self, OwnedFd)> {
         let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
@@ -91,6 +93,10 @@ impl Proxy {
         }
         proxy.resume()?;
         Ok((proxy, stop))
+    }
+
+    fn container(&self) -> Ipv4Addr {
+        Ipv4Addr::from(self.container.load(Ordering::Relaxed))
     }
 
     /// Carries until stopped. Errors end the flow that has them, and no other.
@@ -145,7 +151,7 @@ impl Proxy {
                     }
                 }
             }
-            None => {}
+            Some(Bound::Held(_)) | None => {}
         }
     }
 
@@ -170,8 +176,10 @@ impl Proxy {
                 return false;
             }
         };
-        let target =
-            SocketAddrV4::new(self.container, self.listeners[index].forward.container_port);
+        let target = SocketAddrV4::new(
+            self.container(),
+            self.listeners[index].forward.container_port,
+        );
         // A container that cannot be reached is a connection that is closed.
         if let Ok(container) = connect(target)
             && prepare(&client).is_ok()
@@ -216,8 +224,10 @@ impl Proxy {
     }
 
     fn add_session(&mut self, index: usize, client: SocketAddr) -> io::Result<u64> {
-        let target =
-            SocketAddrV4::new(self.container, self.listeners[index].forward.container_port);
+        let target = SocketAddrV4::new(
+            self.container(),
+            self.listeners[index].forward.container_port,
+        );
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
         socket.set_nonblocking(true)?;
         socket.connect(target)?;
@@ -328,7 +338,7 @@ impl Proxy {
             .enumerate()
             .filter_map(|(index, socket)| match socket {
                 Bound::Tcp(listener) => Some((index, listener)),
-                Bound::Udp(_) => None,
+                Bound::Udp(_) | Bound::Held(_) => None,
             })
     }
 }

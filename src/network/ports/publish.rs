@@ -12,7 +12,7 @@ pub struct PortPublish {
     pub host_port: Option<RangeInclusive<u16>>,
     /// Container port.
     pub container_port: u16,
-    /// `tcp` or `udp`.
+    /// `tcp`, `udp` or `sctp`.
     pub protocol: String,
 }
 
@@ -27,10 +27,7 @@ impl PortPublish {
             None => (rest, "tcp".to_owned()),
         };
         match protocol.as_str() {
-            "tcp" | "udp" => {}
-            "sctp" => {
-                return Err("unsupported proto: sctp: only tcp and udp can be published".to_owned());
-            }
+            "tcp" | "udp" | "sctp" => {}
             _ => return Err(format!("invalid proto: {protocol}")),
         }
         let host = match host {
@@ -145,6 +142,7 @@ mod tests {
         check("80", &["* ? 80/tcp"]);
         check("80/udp", &["* ? 80/udp"]);
         check("80/UDP", &["* ? 80/udp"]);
+        check("9999:9999/sctp", &["* 9999 9999/sctp"]);
         check("80/", &["* ? 80/tcp"]);
         check("8080:80", &["* 8080 80/tcp"]);
         check("8080:80/tcp", &["* 8080 80/tcp"]);
@@ -194,10 +192,6 @@ mod tests {
         check_refused(
             "90-92:80-81",
             "invalid ranges specified for container and host Ports: 80-81 and 90-92",
-        );
-        check_refused(
-            "80/sctp",
-            "unsupported proto: sctp: only tcp and udp can be published",
         );
     }
 }

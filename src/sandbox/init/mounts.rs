@@ -187,7 +187,7 @@ fn kind(name: Option<&str>) -> rustix::io::Result<(u64, bool)> {
 }
 
 fn tmpfs(mount: &Mount, options: &str) -> Step<OwnedFd> {
-    file_system(mount, "tmpfs", None, options)
+    file_system(mount, "tmpfs", Some("tmpfs"), options)
 }
 
 /// Makes a mount of a file system with options in mount(8)'s spelling.

@@ -100,7 +100,13 @@ impl Privileges<'_> {
     }
 
     fn become_user(&self) -> Step<()> {
-        let groups: Vec<Gid> = self.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
+        // The first group is among the further ones too, as in Docker's containers: a
+        // file that denies it something denies it whatever group the program takes on.
+        let further = self.groups.iter().filter(|gid| **gid != self.gid);
+        let groups: Vec<Gid> = std::iter::once(&self.gid)
+            .chain(further)
+            .map(|gid| Gid::from_raw(*gid))
+            .collect();
         rustix::thread::set_thread_groups(&groups).during("set the groups")?;
         let gid = Gid::from_raw(self.gid);
         rustix::thread::set_thread_res_gid(gid, gid, gid)

@@ -133,9 +133,10 @@ impl Process<'_> {
             );
         }
         let mut user = json!({ "uid": uid, "gid": gid });
-        if !groups.is_empty() {
-            user["additionalGids"] = json!(groups);
-        }
+        // As everywhere, the first group is among the further ones.
+        let further = groups.iter().filter(|group| **group != gid);
+        let all: Vec<u32> = std::iter::once(gid).chain(further.copied()).collect();
+        user["additionalGids"] = json!(all);
         put("user", user);
         put("args", json!(self.argv));
         put("env", json!(self.env));

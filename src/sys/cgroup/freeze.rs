@@ -123,6 +123,28 @@ pub fn tree(roots: &[i32]) -> Vec<i32> {
     found
 }
 
+/// The processes in the PID namespace of `first` and everything beneath them: also those
+/// that came in from outside, which are nobody's children there. Only the tree of
+/// `first` where it shares this process' own namespace.
+pub fn members(first: i32) -> Vec<i32> {
+    let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let wanted = namespace(&first.to_string());
+    if wanted.is_none() || wanted == namespace("self") {
+        return tree(&[first]);
+    }
+    let mut roots = vec![first];
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
+        if namespace(&pid.to_string()) == wanted {
+            roots.push(pid);
+        }
+    }
+    tree(&roots)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,5 +154,7 @@ mod tests {
         let own = i32::try_from(std::process::id()).unwrap();
         assert!(tree(&[own]).contains(&own));
         assert!(tree(&[i32::MAX]).is_empty());
+        assert!(members(own).contains(&own));
+        assert!(members(i32::MAX).is_empty());
     }
 }

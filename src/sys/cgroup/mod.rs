@@ -13,7 +13,7 @@ mod hierarchy;
 mod limits;
 mod sample;
 
-pub use freeze::tree;
+pub use freeze::{members, tree};
 pub use group::{Group, Usage};
 pub use hierarchy::Hierarchies;
 pub use limits::{DeviceRate, Limits, RateKind};

@@ -31,7 +31,8 @@ fn is_closed(home: &Home, network: &str, url: &str) -> bool {
 }
 
 fn fetch_within(home: &Home, network: &str, url: &str, seconds: u32) -> (i32, String) {
-    let script = format!("timeout {seconds} wget -qO- {url} 2>&1");
+    // As the first process it would not hear the signal.
+    let script = format!("timeout {seconds} wget -qO- {url} 2>&1; exit $?");
     let words = ["run", "--rm", "--network", network, "busybox", "sh", "-c"];
     let outcome = home.run(&[&words[..], &[&script]].concat());
     (outcome.code, outcome.text().to_owned())

@@ -117,7 +117,7 @@ fn the_table_says_what_the_program_says() {
             let asked = [format!("{flag}=1")];
             let unknown = || {
                 let outcome = help(&home, command, &[&asked[0], "--help"]);
-                outcome.stderr.contains("unexpected argument")
+                outcome.stderr.contains("unknown flag")
             };
             if !shown.contains(flag) && unknown() {
                 wrong.push(format!("`{command}` does not know {flag}"));

@@ -66,7 +66,7 @@ fn a_containers_life_is_told_in_order() {
     home.run(&["events", "--since", "whenever"])
         .fails(1, "invalid time");
     home.run(&["events", "--format", "{{.Nope", "--until", "1"])
-        .fails(1, "unclosed action");
+        .fails(64, "unclosed action");
 }
 
 #[test]

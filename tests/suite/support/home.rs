@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
+use super::guard;
+
 /// A data root of its own. Dropping it removes its containers, its network and
 /// its files.
 #[derive(Debug)]
@@ -52,12 +54,14 @@ impl Outcome {
 impl Home {
     /// An empty data root.
     pub(crate) fn new() -> Self {
-        Self {
-            dir: tempfile::Builder::new()
-                .prefix("rbuild-test-")
-                .tempdir()
-                .expect("the temporary directory is writable"),
-        }
+        let mut builder = tempfile::Builder::new();
+        let made = builder.prefix("rbuild-test-").tempdir();
+        Self::at(made.expect("the temporary directory is writable"))
+    }
+
+    fn at(dir: TempDir) -> Self {
+        guard::note(dir.path());
+        Self { dir }
     }
 
     /// An empty data root in memory, where the machine has a place for that:
@@ -71,7 +75,7 @@ impl Home {
             let mut builder = tempfile::Builder::new();
             builder.prefix("rbuild-test-").tempdir_in(dir).ok()
         });
-        made.map_or_else(Self::new, |dir| Self { dir })
+        made.map_or_else(Self::new, Self::at)
     }
 
     /// A data root with `busybox:latest` in it.

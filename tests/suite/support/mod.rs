@@ -12,6 +12,7 @@ mod busybox;
 mod certificates;
 mod debian;
 mod docker;
+mod guard;
 mod home;
 mod http;
 mod numbers;

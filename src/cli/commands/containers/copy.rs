@@ -139,6 +139,14 @@ impl<T: Read> Read for Counted<'_, T> {
     }
 }
 
+/// A container without a path in it means nothing.
+fn not_empty(path: &str) -> Result<(), Failure> {
+    match path {
+        "" => Err(Failure::new(1, "bad parameter: path cannot be empty")),
+        _ => Ok(()),
+    }
+}
+
 fn missing(container: &str, path: &str) -> Failure {
     Failure::new(
         1,
@@ -149,6 +157,7 @@ fn missing(container: &str, path: &str) -> Failure {
 /// Copies out of a container; returns the bytes, or nothing where they went to
 /// standard output.
 fn out(args: &Args, engine: &Engine, container: &str, path: &str) -> Result<Option<u64>, Failure> {
+    not_empty(path)?;
     let source = Typed::parse(path);
     let inside = Path::new("/").join(&source.path);
     let facts = engine.container_facts(container, &inside)?;

@@ -3,7 +3,7 @@
 use rbuild::engine::{ContainerRequest, Created, Engine, Error, Reach, Streams};
 use rbuild::oci::{ParseReferenceError, Reference};
 
-use super::flags::{self, Flags};
+use super::flags::{Flags, IdFile};
 use crate::cli::output::Output;
 use crate::cli::report::Failure;
 use crate::cli::transfer::{self, Target};
@@ -38,11 +38,12 @@ pub(super) fn create(
     if flags.image().is_empty() {
         return Err(wrong("invalid reference format".to_owned()));
     }
-    if let Some(path) = flags.cidfile.as_deref().filter(|path| path.exists()) {
-        let message = "container ID file found, make sure the other container isn't running";
-        return Err(wrong(format!("{message} or delete {}", path.display())));
-    }
     let request: ContainerRequest = flags.request(engine, streams).map_err(wrong)?;
+    let id_file = flags
+        .cidfile
+        .as_deref()
+        .filter(|p| !p.as_os_str().is_empty());
+    let mut id_file = id_file.map(IdFile::create).transpose()?;
     let platform = flags.platform.as_ref();
     if flags.pull == "always" {
         pull(flags, engine)?;
@@ -65,8 +66,8 @@ pub(super) fn create(
     for warning in &created.warnings {
         output.warn(warning);
     }
-    if let Some(path) = &flags.cidfile {
-        flags::write_id(path, &created.id)?;
+    if let Some(file) = &mut id_file {
+        file.write(&created.id)?;
     }
     Ok(created)
 }

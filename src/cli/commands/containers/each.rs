@@ -193,7 +193,7 @@ pub(super) fn update(
         resources: args.resources.limits(true),
         restart: restart.map_err(|err| Failure::new(1, err.to_string()))?,
     };
-    if changes == ContainerChanges::default() {
+    if changes == ContainerChanges::default() && !args.resources.is_said() {
         let message = "you must provide one or more flags when using this command";
         return Err(Failure::new(1, message));
     }

@@ -51,6 +51,12 @@ pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
     let Some((container, argv)) = args.words.split_first() else {
         return Err(Failure::new(1, "\"exec\" requires at least 2 arguments"));
     };
+    if let Some(path) = args.workdir.as_deref()
+        && !path.is_empty()
+        && !path.starts_with('/')
+    {
+        return Err(Failure::new(128, "Cwd must be an absolute path"));
+    }
     let streams = Streams {
         stdin: args.interactive && !args.detach,
         stdout: !args.detach,
@@ -75,9 +81,10 @@ pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
     let variables = parse::variables(&args.env_file, &args.env, environment);
     let request = ExecRequest {
         argv: argv.to_vec(),
-        env: variables.map_err(|err| Failure::new(1, err))?,
+        env: variables
+            .map_err(|err| Failure::new(if args.env_file.is_empty() { 125 } else { 1 }, err))?,
         user: args.user.clone(),
-        working_dir: args.workdir.clone(),
+        working_dir: args.workdir.clone().filter(|path| !path.is_empty()),
         privileged: args.privileged,
         tty: args.tty,
         attach: streams,
@@ -86,6 +93,8 @@ pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
     let mut attached = engine.container_exec(container, request).map_err(|error| {
         let code = match engine::run_code(&error) {
             125 => 1,
+            // Nobody waits for the program: that it is not there is the command's own failure.
+            _ if args.detach => 1,
             code => code,
         };
         Failure::from(error).with_code(code)

@@ -135,8 +135,8 @@ struct Network {
     /// Hardware address on the first network
     #[arg(long, value_name = "MAC")]
     mac_address: Option<String>,
-    /// Accepted for compatibility
-    #[arg(long, value_name = "IP", hide = true)]
+    /// A further address on the first network that holds on the link alone
+    #[arg(long, value_name = "IP")]
     link_local_ip: Vec<String>,
     /// Publish a port: [[IP:][HOST_PORT]:]PORT[/PROTOCOL]
     #[arg(short, long, value_name = "PORT")]
@@ -151,10 +151,10 @@ struct Network {
     #[arg(long, value_name = "HOST:IP")]
     add_host: Vec<String>,
     /// Name server
-    #[arg(long, value_name = "IP")]
+    #[arg(long, value_name = "IP", value_parser = parse::name_server)]
     dns: Vec<String>,
     /// Search domain
-    #[arg(long, value_name = "DOMAIN")]
+    #[arg(long, value_name = "DOMAIN", value_parser = parse::domain)]
     dns_search: Vec<String>,
     /// Tell it of a running container: NAME[:ALIAS]
     #[arg(long, value_name = "CONTAINER")]
@@ -179,6 +179,12 @@ struct Storage {
     /// The mounts of another container too: NAME[:ro]
     #[arg(long, value_name = "CONTAINER")]
     volumes_from: Vec<String>,
+    /// The driver of volumes by name; `local` is the only one
+    #[arg(long, value_name = "DRIVER")]
+    volume_driver: Option<String>,
+    /// Options of the storage; there are none
+    #[arg(long = "storage-opt", value_name = "KEY=VALUE", hide = true)]
+    driver_options: Vec<String>,
     /// Mount the root file system read-only
     #[arg(long)]
     read_only: bool,
@@ -194,7 +200,7 @@ struct Limits {
     #[arg(long, value_name = "LIMIT")]
     ulimit: Vec<String>,
     /// Kernel setting: NAME=VALUE
-    #[arg(long, value_name = "NAME=VALUE", value_parser = values::pair)]
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse::sysctl)]
     sysctl: Vec<(String, String)>,
 }
 
@@ -262,18 +268,20 @@ impl Flags {
         let environment = &engine.config().environment;
         let program = &self.program;
         let limits = &self.limits;
+        self.life.check_isolation()?;
+        self.storage.check()?;
         let mut resources = self.resources.limits(false);
         self.further.add_to(&mut resources)?;
         let mode = |text: &Option<String>| text.clone().unwrap_or_default();
         let directory = &engine.config().working_directory;
         Ok(ContainerRequest {
             image: self.image().to_owned(),
-            name: self.name.clone(),
+            name: self.name.clone().filter(|name| !name.is_empty()),
             entrypoint: program.entrypoint.clone().map(|word| vec![word]),
             command: Some(self.words[1..].to_vec()).filter(|words| !words.is_empty()),
             env: parse::variables(&program.env_file, &program.env, environment)?,
             labels: self.labels()?,
-            hostname: program.hostname.clone(),
+            hostname: program.hostname.clone().filter(|name| !name.is_empty()),
             user: program.user.clone().unwrap_or_default(),
             group_add: program.group_add.clone(),
             working_dir: program.workdir.clone().unwrap_or_default(),
@@ -281,12 +289,10 @@ impl Flags {
             open_stdin: self.interactive,
             stdin_once: self.interactive && streams.stdin,
             attach: [streams.stdin, streams.stdout, streams.stderr],
-            network: self.network_mode()?,
-            endpoints: self.endpoints()?,
-            publish: self.network.publish.clone(),
-            publish_all: self.network.publish_all,
-            expose: self.network.expose.clone(),
             mounts: self.mounts(directory)?,
+            binds: self.storage.binds(directory),
+            tmpfs: self.storage.tmpfs(),
+            long_mounts: self.long_mounts(directory)?,
             read_only: self.storage.read_only,
             privileged: self.security.privileged,
             cap_add: self.security.cap_add.clone(),
@@ -315,16 +321,11 @@ impl Flags {
             oom_score_adj: self.further.oom_score_adj,
             resources,
             volumes_from: self.storage.volumes_from.clone(),
-            links: self.network.link.clone(),
             cid_file: self
                 .cidfile
                 .as_ref()
                 .map(|path| path.display().to_string())
                 .unwrap_or_default(),
-            extra_hosts: self.hosts(engine)?,
-            dns: parse::addresses(&self.network.dns)?,
-            dns_search: self.network.dns_search.clone(),
-            dns_options: self.network.dns_option.clone(),
             ulimits: parse::ulimits(&limits.ulimit)?,
             sysctls: limits.sysctl.iter().cloned().collect(),
             shm_bytes: self
@@ -334,6 +335,28 @@ impl Flags {
             stop_signal: program.stop_signal.clone(),
             stop_timeout: program.stop_timeout,
             auto_remove: self.remove,
+            ..self.reached(engine)?
+        })
+    }
+
+    /// The part of the request about how the container is reached.
+    fn reached(&self, engine: &Engine) -> Result<ContainerRequest, String> {
+        Ok(ContainerRequest {
+            network: self.network_mode()?,
+            endpoints: self.endpoints()?,
+            publish: self
+                .network
+                .publish
+                .iter()
+                .map(|text| parse::published(text))
+                .collect(),
+            publish_all: self.network.publish_all,
+            expose: parse::exposed(&self.network.expose)?,
+            links: self.network.link.clone(),
+            extra_hosts: self.hosts(engine)?,
+            dns: self.network.dns.clone(),
+            dns_search: self.network.dns_search.clone(),
+            dns_options: self.network.dns_option.clone(),
             ..ContainerRequest::default()
         })
     }
@@ -341,12 +364,15 @@ impl Flags {
     fn labels(&self) -> Result<BTreeMap<String, String>, String> {
         let mut labels = BTreeMap::new();
         for path in &self.program.label_file {
-            for line in parse::lines(path)? {
-                labels.extend([values::pair(&line)?]);
+            // A name alone would be taken from the environment, which labels have none of.
+            let lines = parse::lines(path)?;
+            for line in lines.iter().filter(|line| line.contains('=')) {
+                labels.extend([values::pair(line)?]);
             }
         }
         for text in &self.program.label {
-            labels.extend([values::pair(text)?]);
+            let empty = |_| format!("invalid label '{text}': empty name");
+            labels.extend([values::pair(text).map_err(empty)?]);
         }
         Ok(labels)
     }
@@ -409,6 +435,10 @@ impl Flags {
         for address in flags.ip.iter().chain(&flags.ip6) {
             first.set_address(address).map_err(|err| err.to_string())?;
         }
+        for address in &flags.link_local_ip {
+            let added = first.add_link_local(address);
+            added.map_err(|err| err.to_string())?;
+        }
         if let Some(mac) = &flags.mac_address {
             first.mac = Some(parse_mac(mac).map_err(|err| err.to_string())?);
         }
@@ -442,6 +472,18 @@ impl Flags {
         Ok(hosts)
     }
 
+    /// The targets of `--mount`.
+    fn long_mounts(&self, directory: &Path) -> Result<Vec<String>, String> {
+        let target = |text: &String| {
+            let mount = MountRequest::parse_mount(text, directory);
+            mount.map(|mount| mount.target().to_owned())
+        };
+        let targets = self.storage.mount.iter().map(target);
+        targets
+            .collect::<Result<_, _>>()
+            .map_err(|err| err.to_string())
+    }
+
     fn mounts(&self, directory: &Path) -> Result<Vec<MountRequest>, String> {
         let storage = &self.storage;
         let volumes = storage
@@ -461,18 +503,100 @@ impl Flags {
     }
 }
 
-/// Writes the container's ID where `--cidfile` says. The file must be new.
-pub(super) fn write_id(path: &Path, id: &str) -> Result<(), Failure> {
-    use std::io::Write;
-    let file = std::fs::File::options()
-        .write(true)
-        .create_new(true)
-        .open(path);
-    file.and_then(|mut file| file.write_all(id.as_bytes()))
-        .map_err(|err| {
-            Failure::new(
-                125,
-                format!("cannot write the ID to {}: {err}", path.display()),
-            )
+impl Storage {
+    /// The words of `-v`, with the whole path where a path here begins them.
+    fn binds(&self, directory: &Path) -> Vec<String> {
+        let whole = |text: &String| match text.split_once(':') {
+            Some((source, rest)) if source.starts_with(['.', '~']) => {
+                let parsed = MountRequest::parse_volume(text, directory);
+                match parsed {
+                    Ok(MountRequest::Bind { source, .. }) => format!("{}:{rest}", source.display()),
+                    _ => text.clone(),
+                }
+            }
+            _ => text.clone(),
+        };
+        self.volume.iter().map(whole).collect()
+    }
+
+    /// The words of `--tmpfs`.
+    fn tmpfs(&self) -> BTreeMap<String, String> {
+        let parts = |text: &String| {
+            let (target, options) = text.split_once(':').unwrap_or((text, ""));
+            (target.to_owned(), options.to_owned())
+        };
+        self.tmpfs.iter().map(parts).collect()
+    }
+
+    /// Refuses drivers and options that are not there.
+    fn check(&self) -> Result<(), String> {
+        match self.volume_driver.as_deref() {
+            None | Some("" | "local") => {}
+            Some(other) => {
+                return Err(format!(
+                    "error looking up volume plugin {other}: plugin \"{other}\" not found"
+                ));
+            }
+        }
+        match self.driver_options.first() {
+            None => Ok(()),
+            Some(_) => Err(
+                "--storage-opt is supported only for overlay over xfs with 'pquota' mount option"
+                    .to_owned(),
+            ),
+        }
+    }
+}
+
+/// The file that the container's ID goes to, made before the container is.
+#[derive(Debug)]
+pub(super) struct IdFile<'a> {
+    path: &'a Path,
+    file: std::fs::File,
+    written: bool,
+}
+
+impl<'a> IdFile<'a> {
+    /// Makes the file. It must be new.
+    pub(super) fn create(path: &'a Path) -> Result<Self, Failure> {
+        if path.exists() {
+            let path = path.display();
+            let message = format!(
+                "container ID file found, make sure the other container isn't running or delete {path}"
+            );
+            return Err(Failure::new(125, message));
+        }
+        let mut how = std::fs::File::options();
+        let file = how.write(true).create_new(true).open(path);
+        let file = file.map_err(|err| refused(path, &err))?;
+        Ok(Self {
+            path,
+            file,
+            written: false,
         })
+    }
+
+    /// Writes the ID.
+    pub(super) fn write(&mut self, id: &str) -> Result<(), Failure> {
+        use std::io::Write;
+        let written = self.file.write_all(id.as_bytes());
+        written.map_err(|err| refused(self.path, &err))?;
+        self.written = true;
+        Ok(())
+    }
+}
+
+impl Drop for IdFile<'_> {
+    /// Nobody is misled by the file of a container that there is not.
+    fn drop(&mut self) {
+        if !self.written {
+            let _gone = std::fs::remove_file(self.path);
+        }
+    }
+}
+
+fn refused(path: &Path, err: &std::io::Error) -> Failure {
+    let path = path.display();
+    let message = format!("failed to create the container ID file: open {path}: {err}");
+    Failure::new(125, message)
 }

@@ -57,8 +57,15 @@ pub(super) struct Life {
     #[arg(long, value_name = "RUNTIME")]
     pub(super) runtime: Option<String>,
     /// Accepted for compatibility
-    #[arg(long, value_name = "KIND", hide = true, value_parser = ["", "default"])]
+    #[arg(long, value_name = "KIND", hide = true)]
     isolation: Option<String>,
+    /// Accepted for compatibility: no kernel has this limit any more
+    #[arg(long, value_name = "BYTES", hide = true)]
+    kernel_memory: Option<String>,
+    /// Accepted for compatibility: there is no Notary
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, value_name = "BOOL")]
+    #[arg(default_missing_value = "true")]
+    disable_content_trust: Option<String>,
 }
 
 /// Whose namespaces it shares.
@@ -130,6 +137,16 @@ impl Life {
                 .filter(|text| !text.is_empty())
                 .unwrap_or(default.driver),
             options,
+        }
+    }
+
+    /// Refuses what only Windows has.
+    pub(super) fn check_isolation(&self) -> Result<(), String> {
+        match self.isolation.as_deref() {
+            None | Some("" | "default") => Ok(()),
+            Some(kind) => Err(format!(
+                "invalid isolation ({kind}): linux only supports 'default'"
+            )),
         }
     }
 }

@@ -37,7 +37,7 @@ pub(crate) struct Args {
 pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u8, Failure> {
     let options = LogOptions {
         follow: args.follow,
-        tail: tail(&args.tail)?,
+        tail: tail(&args.tail),
         since: args.since.as_deref().map(moment).transpose()?,
         until: args.until.as_deref().map(moment).transpose()?,
     };
@@ -82,15 +82,13 @@ fn write(out: &mut dyn Write, entry: &LogEntry, args: &Args) -> io::Result<()> {
     out.write_all(entry.text.as_bytes())
 }
 
-fn tail(text: &str) -> Result<Option<usize>, Failure> {
+fn tail(text: &str) -> Option<usize> {
     match text {
-        "all" | "" => Ok(None),
+        "all" | "" => None,
         // Docker takes a negative number for all.
-        text if text.starts_with('-') => Ok(None),
-        text => text
-            .parse()
-            .map(Some)
-            .map_err(|_| Failure::new(1, format!("invalid number of lines: {text}"))),
+        text if text.starts_with('-') => None,
+        // What is no number is all, too.
+        text => text.parse().ok(),
     }
 }
 

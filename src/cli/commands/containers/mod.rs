@@ -113,7 +113,14 @@ pub(crate) fn run(command: Command, engine: &Engine, output: &mut Output) -> Res
 pub(crate) fn inspect(engine: &Engine, name: &str, size: bool) -> Result<Value, engine::Error> {
     let mut document = engine.container_inspect(name)?;
     if size {
-        document["SizeRw"] = Value::from(engine.container_size(name)?);
+        let own = engine.container_size(name)?;
+        let image = document["Image"].as_str().unwrap_or_default();
+        // An image that was removed by force takes no room that is known.
+        let below = engine
+            .image_details(image, None)
+            .map_or(0, |details| details.bytes);
+        document["SizeRw"] = Value::from(own);
+        document["SizeRootFs"] = Value::from(own.saturating_add(below));
     }
     Ok(document)
 }

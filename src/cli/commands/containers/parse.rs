@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use rbuild::engine::Ulimit;
@@ -17,17 +16,6 @@ pub(super) fn ulimits(texts: &[String]) -> Result<Vec<Ulimit>, String> {
     let parse = |text: &String| {
         let name = text.split('=').next().unwrap_or_default().to_owned();
         values::ulimit(text).map(|limit| Ulimit { name, limit })
-    };
-    texts.iter().map(parse).collect()
-}
-
-/// Addresses of name servers.
-pub(super) fn addresses(texts: &[String]) -> Result<Vec<String>, String> {
-    let parse = |text: &String| match text.trim().parse::<IpAddr>() {
-        Ok(address) => Ok(address.to_string()),
-        Err(_) => Err(format!(
-            "invalid argument \"{text}\" for \"--dns\" flag: IP address is not correctly formatted: {text}"
-        )),
     };
     texts.iter().map(parse).collect()
 }
@@ -107,4 +95,108 @@ pub(super) fn lines(path: &Path) -> Result<Vec<String>, String> {
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
         .map(str::to_owned)
         .collect())
+}
+
+/// The address of a name server.
+pub(super) fn name_server(text: &str) -> Result<String, String> {
+    let address: Result<std::net::IpAddr, _> = text.trim().parse();
+    match address {
+        Ok(address) => Ok(address.to_string()),
+        Err(_) => Err(format!("IP address is not correctly formatted: {text}")),
+    }
+}
+
+/// A search domain; `.` is none.
+pub(super) fn domain(text: &str) -> Result<String, String> {
+    let trimmed = text.trim();
+    let name = trimmed.strip_suffix('.').unwrap_or(trimmed);
+    let label = |label: &str| {
+        let good = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
+        !label.is_empty() && label.chars().all(good) && !label.starts_with('-')
+    };
+    let letters = name.chars().any(char::is_alphabetic);
+    match trimmed {
+        "." => Ok(trimmed.to_owned()),
+        _ if name.len() < 255 && letters && name.split('.').all(label) => Ok(name.to_owned()),
+        _ => Err(format!("{text} is not a valid domain")),
+    }
+}
+
+/// `NAME=VALUE` of a kernel setting.
+pub(super) fn sysctl(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(format!("sysctl '{text}' is not allowed")),
+    }
+}
+
+/// Ports to be told of, each checked.
+pub(super) fn exposed(texts: &[String]) -> Result<Vec<String>, String> {
+    for text in texts {
+        if text.contains(':') {
+            return Err(format!("invalid port format for --expose: {text}"));
+        }
+        let ports = text.split('/').next().unwrap_or_default();
+        let wrong =
+            |why: String| format!("invalid range format for --expose: {text}, error: {why}");
+        let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+        let number = |text: &str| {
+            text.parse::<u16>().map_err(|err| {
+                let why = match err.kind() {
+                    std::num::IntErrorKind::PosOverflow => "value out of range",
+                    _ => "invalid syntax",
+                };
+                wrong(format!("strconv.ParseUint: parsing \"{text}\": {why}"))
+            })
+        };
+        if number(first)? > number(last)? {
+            return Err(wrong(format!("invalid range specified for port: {ports}")));
+        }
+    }
+    Ok(texts.to_vec())
+}
+
+/// A port to be published; the long form `target=80,published=8080` becomes the short one.
+pub(super) fn published(text: &str) -> String {
+    if !text.contains('=') {
+        return text.to_owned();
+    }
+    let fields: BTreeMap<&str, &str> = text
+        .split(',')
+        .filter_map(|field| field.split_once('='))
+        .collect();
+    let field = |name: &str| fields.get(name).copied().unwrap_or_default();
+    let protocol = match field("protocol") {
+        "" => "tcp",
+        protocol => protocol,
+    };
+    format!("{}:{}/{protocol}", field("published"), field("target"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_domains_and_ports_are_checked() {
+        assert!(name_server("8.8.8.8").is_ok() && name_server("::1").is_ok());
+        assert!(name_server("").is_err() && name_server("bogus").is_err());
+        assert_eq!(domain("example.com.").as_deref(), Ok("example.com"));
+        assert!(domain(".").is_ok() && domain("corp").is_ok());
+        assert!(domain("a b").is_err() && domain("").is_err() && domain("1.2").is_err());
+        assert!(sysctl("net.x").is_err() && sysctl("net.x=1").is_ok());
+        let expose = |text: &str| exposed(&[text.to_owned()]);
+        for good in ["80", "80/udp", "80-82/tcp"] {
+            assert!(expose(good).is_ok(), "{good}");
+        }
+        for wrong in ["", "x", "9-1", "99999", "1:2"] {
+            assert!(expose(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(
+            published("published=8080,target=80,protocol=udp"),
+            "8080:80/udp"
+        );
+        assert_eq!(published("target=80"), ":80/tcp");
+        assert_eq!(published("1:2"), "1:2");
+    }
 }

@@ -20,14 +20,13 @@ pub(crate) fn prune_stopped(
     };
     let mut until = None;
     let mut without = Vec::new();
-    for text in texts {
-        let wrong = || Failure::new(1, format!("invalid filter '{text}'"));
-        let (key, value) = text.split_once('=').ok_or_else(wrong)?;
-        match key {
-            "label" => filter.conditions.push((key.to_owned(), value.to_owned())),
-            "label!" => without.push(value.to_owned()),
-            "until" => until = Some(filters::moment(value).ok_or_else(wrong)?),
-            _ => return Err(wrong()),
+    for (key, value) in filters::conditions(texts)? {
+        let wrong = || Failure::new(1, format!("invalid filter '{key}={value}'"));
+        match key.as_str() {
+            "label!" => without.push(value),
+            "until" => until = Some(filters::moment(&value).ok_or_else(wrong)?),
+            "label" => filter.conditions.push((key, value)),
+            _ => return Err(Failure::new(1, format!("invalid filter '{key}'"))),
         }
     }
     engine.collect_containers()?;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rbuild::engine::{ContainerFilter, ContainerSummary, Engine, ImageFilter};
 use serde_json::{Value, json};
 
-use crate::cli::commands::filters;
+use crate::cli::commands::{filters, networks};
 use crate::cli::format::{self, Column};
 use crate::cli::human;
 use crate::cli::output::Output;
@@ -58,15 +58,24 @@ pub(crate) struct Args {
 
 pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u8, Failure> {
     let filter = filter(args)?;
+    networks::mend(engine, output);
     let containers = engine.containers(&filter)?;
-    if args.quiet && args.format.is_none() {
+    let given = args.format.as_deref().map(str::trim);
+    let custom = given.filter(|format| !matches!(*format, "" | "table" | "raw"));
+    if args.quiet && custom.is_some() {
+        let message = "Ignoring custom format, because both --format and --quiet are set.";
+        output.warn(message);
+    }
+    if args.quiet && given != Some("raw") {
         for container in &containers {
             output.line(short(&container.id, args.no_trunc))?;
         }
         return Ok(0);
     }
-    let template = args.format.as_deref();
-    let sizes = args.size || format::mentions(template, "Size");
+    let template = given.map(|given| raw(args, given));
+    let template = template.as_deref();
+    // The whole row as JSON has no sizes unless they are asked for.
+    let sizes = args.size || given != Some("json") && format::mentions(template, "Size");
     let images = sizes.then(|| image_sizes(engine)).transpose()?;
     let now = Timestamp::now();
     let mut rows = Vec::new();
@@ -79,7 +88,7 @@ pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
                 let whole = human::size(own.saturating_add(image));
                 format!("{} (virtual {whole})", human::size(own))
             }
-            None => String::new(),
+            None => human::size(0),
         };
         rows.push(row(container, args.no_trunc, &size, now));
     }
@@ -97,6 +106,22 @@ pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
     }
     format::list(output, template, &columns, &TITLES, &rows)?;
     Ok(0)
+}
+
+/// Docker's word `raw` as the template that it stands for.
+fn raw(args: &Args, format: &str) -> String {
+    if format != "raw" {
+        return format.to_owned();
+    }
+    if args.quiet {
+        return "container_id: {{.ID}}".to_owned();
+    }
+    let size = if args.size { "size: {{.Size}}\n" } else { "" };
+    format!(
+        "container_id: {{{{.ID}}}}\nimage: {{{{.Image}}}}\ncommand: {{{{.Command}}}}\n\
+         created_at: {{{{.CreatedAt}}}}\nstate: {{{{.State}}}}\nstatus: {{{{.Status}}}}\n\
+         names: {{{{.Names}}}}\nlabels: {{{{.Labels}}}}\nports: {{{{.Ports}}}}\n{size}"
+    )
 }
 
 /// Bytes of every image, by its ID.
@@ -135,7 +160,7 @@ pub(crate) fn row(container: &ContainerSummary, whole: bool, size: &str, now: Ti
         .iter()
         .map(|(name, value)| format!("{name}={value}"));
     json!({
-        "Command": format!("\"{command}\""),
+        "Command": human::quoted(&command),
         "CreatedAt": human::moment(created),
         "ID": short(&container.id, whole),
         "Image": container.image,
@@ -144,6 +169,7 @@ pub(crate) fn row(container: &ContainerSummary, whole: bool, size: &str, now: Ti
         "Mounts": mounts.join(","),
         "Names": container.name,
         "Networks": container.networks,
+        "Platform": Value::Null,
         "Ports": container.ports,
         "RunningFor": human::ago(created, now),
         "Size": size,

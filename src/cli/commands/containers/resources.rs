@@ -49,6 +49,23 @@ pub(super) struct Resources {
 }
 
 impl Resources {
+    /// Whether any flag was given, also one that changes nothing such as `--cpus 0`.
+    pub(super) fn is_said(&self) -> bool {
+        let sizes = [self.memory, self.memory_swap, self.memory_reservation];
+        let numbers = [
+            self.cpus,
+            self.cpu_shares,
+            self.cpu_period,
+            self.cpu_rt_period,
+        ];
+        let signed = [self.cpu_quota, self.cpu_rt_runtime, self.pids_limit];
+        sizes.iter().chain(&numbers).any(Option::is_some)
+            || signed.iter().any(Option::is_some)
+            || self.blkio_weight.is_some()
+            || self.cpuset_cpus.is_some()
+            || self.cpuset_mems.is_some()
+    }
+
     /// The limits; with `lift`, one that is given as no limit takes an old one away.
     pub(super) fn limits(&self, lift: bool) -> ResourceLimits {
         let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());

@@ -35,9 +35,8 @@ pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
     let flags = &args.flags;
     let wrong = |err: String| Failure::new(125, err);
     if args.detach && !flags.attach.is_empty() {
-        return Err(wrong(
-            "conflicting options: cannot specify both --attach and --detach".to_owned(),
-        ));
+        let message = "conflicting options: cannot specify both --attach and --detach";
+        return Err(Failure::new(1, message));
     }
     let keys = args
         .detach_keys
@@ -72,8 +71,12 @@ pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
         .map_err(|error| {
             let code = engine::run_code(&error);
             Failure::from(error).with_code(code)
-        })?;
-    let Some(started) = started else {
+        });
+    if args.detach {
+        // Docker tells the ID also of one that did not start: it is there to be looked at.
+        output.line(&created.id)?;
+    }
+    let Some(started) = started? else {
         return Ok(0);
     };
     for warning in &started.warnings {
@@ -82,6 +85,5 @@ pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
     if let (Some(mut attached), Some(ears)) = (started.attached, ears) {
         return Ok(stream::serve(&mut attached, &wiring, &ears, output)?.code());
     }
-    output.line(created.id)?;
     Ok(0)
 }

@@ -1,5 +1,7 @@
 //! `start`
 
+use std::cell::RefCell;
+
 use rbuild::engine::{Engine, StartOptions, Streams};
 
 use super::detach::Keys;
@@ -28,10 +30,17 @@ pub(crate) struct Args {
 
 pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u8, Failure> {
     if !args.attach && !args.interactive {
-        return each(&args.containers, output, &|name| {
-            engine.container_start(name, StartOptions::default())?;
+        let failed = RefCell::new(Vec::new());
+        let code = each(&args.containers, output, &|name| {
+            let started = engine.container_start(name, StartOptions::default());
+            started.inspect_err(|_| failed.borrow_mut().push(name.to_owned()))?;
             Ok(name.to_owned())
-        });
+        })?;
+        let failed = failed.into_inner();
+        if !failed.is_empty() {
+            output.error(format!("failed to start containers: {}", failed.join(", ")));
+        }
+        return Ok(code);
     }
     let [name] = args.containers.as_slice() else {
         return Err(Failure::new(

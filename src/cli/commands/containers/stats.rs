@@ -60,7 +60,10 @@ pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
             .iter()
             .map(|usage| {
                 let earlier = before.iter().find(|earlier| earlier.id == usage.id);
-                row(usage, earlier, args.no_trunc)
+                let typed = args.containers.iter();
+                let mut typed = typed
+                    .filter(|name| **name == usage.name || usage.id.starts_with(name.as_str()));
+                row(usage, earlier, args.no_trunc, typed.next())
             })
             .collect();
         if live {
@@ -101,12 +104,20 @@ fn look(args: &Args, engine: &Engine) -> Result<Vec<ContainerUsage>, Failure> {
     Ok(usages)
 }
 
-fn row(usage: &ContainerUsage, earlier: Option<&ContainerUsage>, whole: bool) -> Value {
+fn row(
+    usage: &ContainerUsage,
+    earlier: Option<&ContainerUsage>,
+    whole: bool,
+    typed: Option<&String>,
+) -> Value {
     let id: String = usage.id.chars().take(if whole { 64 } else { 12 }).collect();
+    let typed = typed.cloned();
+    let typed = typed.unwrap_or_else(|| usage.id.chars().take(12).collect());
     if !usage.is_running {
         return json!({
-            "BlockIO": "--", "CPUPerc": "--", "Container": usage.id, "ID": id, "MemPerc": "--",
-            "MemUsage": "-- / --", "Name": usage.name, "NetIO": "--", "PIDs": "--",
+            "BlockIO": "0B / 0B", "CPUPerc": "0.00%", "Container": typed, "ID": id,
+            "MemPerc": "0.00%", "MemUsage": "0B / 0B", "Name": usage.name, "NetIO": "0B / 0B",
+            "PIDs": "0",
         });
     }
     let sample = &usage.sample;
@@ -114,7 +125,7 @@ fn row(usage: &ContainerUsage, earlier: Option<&ContainerUsage>, whole: bool) ->
     json!({
         "BlockIO": pair(sample.read, sample.written),
         "CPUPerc": percent(processor_share(usage, earlier)),
-        "Container": usage.id,
+        "Container": typed,
         "ID": id,
         "MemPerc": percent(share(sample.memory, sample.memory_limit)),
         "MemUsage": format!(

@@ -20,6 +20,6 @@ pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
     };
     let (titles, rows) = engine.container_top(container, options)?;
     let titles: Vec<&str> = titles.iter().map(String::as_str).collect();
-    output.table(&titles, &rows)?;
+    output.wide_table(&titles, &rows)?;
     Ok(0)
 }

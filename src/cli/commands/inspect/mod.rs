@@ -241,11 +241,16 @@ fn image(details: &ImageDetails) -> Value {
 fn container_config(config: &ContainerConfig) -> Value {
     let mut document = Map::new();
     document.insert("User".to_owned(), json!(config.user));
-    document.insert("Env".to_owned(), json!(config.env));
+    let or_null = |said: bool, value: Value| if said { value } else { Value::Null };
+    let env = or_null(!config.env.is_empty(), json!(config.env));
+    document.insert("Env".to_owned(), env);
     document.insert("Cmd".to_owned(), json!(config.cmd));
     document.insert("WorkingDir".to_owned(), json!(config.working_dir));
     document.insert("Entrypoint".to_owned(), json!(config.entrypoint));
-    document.insert("Labels".to_owned(), json!(config.labels));
+    let volumes = or_null(!config.volumes.is_empty(), json!(config.volumes));
+    document.insert("Volumes".to_owned(), volumes);
+    let labels = or_null(!config.labels.is_empty(), json!(config.labels));
+    document.insert("Labels".to_owned(), labels);
     if let Ok(Value::Object(stored)) = serde_json::to_value(config) {
         document.extend(stored);
     }

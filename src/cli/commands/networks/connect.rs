@@ -20,15 +20,21 @@ pub(crate) struct ConnectArgs {
     /// A name that this container alone has for another: CONTAINER:NAME
     #[arg(long, value_name = "CONTAINER[:NAME]")]
     link: Vec<String>,
-    /// Accepted for compatibility
-    #[arg(long, value_name = "IP", hide = true)]
+    /// A further address that holds on the link alone, such as 169.254.7.7
+    #[arg(long, value_name = "IP")]
     link_local_ip: Vec<String>,
     /// Option of the driver, which is only told
     #[arg(long, value_name = "KEY=VALUE", value_parser = values::pair)]
     driver_opt: Vec<(String, String)>,
-    /// Accepted for compatibility
-    #[arg(long, value_name = "NUMBER", hide = true, allow_hyphen_values = true)]
-    gw_priority: Option<i64>,
+    /// The network with the highest one is the way out
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value_t = 0,
+        hide_default_value = true,
+        allow_hyphen_values = true
+    )]
+    gw_priority: i64,
     /// The network, by name or ID
     network: String,
     /// The container, by name or ID
@@ -52,11 +58,16 @@ pub(super) fn connect(args: &ConnectArgs, engine: &Engine) -> Result<u8, Failure
         network: args.network.clone(),
         aliases: args.alias.clone(),
         options: args.driver_opt.iter().cloned().collect(),
+        gw_priority: args.gw_priority,
         ..EndpointRequest::default()
     };
     for address in args.ip.iter().chain(&args.ip6) {
         let set = endpoint.set_address(address);
         set.map_err(|err| Failure::new(1, err.to_string()))?;
+    }
+    for address in &args.link_local_ip {
+        let added = endpoint.add_link_local(address);
+        added.map_err(|err| Failure::new(1, err.to_string()))?;
     }
     for link in &args.link {
         let (target, name) = link.split_once(':').unwrap_or((link, link));

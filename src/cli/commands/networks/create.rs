@@ -34,7 +34,8 @@ pub(crate) struct Args {
     #[arg(long)]
     ipv6: bool,
     /// Accepted for compatibility: there is always IPv4
-    #[arg(long)]
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     ipv4: bool,
     /// Set a label
     #[arg(long, value_name = "KEY[=VALUE]", value_parser = values::pair)]
@@ -67,6 +68,9 @@ pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
     if let Some(scope) = args.scope.as_deref().filter(|scope| *scope != "local") {
         let message = format!("invalid scope: {scope}: `local` is the only one");
         return Err(Failure::new(1, message));
+    }
+    if !args.ipv4 && !args.ipv6 {
+        return Err(Failure::new(1, "IPv4 or IPv6 must be enabled"));
     }
     let network = engine.network_create(&NewNetwork {
         name: args.name.clone(),

@@ -56,7 +56,7 @@ pub(crate) fn document(engine: &Engine, network: &Network) -> Result<Value, Fail
         let entry = json!({
             "Name": member.name,
             "EndpointID": lease.owner,
-            "MacAddress": "",
+            "MacAddress": member.mac,
             "IPv4Address": format!("{}/{prefix}", lease.address),
             "IPv6Address": six.map(|(a, six)| format!("{a}/{}", six.prefix)).unwrap_or_default(),
         });
@@ -72,8 +72,11 @@ pub(crate) fn document(engine: &Engine, network: &Network) -> Result<Value, Fail
         "EnableIPv6": spec.ipv6.is_some(),
         "IPAM": {
             "Driver": "default",
-            "Options": {},
-            "Config": subnets(network),
+            "Options": if network.is_predefined() { Value::Null } else { json!({}) },
+            "Config": match subnets(network) {
+                none if none.is_empty() => Value::Null,
+                some => Value::from(some),
+            },
         },
         "Internal": spec.internal,
         "Attachable": spec.attachable,
@@ -81,9 +84,24 @@ pub(crate) fn document(engine: &Engine, network: &Network) -> Result<Value, Fail
         "ConfigFrom": { "Network": "" },
         "ConfigOnly": false,
         "Containers": containers,
-        "Options": spec.options,
+        "Options": options(network),
         "Labels": spec.labels,
     }))
+}
+
+/// The options, and for the default bridge those that it always has.
+fn options(network: &Network) -> Value {
+    if network.name != "bridge" {
+        return json!(network.spec.options);
+    }
+    json!({
+        "com.docker.network.bridge.default_bridge": "true",
+        "com.docker.network.bridge.enable_icc": "true",
+        "com.docker.network.bridge.enable_ip_masquerade": "true",
+        "com.docker.network.bridge.host_binding_ipv4": "0.0.0.0",
+        "com.docker.network.bridge.name": network.device.as_deref().unwrap_or_default(),
+        "com.docker.network.driver.mtu": "1500",
+    })
 }
 
 fn subnets(network: &Network) -> Vec<Value> {

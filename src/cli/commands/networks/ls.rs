@@ -5,6 +5,7 @@ use rbuild::engine::{Engine, Network};
 use serde_json::{Value, json};
 
 use super::has_label;
+use crate::cli::commands::filters;
 use crate::cli::format::{self, Column};
 use crate::cli::human;
 use crate::cli::output::Output;
@@ -16,7 +17,8 @@ const COLUMNS: [Column; 4] = [
     ("Driver", "DRIVER"),
     ("Scope", "SCOPE"),
 ];
-const TITLES: [Column; 4] = [
+const TITLES: [Column; 5] = [
+    ("IPv4", "IPV4"),
     ("IPv6", "IPV6"),
     ("Internal", "INTERNAL"),
     ("Labels", "LABELS"),
@@ -43,7 +45,9 @@ pub(crate) struct Args {
 pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u8, Failure> {
     let conditions = conditions(&args.filter)?;
     let mut rows = Vec::new();
-    for network in engine.networks()? {
+    let mut networks = engine.networks()?;
+    networks.sort_by(|one, other| human::natural(&one.name, &other.name));
+    for network in networks {
         if !fits(&network, &conditions, engine)? {
             continue;
         }
@@ -59,29 +63,27 @@ pub(super) fn run(args: &Args, engine: &Engine, output: &mut Output) -> Result<u
 }
 
 /// The filters as pairs.
-fn conditions(texts: &[String]) -> Result<Vec<(&str, &str)>, Failure> {
-    let mut conditions = Vec::new();
-    for text in texts {
-        let Some((key, value)) = text.split_once('=') else {
-            let message =
-                format!("invalid argument \"{text}\": bad format of filter (expected name=value)");
-            return Err(Failure::new(1, message));
-        };
+fn conditions(texts: &[String]) -> Result<Vec<(String, String)>, Failure> {
+    let conditions = filters::conditions(texts)?;
+    for (key, _) in &conditions {
         let known = ["id", "name", "driver", "label", "scope", "type", "dangling"];
-        if !known.contains(&key) {
+        if !known.contains(&key.as_str()) {
             return Err(Failure::new(1, format!("invalid filter '{key}'")));
         }
-        conditions.push((key, value));
     }
     Ok(conditions)
 }
 
 /// Values of one key are alternatives; labels must all be there.
-fn fits(network: &Network, conditions: &[(&str, &str)], engine: &Engine) -> Result<bool, Failure> {
+fn fits(
+    network: &Network,
+    conditions: &[(String, String)],
+    engine: &Engine,
+) -> Result<bool, Failure> {
     for (key, value) in conditions {
         let others = conditions.iter().filter(|(other, _)| other == key);
         let mut any = holds(network, key, value, engine)?;
-        if *key != "label" {
+        if key != "label" {
             for (_, value) in others {
                 any = any || holds(network, key, value, engine)?;
             }

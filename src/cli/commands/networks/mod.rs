@@ -31,6 +31,9 @@ pub(crate) enum Command {
 
 /// Runs a verb on networks.
 pub(crate) fn run(command: Command, engine: &Engine, output: &mut Output) -> Result<u8, Failure> {
+    if matches!(command, Command::Ls(_) | Command::Inspect(_)) {
+        mend(engine, output);
+    }
     match command {
         Command::Create(args) => create::run(&args, engine, output),
         Command::Ls(args) => ls::run(&args, engine, output),
@@ -39,6 +42,14 @@ pub(crate) fn run(command: Command, engine: &Engine, output: &mut Output) -> Res
         Command::Connect(args) => connect::connect(&args, engine),
         Command::Disconnect(args) => connect::disconnect(&args, engine),
         Command::Prune(args) => remove::prune(&args, engine, output),
+    }
+}
+
+/// Mends what was removed from this host of networks that are in use, and tells of
+/// it. Done by the verbs that people look with when something does not work.
+pub(crate) fn mend(engine: &Engine, output: &mut Output) {
+    for sentence in engine.mend_networks() {
+        output.warn(sentence);
     }
 }
 

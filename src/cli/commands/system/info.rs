@@ -62,7 +62,7 @@ fn document(config: &Config, engine: &Engine) -> Result<Value, Failure> {
         "ContainersPaused": paused,
         "ContainersStopped": containers.len() - running - paused,
         "Images": images,
-        "Driver": "overlayfs",
+        "Driver": "overlay2",
         "DriverStatus": [],
         "Plugins": {
             "Volume": ["local"],

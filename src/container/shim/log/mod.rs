@@ -25,6 +25,13 @@ const LOCAL: Bounds = Bounds {
     compress: false,
 };
 
+/// What `json-file` keeps where nothing else is said.
+const JSON: Bounds = Bounds {
+    bytes: None,
+    files: 1,
+    compress: false,
+};
+
 /// An open log.
 #[derive(Debug)]
 pub(super) struct Log {
@@ -51,13 +58,7 @@ impl Log {
                     remote: None,
                 });
             }
-            "json-file" => bounds(
-                options,
-                &Bounds {
-                    files: 1,
-                    ..Bounds::default()
-                },
-            )?,
+            "json-file" => bounds(options, &JSON)?,
             "local" => bounds(options, &LOCAL)?,
             _ => LOCAL,
         };
@@ -111,7 +112,9 @@ impl Log {
     }
 }
 
-/// Options of every driver that keeps anything.
+/// Options of every driver that keeps anything, as far as it takes no others.
+const MODES: [&str; 2] = ["mode", "max-buffer-size"];
+/// Options of every other driver that keeps anything.
 const COMMON: [&str; 7] = [
     "labels",
     "labels-regex",
@@ -135,18 +138,39 @@ pub(in crate::container) fn check(request: &Request) -> Result<(), Error> {
     };
     let driver = &request.log.driver;
     for key in request.log.options.keys() {
-        let known =
-            own.contains(&key.as_str()) || driver != "none" && COMMON.contains(&key.as_str());
-        if !known {
+        let common = match driver.as_str() {
+            "none" => &[][..],
+            "local" => &MODES[..],
+            _ => &COMMON[..],
+        };
+        if !own.contains(&key.as_str()) && !common.contains(&key.as_str()) {
             return Err(Error::Invalid(format!(
                 "unknown log opt '{key}' for {driver} log driver"
             )));
         }
     }
+    check_mode(&request.log.options)?;
     match driver.as_str() {
-        "json-file" | "local" => bounds(&request.log.options, &LOCAL).map(drop),
+        "json-file" => bounds(&request.log.options, &JSON).map(drop),
+        "local" => bounds(&request.log.options, &LOCAL).map(drop),
         "syslog" => syslog::check(&request.log.options).map_err(Error::Invalid),
         _ => Ok(()),
+    }
+}
+
+/// How a program that writes faster than its log waits; here it always waits.
+fn check_mode(options: &BTreeMap<String, String>) -> Result<(), Error> {
+    let mode = options.get("mode").map(String::as_str);
+    let size = options.get("max-buffer-size");
+    match mode {
+        None | Some("" | "blocking") if size.is_some() => Err(Error::Invalid(
+            "logger: max-buffer-size option is only supported with 'mode=non-blocking'".to_owned(),
+        )),
+        None | Some("" | "blocking") => Ok(()),
+        Some("non-blocking") => size.map_or(Ok(()), |text| self::size(text).map(drop)),
+        Some(other) => Err(Error::Invalid(format!(
+            "logger: logging mode not supported: {other}"
+        ))),
     }
 }
 
@@ -160,10 +184,6 @@ fn bounds(options: &BTreeMap<String, String>, default: &Bounds) -> Result<Bounds
             Ok(files) if files > 0 => files,
             _ => return Err(Error::Invalid("max-file cannot be less than 1".to_owned())),
         };
-        if bounds.files > 1 && bounds.bytes.is_none() {
-            let message = "max-file is meaningless without max-size";
-            return Err(Error::Invalid(message.to_owned()));
-        }
     }
     if let Some(text) = options.get("compress") {
         bounds.compress = match text.as_str() {
@@ -175,6 +195,12 @@ fn bounds(options: &BTreeMap<String, String>, default: &Bounds) -> Result<Bounds
                 )));
             }
         };
+    }
+    if bounds.compress && (bounds.files < 2 || bounds.bytes.is_none()) {
+        return Err(Error::Invalid(
+            "compress cannot be true when max-file is less than 2 or max-size is not set"
+                .to_owned(),
+        ));
     }
     Ok(bounds)
 }

@@ -5,19 +5,23 @@
 //! Source: include/uapi/linux/netfilter/{nf_tables,nfnetlink}.h of Linux. Numbers
 //! are in network byte order, the contents of registers in the host's.
 
+mod rule;
+
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr};
+
+pub(in crate::network) use rule::Rule;
 
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use rustix::io::Errno;
 
 use super::attributes::{Attributes, find, read_array, terminated};
-use super::{Connection, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, Reply, Request};
+use super::{Connection, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, Reply, Request};
 
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
 const NFNL_MSG_BATCH_BEGIN: u16 = 0x10;
 const NFNL_MSG_BATCH_END: u16 = 0x11;
 const NFPROTO_UNSPEC: u8 = 0;
+const NFPROTO_INET: u8 = 1;
 const NFPROTO_IPV4: u8 = 2;
 const NFPROTO_IPV6: u8 = 10;
 /// Size of `struct nfgenmsg`, which precedes the attributes.
@@ -33,7 +37,11 @@ const NFT_MSG_GETRULE: u16 = 7;
 const NFT_MSG_DELRULE: u16 = 8;
 
 const NFTA_TABLE_NAME: u16 = 1;
+const NFTA_TABLE_FLAGS: u16 = 2;
 const NFTA_TABLE_USERDATA: u16 = 6;
+/// The table is its socket's: nobody else changes it, and it goes when the socket
+/// is closed. Since Linux 5.12.
+const NFT_TABLE_F_OWNER: u32 = 2;
 const NFTA_CHAIN_TABLE: u16 = 1;
 const NFTA_CHAIN_NAME: u16 = 3;
 const NFTA_CHAIN_HOOK: u16 = 4;
@@ -46,31 +54,9 @@ const NFTA_RULE_CHAIN: u16 = 2;
 const NFTA_RULE_HANDLE: u16 = 3;
 const NFTA_RULE_EXPRESSIONS: u16 = 4;
 const NFTA_RULE_USERDATA: u16 = 7;
-const NFTA_LIST_ELEM: u16 = 1;
-const NFTA_EXPR_NAME: u16 = 1;
-const NFTA_EXPR_DATA: u16 = 2;
-const NFTA_DATA_VALUE: u16 = 1;
-const NFTA_DATA_VERDICT: u16 = 2;
-const NFTA_VERDICT_CODE: u16 = 1;
 
-const NFT_REG_VERDICT: u32 = 0;
+/// The first register; it holds 16 bytes, as the second one does.
 const NFT_REG_1: u32 = 1;
-const NFT_CMP_EQ: u32 = 0;
-const NFT_CMP_NEQ: u32 = 1;
-const NFT_META_IIFNAME: u32 = 6;
-const NFT_META_OIFNAME: u32 = 7;
-const NFT_PAYLOAD_NETWORK_HEADER: u32 = 1;
-const NFT_CT_STATE: u32 = 0;
-/// Connection states as bits: established and related (nf_conntrack_common.h).
-const CT_ESTABLISHED_RELATED: u32 = 0b110;
-const NFT_PAYLOAD_TRANSPORT_HEADER: u32 = 2;
-const NFT_META_L4PROTO: u32 = 16;
-const NFT_NAT_DNAT: u32 = 1;
-const IPV4_SOURCE_OFFSET: u32 = 12;
-const IPV4_DESTINATION_OFFSET: u32 = 16;
-const IPV6_SOURCE_OFFSET: u32 = 8;
-const DESTINATION_PORT_OFFSET: u32 = 2;
-const NFT_REG_2: u32 = 2;
 const NF_DROP: u32 = 0;
 const NF_ACCEPT: u32 = 1;
 
@@ -85,6 +71,8 @@ pub(in crate::network) enum Family {
     Four,
     /// IPv6.
     Six,
+    /// Both.
+    Both,
 }
 
 impl Family {
@@ -92,6 +80,7 @@ impl Family {
         match self {
             Self::Four => NFPROTO_IPV4,
             Self::Six => NFPROTO_IPV6,
+            Self::Both => NFPROTO_INET,
         }
     }
 }
@@ -114,6 +103,17 @@ impl Hook {
         number: 4,
         priority: 100,
     };
+    /// The same, before it.
+    pub(in crate::network) const BEFORE_POSTROUTING: Self = Self {
+        priority: 99,
+        ..Self::POSTROUTING
+    };
+    /// Destination translation of packets that come in.
+    pub(in crate::network) const PREROUTING: Self = Self {
+        chain_type: "nat",
+        number: 0,
+        priority: DESTINATION_PRIORITY,
+    };
     /// Destination translation of packets that are made here.
     pub(in crate::network) const OUTPUT: Self = Self {
         chain_type: "nat",
@@ -126,164 +126,6 @@ impl Hook {
         number: 2,
         priority: 0,
     };
-}
-
-/// The expressions of a rule: conditions in order, then what is done.
-#[derive(Debug, Clone, Default)]
-pub(in crate::network) struct Rule(Attributes);
-
-impl Rule {
-    /// The packet came in by this device.
-    pub(in crate::network) fn if_in_by(self, name: &str) -> Self {
-        self.meta(NFT_META_IIFNAME)
-            .compare(NFT_CMP_EQ, &terminated(name))
-    }
-
-    /// The packet came in by another device.
-    pub(in crate::network) fn unless_in_by(self, name: &str) -> Self {
-        self.meta(NFT_META_IIFNAME)
-            .compare(NFT_CMP_NEQ, &terminated(name))
-    }
-
-    /// The packet goes out by this device.
-    pub(in crate::network) fn if_out_by(self, name: &str) -> Self {
-        self.meta(NFT_META_OIFNAME)
-            .compare(NFT_CMP_EQ, &terminated(name))
-    }
-
-    /// The packet goes out by another device.
-    pub(in crate::network) fn unless_out_by(self, name: &str) -> Self {
-        self.meta(NFT_META_OIFNAME)
-            .compare(NFT_CMP_NEQ, &terminated(name))
-    }
-
-    /// The packet's source address is in this subnet.
-    pub(in crate::network) fn if_from(self, network: Ipv4Addr, mask: Ipv4Addr) -> Self {
-        self.network_header(IPV4_SOURCE_OFFSET, 4)
-            .masked(&mask.octets())
-            .compare(NFT_CMP_EQ, &network.octets())
-    }
-
-    /// The packet's source address is in this IPv6 subnet.
-    pub(in crate::network) fn if_from6(self, network: Ipv6Addr, prefix: u8) -> Self {
-        let host_bits = 128_u32.saturating_sub(u32::from(prefix));
-        let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
-        self.network_header(IPV6_SOURCE_OFFSET, 16)
-            .masked(&mask.to_be_bytes())
-            .compare(NFT_CMP_EQ, &network.octets())
-    }
-
-    /// The packet goes to this address.
-    pub(in crate::network) fn if_to(self, address: Ipv4Addr) -> Self {
-        self.network_header(IPV4_DESTINATION_OFFSET, 4)
-            .compare(NFT_CMP_EQ, &address.octets())
-    }
-
-    /// The packet goes to this port by this protocol (its IP number; TCP or UDP).
-    pub(in crate::network) fn if_to_port(self, protocol: u8, port: u16) -> Self {
-        let load = Attributes::default()
-            .number(1, NFT_REG_1)
-            .number(2, NFT_PAYLOAD_TRANSPORT_HEADER)
-            .number(3, DESTINATION_PORT_OFFSET)
-            .number(4, 2);
-        self.meta(NFT_META_L4PROTO)
-            .compare(NFT_CMP_EQ, &[protocol])
-            .expression("payload", &load)
-            .compare(NFT_CMP_EQ, &port.to_be_bytes())
-    }
-
-    /// It goes to this address and port instead.
-    pub(in crate::network) fn redirect(self, address: Ipv4Addr, port: u16) -> Self {
-        let value = |register: u32, bytes: &[u8]| {
-            Attributes::default()
-                .number(1, register)
-                .nested(2, &Attributes::default().bytes(NFTA_DATA_VALUE, bytes))
-        };
-        let nat = Attributes::default()
-            .number(1, NFT_NAT_DNAT)
-            .number(2, u32::from(NFPROTO_IPV4))
-            .number(3, NFT_REG_1)
-            .number(5, NFT_REG_2);
-        self.expression("immediate", &value(NFT_REG_1, &address.octets()))
-            .expression("immediate", &value(NFT_REG_2, &port.to_be_bytes()))
-            .expression("nat", &nat)
-    }
-
-    fn network_header(self, offset: u32, length: u32) -> Self {
-        let load = Attributes::default()
-            .number(1, NFT_REG_1)
-            .number(2, NFT_PAYLOAD_NETWORK_HEADER)
-            .number(3, offset)
-            .number(4, length);
-        self.expression("payload", &load)
-    }
-
-    /// The packet belongs to no connection that is already known.
-    pub(in crate::network) fn if_first_of_connection(self) -> Self {
-        let load = Attributes::default()
-            .number(1, NFT_REG_1)
-            .number(2, NFT_CT_STATE);
-        self.expression("ct", &load)
-            .masked(&CT_ESTABLISHED_RELATED.to_ne_bytes())
-            .compare(NFT_CMP_EQ, &0_u32.to_ne_bytes())
-    }
-
-    /// Its source becomes the address of the device that it leaves by.
-    pub(in crate::network) fn masquerade(self) -> Self {
-        self.expression("masq", &Attributes::default())
-    }
-
-    /// It is let through.
-    pub(in crate::network) fn accept(self) -> Self {
-        self.verdict(NF_ACCEPT)
-    }
-
-    /// It is dropped.
-    pub(in crate::network) fn drop(self) -> Self {
-        self.verdict(NF_DROP)
-    }
-
-    fn meta(self, key: u32) -> Self {
-        let load = Attributes::default().number(1, NFT_REG_1).number(2, key);
-        self.expression("meta", &load)
-    }
-
-    fn masked(self, mask: &[u8]) -> Self {
-        let zeros = vec![0; mask.len()];
-        let length = u32::try_from(mask.len()).expect("a mask is as short as a register");
-        let bitwise = Attributes::default()
-            .number(1, NFT_REG_1)
-            .number(2, NFT_REG_1)
-            .number(3, length)
-            .nested(4, &Attributes::default().bytes(NFTA_DATA_VALUE, mask))
-            .nested(5, &Attributes::default().bytes(NFTA_DATA_VALUE, &zeros));
-        self.expression("bitwise", &bitwise)
-    }
-
-    fn compare(self, operator: u32, value: &[u8]) -> Self {
-        let compare = Attributes::default()
-            .number(1, NFT_REG_1)
-            .number(2, operator)
-            .nested(3, &Attributes::default().bytes(NFTA_DATA_VALUE, value));
-        self.expression("cmp", &compare)
-    }
-
-    fn verdict(self, code: u32) -> Self {
-        let verdict = Attributes::default().number(NFTA_VERDICT_CODE, code);
-        let immediate = Attributes::default().number(1, NFT_REG_VERDICT).nested(
-            2,
-            &Attributes::default().nested(NFTA_DATA_VERDICT, &verdict),
-        );
-        self.expression("counter", &Attributes::default())
-            .expression("immediate", &immediate)
-    }
-
-    fn expression(self, name: &str, data: &Attributes) -> Self {
-        let element = Attributes::default()
-            .text(NFTA_EXPR_NAME, name)
-            .nested(NFTA_EXPR_DATA, data);
-        Self(self.0.nested(NFTA_LIST_ELEM, &element))
-    }
 }
 
 /// Changes that take effect together, or not at all.
@@ -299,12 +141,27 @@ impl Transaction {
         self.family = family;
     }
 
+    /// What the next change is about.
+    pub(in crate::network) fn current_family(&self) -> Family {
+        self.family
+    }
+
     /// Makes a table, or keeps the one that is there.
     pub(in crate::network) fn add_table(&mut self, name: &str, comment: &str) {
         let table = Attributes::default()
             .text(NFTA_TABLE_NAME, name)
             .bytes(NFTA_TABLE_USERDATA, &comment_data(comment));
         self.push(NFT_MSG_NEWTABLE, NLM_F_CREATE, &table);
+    }
+
+    /// Makes a table that is the socket's: nobody else can change or remove it, and
+    /// it goes with the socket, however that ends.
+    pub(in crate::network) fn add_owned_table(&mut self, name: &str, comment: &str) {
+        let table = Attributes::default()
+            .text(NFTA_TABLE_NAME, name)
+            .number(NFTA_TABLE_FLAGS, NFT_TABLE_F_OWNER)
+            .bytes(NFTA_TABLE_USERDATA, &comment_data(comment));
+        self.push(NFT_MSG_NEWTABLE, NLM_F_CREATE | NLM_F_EXCL, &table);
     }
 
     /// Removes a table with everything in it; it must exist.
@@ -339,7 +196,6 @@ impl Transaction {
     }
 
     /// Makes a chain that is entered by other rules only.
-    #[cfg(test)]
     pub(in crate::network) fn add_plain_chain(&mut self, table: &str, name: &str) {
         let chain = Attributes::default()
             .text(NFTA_CHAIN_TABLE, table)
@@ -379,12 +235,28 @@ impl Transaction {
     }
 
     fn push(&mut self, kind: u16, flags: u16, attributes: &Attributes) {
-        let request = request(self.family, kind, flags | NLM_F_ACK, attributes);
+        let request = request(self.family, kind, flags, attributes);
         self.requests.push(request);
     }
 }
 
+/// A chain of another program's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::network) struct ForeignChain {
+    protocol: u8,
+    pub(in crate::network) table: String,
+    pub(in crate::network) name: String,
+}
+
+impl ForeignChain {
+    /// Whether packets of this family come through it.
+    pub(in crate::network) fn sees(&self, family: Family) -> bool {
+        [family.number(), NFPROTO_INET].contains(&self.protocol)
+    }
+}
+
 /// A `NETLINK_NETFILTER` socket.
+#[derive(Debug)]
 pub(in crate::network) struct NftSocket(Connection);
 
 impl NftSocket {
@@ -398,6 +270,11 @@ impl NftSocket {
         let mut requests = Vec::with_capacity(transaction.requests.len() + 2);
         requests.push(batch_mark(NFNL_MSG_BATCH_BEGIN));
         requests.extend(transaction.requests);
+        // What fails is answered without being asked; one answer stands for all the
+        // rest, as those to hundreds of rules would not fit into the socket.
+        if let Some(last) = requests.last_mut() {
+            last.flags |= NLM_F_ACK;
+        }
         requests.push(batch_mark(NFNL_MSG_BATCH_END));
         self.0.send_all(&requests)
     }
@@ -448,6 +325,34 @@ impl NftSocket {
             Some(policy) => Ok(Some(u32::from_be_bytes(read_array(policy, 0)?) == NF_DROP)),
             None => Ok(Some(false)),
         }
+    }
+
+    /// The chains, of every program, that drop forwarded packets which none of their
+    /// rules decides.
+    pub(in crate::network) fn forward_drops(&mut self) -> io::Result<Vec<ForeignChain>> {
+        let everything = Request {
+            kind: (NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_GETCHAIN,
+            flags: 0,
+            body: vec![NFPROTO_UNSPEC, 0, 0, 0],
+        };
+        let mut chains = Vec::new();
+        for reply in self.0.list(everything)? {
+            let attributes = attributes_of(&reply);
+            let number = |list, kind| -> io::Result<Option<u32>> {
+                let value = find(list, kind).map(|value| read_array(value, 0));
+                Ok(value.transpose()?.map(u32::from_be_bytes))
+            };
+            let hook = find(attributes, NFTA_CHAIN_HOOK).unwrap_or_default();
+            let is_there = number(hook, NFTA_HOOK_HOOKNUM)? == Some(Hook::FORWARD.number);
+            if is_there && number(attributes, NFTA_CHAIN_POLICY)? == Some(NF_DROP) {
+                chains.push(ForeignChain {
+                    protocol: reply.body.first().copied().unwrap_or_default(),
+                    table: text_of(attributes, NFTA_CHAIN_TABLE),
+                    name: text_of(attributes, NFTA_CHAIN_NAME),
+                });
+            }
+        }
+        Ok(chains)
     }
 
     /// The handles of the rules of a chain in which `mark` occurs, in a comment
@@ -517,6 +422,12 @@ fn comment_data(comment: &str) -> Vec<u8> {
     let text = terminated(comment);
     let length = u8::try_from(text.len()).expect("our comments are short");
     [&[0, length], text.as_slice()].concat()
+}
+
+fn text_of(attributes: &[u8], kind: u16) -> String {
+    let text = find(attributes, kind).unwrap_or_default();
+    let text = text.strip_suffix(&[0]).unwrap_or(text);
+    String::from_utf8_lossy(text).into_owned()
 }
 
 fn attributes_of(reply: &Reply) -> &[u8] {

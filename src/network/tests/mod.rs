@@ -1,5 +1,8 @@
 //! The bridge, its rules and its attachments, in a namespace that plays the host.
 
+mod published;
+mod repair;
+
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
@@ -9,12 +12,12 @@ use crate::fs::Lock;
 use crate::store::{LeaseRow, NetworkRow};
 use crate::sys::netns;
 
-use super::attach::Attachment;
-use super::bridge::{Standing, make};
-use super::nat;
-use super::netlink::nftables::{Hook, NftSocket, Transaction};
-use super::netlink::route::RouteSocket;
-use super::spec::{Ipv6, Spec};
+use crate::network::attach::{Attachment, Wish};
+use crate::network::bridge::{Standing, make};
+use crate::network::nat;
+use crate::network::netlink::nftables::{Family, Hook, NftSocket, Transaction};
+use crate::network::netlink::route::{LOOPBACK, RouteSocket};
+use crate::network::spec::{Ipv6, Spec};
 
 const DEVICE: &str = "rbtest0";
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -70,7 +73,22 @@ fn join_more(host: &mut RouteSocket, bridge: &Standing, last: u8, attachment: &m
         pid: 0,
         pid_started: 0,
     };
-    attachment.connect(host, bridge, &lease, None).unwrap();
+    let wish = Wish::default_bridge("test");
+    attachment.connect(host, bridge, &lease, &wish).unwrap();
+}
+
+/// Asserts what is seen once everything has settled: on a busy machine a first packet
+/// may be late, and one that was lost is sent again after a second.
+#[track_caller]
+fn assert_seen<T: Copy + PartialEq + std::fmt::Debug>(expected: T, mut look: impl FnMut() -> T) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let seen = look();
+        if seen == expected || Instant::now() >= deadline {
+            assert_eq!(seen, expected);
+            return;
+        }
+    }
 }
 
 /// Listens inside `server` and connects from inside `client`; the address that
@@ -89,6 +107,10 @@ fn reach(client: &Attachment, server: &Attachment) -> Option<SocketAddr> {
     Some(peer)
 }
 
+fn ip(peer: Option<SocketAddr>) -> Option<std::net::IpAddr> {
+    peer.map(|peer| peer.ip())
+}
+
 #[test]
 fn two_attachments_reach_each_other_and_the_host() {
     on_a_host(|host| {
@@ -96,8 +118,8 @@ fn two_attachments_reach_each_other_and_the_host() {
         let one = join_at(host, &bridge, 2);
         let two = join_at(host, &bridge, 3);
         assert_eq!(one.places()[0].mac, [0x02, 0x42, 172, 17, 0, 2]);
-        assert_eq!(reach(&one, &two).unwrap().ip(), one.address());
-        assert_eq!(reach(&two, &one).unwrap().ip(), two.address());
+        assert_seen(Some(one.address().into()), || ip(reach(&one, &two)));
+        assert_seen(Some(two.address().into()), || ip(reach(&two, &one)));
 
         let listener = TcpListener::bind((one.gateway(), 0)).unwrap();
         let target = listener.local_addr().unwrap();
@@ -133,15 +155,16 @@ fn packets_leave_translated_and_strangers_stay_outside() {
         let container = join_at(host, &inside, 2);
         let neighbour = join_at(host, &inside, 3);
         let server = join_at(host, &outside, 2);
-        let seen = reach(&container, &server).unwrap();
-        assert_eq!(seen.ip(), outside.network.gateway);
+        let gateway = Some(outside.network.gateway.into());
+        assert_seen(gateway, || ip(reach(&container, &server)));
         assert_eq!(reach(&server, &container), None);
-        let seen = reach(&container, &neighbour).unwrap();
-        assert_eq!(seen.ip(), container.address());
+        let own = Some(container.address().into());
+        assert_seen(own, || ip(reach(&container, &neighbour)));
 
         nat::remove(DEVICE).unwrap();
         assert!(!nat::is_complete(&inside.network, &inside.spec).unwrap());
-        assert_eq!(reach(&server, &container).unwrap().ip(), server.address());
+        let own = Some(server.address().into());
+        assert_seen(own, || ip(reach(&server, &container)));
     });
 }
 
@@ -158,7 +181,7 @@ fn an_internal_network_has_no_way_out() {
         let one = join_at(host, &inside, 2);
         let two = join_at(host, &inside, 3);
         let server = join_at(host, &outside, 2);
-        assert!(reach(&one, &two).is_some());
+        assert_seen(true, || reach(&one, &two).is_some());
         assert_eq!(one.places()[0].gateway, None);
         // Even with a route of its own it is held.
         netns::enter(one.as_fd(), || {
@@ -166,7 +189,7 @@ fn an_internal_network_has_no_way_out() {
             let link = inside.link("eth0").unwrap().unwrap();
             let gateway = Some(Ipv4Addr::new(172, 17, 0, 1));
             inside
-                .add_default_routes(link.index, gateway, None)
+                .set_default_routes(link.index, gateway, None)
                 .unwrap();
         })
         .unwrap();
@@ -198,7 +221,8 @@ fn two_networks_and_ipv6_in_one_namespace() {
         let devices: Vec<&str> = both.places().iter().map(|p| p.device.as_str()).collect();
         assert_eq!(devices, ["eth0", "eth1"]);
         assert!(reach(&far, &both).is_none(), "networks are apart");
-        assert!(reach(&both, &far).is_some() && reach(&both, &other).is_some());
+        assert_seen(true, || reach(&both, &far).is_some());
+        assert_seen(true, || reach(&both, &other).is_some());
 
         let (address, _) = other.places()[0].address6.unwrap();
         let target = SocketAddr::new(address.into(), 80);
@@ -239,7 +263,7 @@ fn a_filter_that_drops_is_told_to_let_the_bridge_pass() {
         let server = join_at(host, &outside, 2);
         assert_eq!(reach(&container, &server), None);
         nat::ensure(&inside.network, &inside.spec).unwrap();
-        assert!(reach(&container, &server).is_some());
+        assert_seen(true, || reach(&container, &server).is_some());
         assert_eq!(reach(&server, &container), None);
         let count = |nft: &mut NftSocket| {
             let rules = nft.marked_rules("filter", "FORWARD", "rbuild: ");
