@@ -18,6 +18,7 @@ command -v openssl > /dev/null || missing+=(openssl)
 command -v crun > /dev/null || missing+=(crun)
 command -v runc > /dev/null || missing+=(runc)
 command -v podman > /dev/null || missing+=(podman)
+command -v qemu-system-x86_64 > /dev/null || missing+=(qemu-system-x86)
 [ -e /usr/sbin/debootstrap ] || missing+=(debootstrap)
 [ -e /usr/sbin/nft ] || missing+=(nftables)
 if [ ${#missing[@]} -gt 0 ]; then

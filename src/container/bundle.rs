@@ -11,6 +11,7 @@ use crate::sandbox::{
     Mount, MountKind, Namespace, NetworkNamespace, Overlay, Particulars, Reach, ResourceLimits,
     RootFs, Seccomp, Spec, Terminal,
 };
+use crate::sys::cgroup::Driver;
 
 /// The search path of a container whose image names none.
 ///
@@ -199,8 +200,7 @@ pub(super) fn cgroup(request: &Request, id: &str) -> Option<String> {
 
 /// The name of a container's cgroup.
 pub(super) fn group_name(request: &Request, id: &str) -> String {
-    let parent = request.cgroup_parent.as_deref().unwrap_or("rbuild");
-    format!("{}/{id}", parent.trim_matches('/'))
+    Driver::detect().group_name(request.cgroup_parent.as_deref(), id)
 }
 
 /// Docker's order: its own variables, then the image's and the user's, which

@@ -48,6 +48,22 @@ impl Changes {
         }
     }
 
+    /// The limits to set where the container runs, whose request is `changed` now.
+    /// Memory and swap belong together: what one kernel counts as one, another
+    /// counts apart.
+    pub(super) fn to_set(&self, changed: &Request) -> ResourceLimits {
+        let mut limits = self.resources.clone();
+        if limits.memory_bytes.is_some() || limits.memory_swap_bytes.is_some() {
+            limits.memory_bytes = changed.resources.memory_bytes;
+            limits.memory_swap_bytes = changed.resources.memory_swap_bytes;
+        }
+        if limits.cpu_quota.is_some() || limits.cpu_period.is_some() {
+            limits.cpu_quota = changed.resources.cpu_quota;
+            limits.cpu_period = changed.resources.cpu_period;
+        }
+        limits
+    }
+
     /// The request after these changes.
     ///
     /// # Errors
@@ -128,6 +144,9 @@ mod tests {
         assert_eq!(changed.resources.memory_bytes, Some(100 << 20));
         assert_eq!(changed.resources.pids, Some(7));
         assert_eq!(changed.restart, RestartPolicy::Always);
+        let set = changes.to_set(&changed);
+        assert_eq!((set.memory_bytes, set.pids), (Some(100 << 20), None));
+        assert_eq!(set.memory_swap_bytes, Some(128 << 20));
         changes.resources.memory_bytes = Some(200 << 20);
         assert!(changes.apply(&request).is_err());
         changes.resources.memory_swap_bytes = Some(400 << 20);

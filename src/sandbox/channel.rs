@@ -34,10 +34,12 @@ const REPORT_LIMIT: usize = 64 << 10;
 ///
 /// Descriptors that come along, in this order: the report socket; the network
 /// namespace, if `network`; standard input, output and error, unless `terminal`.
-/// The system call filter follows as bytes.
+/// The system call filter follows as bytes, unless the program's process is to make
+/// it itself.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Order<T> {
     pub(super) task: T,
+    pub(super) makes_filter: bool,
     pub(super) terminal: bool,
     pub(super) network: bool,
 }

@@ -9,7 +9,7 @@ use super::failure::{During, Failure, Step};
 use super::outside::Errand;
 use super::running::{Init, Killer, Running};
 use super::{INIT_ARGV0, NetworkNamespace, Seccomp, Spec, init, seccomp};
-use crate::sys::process;
+use crate::sys::process::{self, Offspring};
 
 /// The descriptors of the sandbox's first process.
 #[derive(Debug, Clone, Copy)]
@@ -94,12 +94,13 @@ pub fn spawn(
     )
 }
 
-/// Like [`spawn`], for a small process of one thread: its init is a fork, and
-/// nothing is loaded again. With more threads it is the same as [`spawn`].
+/// Like [`spawn`], for a small process of one thread: the init is `ready` or a fork,
+/// and nothing is loaded again. With more threads it is the same as [`spawn`].
 pub fn spawn_forked(
     spec: &Spec,
     stdio: Stdio<'_>,
     network: Option<BorrowedFd<'_>>,
+    ready: Option<ReadyInit>,
 ) -> Result<Running, Error> {
     let network = network.filter(|_| spec.network == NetworkNamespace::Passed);
     let filter = Filter {
@@ -111,17 +112,35 @@ pub fn spawn_forked(
         stdio,
         network,
         &filter,
-        Origin::Forked,
+        ready.map_or(Origin::Forked, Origin::Ready),
     )
 }
 
+/// An init that waits for what it is to start. When this is dropped it goes.
+#[derive(Debug)]
+pub struct ReadyInit {
+    starting: Starting,
+    theirs: OwnedFd,
+}
+
+impl ReadyInit {
+    /// Forks one. The sooner in a process' life, the less memory the two have apart.
+    /// `None` where this process has more than one thread.
+    pub fn fork() -> Option<Self> {
+        let (starting, theirs) = Starting::forked().ok()?;
+        Some(Self { starting, theirs })
+    }
+}
+
 /// How an init comes to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Origin {
     /// By executing this program anew.
     Executed,
     /// As a fork of this process where that is possible.
     Forked,
+    /// It is there.
+    Ready(ReadyInit),
 }
 
 /// Which system call filter a program gets.
@@ -131,7 +150,8 @@ pub(super) struct Filter<'a> {
 }
 
 impl Filter<'_> {
-    fn program(&self) -> Step<Arc<[u8]>> {
+    /// Its instructions; none for no filter.
+    pub(super) fn program(&self) -> Step<Arc<[u8]>> {
         match self.seccomp {
             Seccomp::Unconfined => Ok(Arc::default()),
             Seccomp::Default => {
@@ -166,7 +186,13 @@ pub(super) fn start(
     origin: Origin,
 ) -> Result<Running, Error> {
     let failed = |failure: Failure| failure.into_error(task.command());
-    let (starting, theirs) = Starting::new(origin).map_err(failed)?;
+    let (starting, theirs) = match origin {
+        Origin::Ready(ready) => (ready.starting, ready.theirs),
+        Origin::Forked => Starting::forked()
+            .or_else(|_| Starting::executed())
+            .map_err(failed)?,
+        Origin::Executed => Starting::executed().map_err(failed)?,
+    };
     let mut descriptors = vec![theirs.as_fd()];
     descriptors.extend(network);
     let terminal = matches!(stdio, Stdio::Terminal);
@@ -180,11 +206,17 @@ pub(super) fn start(
     }
     let order = Order {
         task,
+        makes_filter: starting.is_fork,
         terminal,
         network: network.is_some(),
     };
-    // The init loads while the filter and the order are made.
-    let filter = filter.program().map_err(failed)?;
+    // An init that is executed loads while the filter and the order are made. Making
+    // one takes 300 KiB, which a program's process loses when it becomes the program.
+    let filter = if starting.is_fork {
+        Arc::default()
+    } else {
+        filter.program().map_err(failed)?
+    };
     let sent = channel::send(starting.control.as_fd(), &order, &filter, &descriptors);
     drop(theirs);
     match sent {
@@ -198,9 +230,10 @@ pub(super) fn start(
 /// Has an outside runtime called, and waits for that.
 pub(super) fn command(errand: &Errand) -> Result<(), Error> {
     let failed = |failure: Failure| failure.into_error("");
-    let (starting, theirs) = Starting::new(Origin::Executed).map_err(failed)?;
+    let (starting, theirs) = Starting::executed().map_err(failed)?;
     let order = Order {
         task: TaskRef::Outside(errand),
+        makes_filter: false,
         terminal: false,
         network: false,
     };
@@ -219,31 +252,39 @@ pub(super) fn command(errand: &Errand) -> Result<(), Error> {
 }
 
 /// Between the start of the init and that of the program.
+#[derive(Debug)]
 struct Starting {
     control: OwnedFd,
     reports: OwnedFd,
     init: Init,
+    is_fork: bool,
 }
 
 impl Starting {
-    /// Starts the init. Returns also the end of the report socket that is its.
-    fn new(origin: Origin) -> Step<(Self, OwnedFd)> {
+    /// Executes an init. Returns also the end of the report socket that is its.
+    fn executed() -> Step<(Self, OwnedFd)> {
+        Self::new(|control| {
+            process::spawn_self(INIT_ARGV0, control).during("start the init process")
+        })
+    }
+
+    /// Forks an init. `EINVAL` where this process has more than one thread.
+    fn forked() -> Step<(Self, OwnedFd)> {
+        let (mut starting, theirs) = Self::new(|control| {
+            process::fork_self(&control, init::main).during("fork the init process")
+        })?;
+        starting.is_fork = true;
+        Ok((starting, theirs))
+    }
+
+    fn new(start: impl FnOnce(OwnedFd) -> Step<Offspring>) -> Step<(Self, OwnedFd)> {
         let (control, init_control) = channel::control().during("open a socket")?;
         let (reports, init_reports) = channel::reports().during("open a socket")?;
-        let forked = match origin {
-            Origin::Forked => process::fork_self(&init_control, init::main).ok(),
-            Origin::Executed => None,
-        };
-        let init = match forked {
-            Some(init) => init,
-            None => {
-                process::spawn_self(INIT_ARGV0, init_control).during("start the init process")?
-            }
-        };
         let starting = Self {
             control,
             reports,
-            init: Init(init),
+            init: Init(start(init_control)?),
+            is_fork: false,
         };
         Ok((starting, init_reports))
     }

@@ -27,3 +27,4 @@ mod sandbox;
 mod servers;
 mod story;
 mod tidy;
+mod vm;

@@ -33,6 +33,7 @@ pub(super) use mounts::user_mounts;
 
 use super::Error;
 use super::protocol::{self, Ask, StartOrder, Tell};
+use crate::sandbox::ReadyInit;
 use crate::sys;
 
 /// The name under which this program starts itself as a shim.
@@ -41,14 +42,14 @@ pub const SHIM_ARGV0: &str = "rbuild-shim";
 /// Runs as a shim; returns the process' exit code.
 pub fn shim_main() -> i32 {
     match born() {
-        Ok((socket, order)) => run::run(socket, order),
+        Ok((socket, order, init)) => run::run(socket, order, init),
         // Nobody is there who could be told.
         Err(_) => 1,
     }
 }
 
 /// Leaves the command's session and hears what to do.
-fn born() -> std::io::Result<(OwnedFd, StartOrder)> {
+fn born() -> std::io::Result<(OwnedFd, StartOrder, Option<ReadyInit>)> {
     let _unnamed = rustix::thread::set_name(c"rbuild-shim");
     let socket = std::io::stdin().as_fd().try_clone_to_owned()?;
     let null = std::fs::File::options()
@@ -61,8 +62,10 @@ fn born() -> std::io::Result<(OwnedFd, StartOrder)> {
     // The terminal's signals are for the command, not for the container's keeper.
     rustix::process::setsid()?;
     sys::signals::forget_pending_and_unblock()?;
+    // This process is smallest now, and most often the order is still being made.
+    let init = ReadyInit::fork();
     match Ask::decode(&protocol::receive(socket.as_fd(), RecvFlags::empty())?)? {
-        Some(Ask::Start(order)) => Ok((socket, *order)),
+        Some(Ask::Start(order)) => Ok((socket, *order, init)),
         _ => Err(std::io::ErrorKind::InvalidData.into()),
     }
 }

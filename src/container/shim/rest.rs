@@ -67,7 +67,7 @@ impl Kept {
                 runtime.update(&changes.resources)?;
             } else {
                 let group = self.group()?;
-                warnings = group.limit(&changes.resources);
+                warnings = group.limit(&changes.to_set(&record.request));
             }
         }
         self.dir.write_record(&record)?;

@@ -20,7 +20,7 @@ use super::refusal;
 use super::session::{Session, Wiring};
 use super::setup;
 use crate::fs::Lock;
-use crate::sandbox::{self, Outside};
+use crate::sandbox::{self, Outside, ReadyInit};
 use crate::store::{Paths, Store};
 use crate::sys::cgroup::Group;
 
@@ -28,10 +28,10 @@ use crate::sys::cgroup::Group;
 pub(super) const FIRST: u64 = 0;
 
 /// Starts the container and stays with it; returns the process' exit code.
-pub(super) fn run(socket: OwnedFd, order: StartOrder) -> i32 {
+pub(super) fn run(socket: OwnedFd, order: StartOrder, init: Option<ReadyInit>) -> i32 {
     let mut starter = Client::new(socket);
     let attach = order.attach;
-    match Kept::start(order) {
+    match Kept::start(order, init) {
         Ok(mut kept) => {
             starter.tell(&Tell::Started(kept.warnings()));
             if let Some(streams) = attach {
@@ -93,12 +93,12 @@ struct Launched {
 }
 
 impl Kept {
-    fn start(order: StartOrder) -> Result<Self, Error> {
+    fn start(order: StartOrder, init: Option<ReadyInit>) -> Result<Self, Error> {
         let paths = Paths::new(order.data.clone(), order.run.clone());
         let dir = Dir::new(&paths, &order.id);
         let busy = || Error::Busy(order.id.clone());
         let lock = dir.try_lock()?.ok_or_else(busy)?;
-        let started = Self::first(order, dir.clone(), paths.clone());
+        let started = Self::first(order, init, dir.clone(), paths.clone());
         let started = started.inspect_err(|error| {
             // The first failure is the one to tell.
             let _kept = remove::after_failed_start(&paths, &dir, error);
@@ -109,7 +109,12 @@ impl Kept {
         })
     }
 
-    fn first(order: StartOrder, dir: Dir, paths: Paths) -> Result<Self, Error> {
+    fn first(
+        order: StartOrder,
+        init: Option<ReadyInit>,
+        dir: Dir,
+        paths: Paths,
+    ) -> Result<Self, Error> {
         let record = dir.record()?;
         let before = dir.state()?.started_by_user();
         let log = Log::open(&dir, &record, &order.name)?;
@@ -119,7 +124,7 @@ impl Kept {
             network,
             hostname,
             state,
-        } = launch(&order, &dir, &record, before)?;
+        } = launch(&order, init, &dir, &record, before)?;
         let probe = Probe::new(&record.request);
         Ok(Self {
             order,
@@ -152,7 +157,13 @@ impl Kept {
         // Limits and policy may have been changed.
         let record = self.dir.record().unwrap_or_else(|_| self.record.clone());
         self.record = record;
-        match launch(&self.order, &self.dir, &self.record, self.state.clone()) {
+        match launch(
+            &self.order,
+            None,
+            &self.dir,
+            &self.record,
+            self.state.clone(),
+        ) {
             Ok(launched) => {
                 self.sessions.insert(FIRST, launched.session);
                 self.network = Some(launched.network);
@@ -183,9 +194,11 @@ impl Kept {
     }
 }
 
-/// Starts the first process with everything around it, and writes that down.
+/// Starts the first process with everything around it, and writes that down. `init`
+/// is used where it is there.
 fn launch(
     order: &StartOrder,
+    init: Option<ReadyInit>,
     dir: &Dir,
     record: &Record,
     before: State,
@@ -200,7 +213,7 @@ fn launch(
         stdin: request.open_stdin,
     };
     let session = Session::start(wiring, |stdio| match order.runtime(dir) {
-        None => sandbox::spawn_forked(&spec, stdio, network.namespace()),
+        None => sandbox::spawn_forked(&spec, stdio, network.namespace(), init),
         Some(runtime) => {
             let outside = Outside {
                 annotations: request.annotations.clone(),

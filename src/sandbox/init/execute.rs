@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use super::super::REAPER_ARGV0;
-use super::super::channel::{self, Report};
+use super::super::channel::{self, Report, Task};
 use super::super::failure::{During, Failure, Step};
+use super::super::spawn::Filter;
 use super::Work;
 use super::privileges::Privileges;
 use crate::sys::process::{self, TextList};
@@ -108,7 +109,21 @@ pub(super) fn finish(privileges: &Privileges<'_>, work: &Work) -> Step<()> {
     process::close_on_exec_from(3).during("close descriptors")?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     process::reset_signals().during("reset the signals")?;
-    privileges.assume(&work.filter, |warning| {
+    let own = match &work.order.task {
+        _ if !work.order.makes_filter => None,
+        Task::Spawn(spec) => Some((&spec.seccomp, &spec.capabilities)),
+        Task::Enter(_, spec) => Some((&spec.seccomp, &spec.capabilities)),
+        Task::Outside(_) => None,
+    };
+    let own = own.map(|(seccomp, capabilities)| {
+        let filter = Filter {
+            seccomp,
+            capabilities,
+        };
+        filter.program()
+    });
+    let own = own.transpose()?;
+    privileges.assume(own.as_deref().unwrap_or(&work.filter), |warning| {
         match channel::report(work.reports.as_fd(), &Report::Warning(warning), None) {
             Ok(()) => Ok(()),
             Err(err) => Err(err),

@@ -101,6 +101,7 @@ fn protect(place: &OwnedFd) -> std::io::Result<()> {
 /// What is seen instead: `/dev/null` for a file, an empty directory for a directory.
 struct Mask<'a> {
     null: &'a OwnedFd,
+    /// The mount of the first directory that was hidden.
     empty: Option<OwnedFd>,
 }
 
@@ -110,27 +111,35 @@ impl Mask<'_> {
         let Some(place) = find(path).during_with(step)? else {
             return Ok(());
         };
-        let cover = if place::is_directory(&place).during_with(step)? {
-            self.empty().during_with(step)?
-        } else {
-            self.null.as_fd()
-        };
-        let cover = open_tree(cover, "", CLONE_OPEN).during_with(step)?;
-        move_mount(cover.as_fd(), "", place.as_fd(), "", BOTH_EMPTY).during_with(step)
+        let is_directory = place::is_directory(&place).during_with(step)?;
+        self.cover(&place, is_directory).during_with(step)
     }
 
-    /// One file system for all of them, attached nowhere itself.
-    fn empty(&mut self) -> rustix::io::Result<BorrowedFd<'_>> {
-        if self.empty.is_none() {
-            let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
-            fsconfig_create(context.as_fd())?;
-            let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
-                | MountAttrFlags::MOUNT_ATTR_NOSUID
-                | MountAttrFlags::MOUNT_ATTR_NODEV
-                | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-            let mount = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
-            self.empty = Some(mount);
-        }
-        self.empty.as_ref().map(AsFd::as_fd).ok_or(Errno::INVAL)
+    fn cover(&mut self, place: &OwnedFd, is_directory: bool) -> rustix::io::Result<()> {
+        let onto = |tree: BorrowedFd<'_>| move_mount(tree, "", place.as_fd(), "", BOTH_EMPTY);
+        let source = match (is_directory, &self.empty) {
+            (false, _) => self.null.as_fd(),
+            (true, Some(empty)) => empty.as_fd(),
+            (true, None) => {
+                let empty = empty()?;
+                onto(empty.as_fd())?;
+                self.empty = Some(empty);
+                return Ok(());
+            }
+        };
+        onto(open_tree(source, "", CLONE_OPEN)?.as_fd())
     }
+}
+
+/// An empty file system, one for all directories: the first is hidden by the mount
+/// itself, the others by copies of it. Before Linux 6.15 only a mount that is
+/// attached can be copied.
+fn empty() -> rustix::io::Result<OwnedFd> {
+    let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_create(context.as_fd())?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
+        | MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }

@@ -34,7 +34,7 @@ use self::shared::Memory;
 use super::channel::{self, Notice, Order, Report, Task};
 use super::failure::{During, Failure, Step};
 use super::{ExecSpec, Namespace, NetworkNamespace, Spec};
-use crate::sys::cgroup::{Group, Hierarchies};
+use crate::sys::cgroup::{self, Group, Hierarchies};
 use crate::sys::process::{self, Fork};
 
 /// How long a further process is kept for its parent after its end. The sandbox's
@@ -196,9 +196,12 @@ fn make_group(spec: &Spec, reports: BorrowedFd<'_>) -> Step<Option<Group>> {
     let Some(name) = &spec.cgroup else {
         return Ok(None);
     };
+    let scope = cgroup::scope_of(name).map(|scope| scope.enter());
+    let refused = scope.and_then(Result::err);
+    let refused = refused.map(|err| format!("systemd makes no scope for the container: {err}"));
     let (group, warnings) = Group::create(&Hierarchies::discover(), name, &spec.resources)
         .during_with(|| format!("make the cgroup `{name}`"))?;
-    for warning in warnings {
+    for warning in refused.into_iter().chain(warnings) {
         channel::report(reports, &Report::Warning(warning), None).during("report a warning")?;
     }
     Ok((!group.is_empty()).then_some(group))
@@ -286,6 +289,7 @@ impl End {
 /// its end is not theirs.
 fn kill_rest(group: &Group, first: &OwnedFd) {
     const ROUNDS: u32 = 100;
+    group.kill();
     for _ in 0..ROUNDS {
         let left = group.processes();
         let mut alive = false;

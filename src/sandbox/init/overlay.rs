@@ -39,17 +39,28 @@ pub(in crate::sandbox) fn mount(overlay: &Overlay, place: &Path, devices: bool) 
         let _absent = std::fs::remove_dir_all(overlay.work.join("work/incompat"));
     }
     match mount_new(overlay, place, devices)? {
-        Some(root) => Ok(root),
-        None => mount_old(overlay, place, devices),
+        New::Mounted(root) => Ok(root),
+        New::Unknown => mount_old(overlay, place, devices),
+        New::Refused(refusal) => mount_old(overlay, place, devices).map_err(|_| refusal),
     }
 }
 
-/// By the interface without a limit on the length of all options together;
-/// nothing when the kernel has none that takes layers one by one (before 6.8).
-fn mount_new(overlay: &Overlay, place: &Path, devices: bool) -> Step<Option<OwnedFd>> {
+/// What came of the newer interface.
+enum New {
+    /// The root of the overlay.
+    Mounted(OwnedFd),
+    /// The kernel has none that takes layers one by one (before 6.8).
+    Unknown,
+    /// The kernel refused all options together: one whose overlayfs gets them as
+    /// one text (before 6.5) takes every single one unseen.
+    Refused(Failure),
+}
+
+/// By the interface without a limit on the length of all options together.
+fn mount_new(overlay: &Overlay, place: &Path, devices: bool) -> Step<New> {
     const STEP: &str = "mount the overlay";
     let context = match fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC) {
-        Err(Errno::NOSYS | Errno::PERM) => return Ok(None),
+        Err(Errno::NOSYS | Errno::PERM) => return Ok(New::Unknown),
         result => result.during(STEP)?,
     };
     let explained = |err: Errno| explain(&context, err);
@@ -59,7 +70,7 @@ fn mount_new(overlay: &Overlay, place: &Path, devices: bool) -> Step<Option<Owne
     for (at, layer) in overlay.lower.iter().enumerate() {
         let name = alias(layer, &mut aliases)?;
         match fsconfig_set_string(context.as_fd(), "lowerdir+", &name) {
-            Err(Errno::INVAL) if at == 0 => return Ok(None),
+            Err(Errno::INVAL) if at == 0 => return Ok(New::Unknown),
             result => result.map_err(explained)?,
         }
     }
@@ -73,14 +84,17 @@ fn mount_new(overlay: &Overlay, place: &Path, devices: bool) -> Step<Option<Owne
     if overlay.volatile {
         fsconfig_set_flag(context.as_fd(), "volatile").map_err(explained)?;
     }
-    fsconfig_create(context.as_fd()).map_err(explained)?;
+    match fsconfig_create(context.as_fd()) {
+        Err(Errno::INVAL) => return Ok(New::Refused(explained(Errno::INVAL))),
+        result => result.map_err(explained)?,
+    }
     let mut attributes = MountAttrFlags::empty();
     attributes.set(MountAttrFlags::MOUNT_ATTR_NODEV, !devices);
     let root = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes).during(STEP)?;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     move_mount(root.as_fd(), "", CWD, place, flags)
         .during_with(|| format!("mount the overlay on `{}`", place.display()))?;
-    Ok(Some(root))
+    Ok(New::Mounted(root))
 }
 
 /// The failure with what the kernel has written to the context's log.

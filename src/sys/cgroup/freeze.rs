@@ -88,6 +88,18 @@ impl Group {
         }
     }
 
+    /// Kills every process of the group and of those beneath it at once, where the
+    /// kernel does that; it does in version 2, from Linux 5.14.
+    pub fn kill(&self) {
+        for dir in &self.dirs {
+            let file = dir.path.join("cgroup.kill");
+            if file.exists() {
+                // Who is left is found one by one.
+                let _refused = std::fs::write(file, "1");
+            }
+        }
+    }
+
     /// The processes in the group.
     pub fn processes(&self) -> Vec<i32> {
         let all = self.dirs.iter().flat_map(|dir| {

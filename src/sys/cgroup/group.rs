@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::Hierarchies;
+use super::device;
 use super::limits::{Limits, inherit_cpuset};
 
 /// The controllers that a group is made in: those that limits need, that a
@@ -70,6 +71,10 @@ impl Group {
             }
         }
         group.fill_cpusets(name);
+        if !limits.wants_cpuset() {
+            // Nothing has to be filled in there, and an update may want it.
+            wanted.push("cpuset");
+        }
         if let Some(v2) = &hierarchies.v2 {
             let available = read(&v2.mount, "cgroup.controllers").unwrap_or_default();
             // Beside version 1 it may have no controller that matters.
@@ -132,6 +137,8 @@ impl Group {
                 // Fails in a group that has processes; then limits warn.
                 enable(base, wanted);
             }
+            // One that an end without a witness left behind has limits of its own.
+            let _none_as_a_rule = std::fs::remove_dir(&path);
             let mut made = std::fs::create_dir_all(&path);
             if made.is_err() {
                 // Another sandbox may just have removed an empty parent.
@@ -177,10 +184,12 @@ impl Group {
 
     /// Whether the group says which devices may be used.
     pub fn restricts_devices(&self) -> bool {
-        self.dir_with("devices.list").is_some_and(|dir| {
+        if let Some(dir) = self.dir_with("devices.list") {
             let text = read(&dir.path, "devices.list").unwrap_or_default();
-            !text.lines().any(|line| line.starts_with("a "))
-        })
+            return !text.lines().any(|line| line.starts_with("a "));
+        }
+        let mut two = self.dirs.iter().filter(|dir| dir.version == Version::Two);
+        two.any(|dir| device::is_restricted(&dir.path))
     }
 
     /// Whether there is no directory at all.
@@ -250,15 +259,38 @@ impl Group {
     }
 }
 
-/// The last process may still be on its way out.
+/// The last process may still be on its way out, and the container may have made
+/// groups beneath its own.
 fn remove_dir(path: &Path) {
-    for _ in 0..REMOVE_TRIES {
+    for attempt in 0..REMOVE_TRIES {
         match std::fs::remove_dir(path) {
             Err(err) if err.kind() == io::ErrorKind::ResourceBusy => {
-                std::thread::sleep(REMOVE_PAUSE);
+                if attempt == 0 {
+                    remove_beneath(path);
+                } else {
+                    std::thread::sleep(REMOVE_PAUSE);
+                }
             }
             _ => return,
         }
+    }
+}
+
+/// Removes the groups beneath one, the deepest first. The kernel bounds how many
+/// there are and how deep.
+fn remove_beneath(path: &Path) {
+    let mut found = Vec::new();
+    let mut waiting = vec![path.to_owned()];
+    while let Some(dir) = waiting.pop() {
+        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                waiting.push(entry.path());
+                found.push(entry.path());
+            }
+        }
+    }
+    for dir in found.iter().rev() {
+        let _tried_again_above = std::fs::remove_dir(dir);
     }
 }
 
@@ -323,7 +355,7 @@ mod tests {
             Group::create(&hierarchies(top.path()), "rbuild/x", &limits).unwrap();
         assert!(top.path().join("pids/rbuild/x").is_dir());
         let text = warnings.join("\n");
-        for word in ["memory limit", "CPU limit", "process limit"] {
+        for word in ["memory limit", "NanoCPUs", "PIDs limit"] {
             assert!(text.contains(word), "{text}");
         }
         group.remove();

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::group::{Dir, Group, read};
+use super::device;
+use super::group::{Dir, Group, Version, read};
+use super::refusal::{Name, Refusal, refused};
 
 /// The period that CPU time is counted over. Source: Docker's default.
 const CPU_PERIOD_MICROSECONDS: u64 = 100_000;
@@ -13,6 +15,10 @@ const CPU_PERIOD_MICROSECONDS: u64 = 100_000;
 const LEAST_CPU_MICROSECONDS: u64 = 1_000;
 /// Bounds of CPU shares. Source: kernel/sched/sched.h, `MIN_SHARES`, `MAX_SHARES`.
 const SHARES: (u64, u64) = (2, 262_144);
+/// Where a version 1 kernel with that scheduler weighs single disks.
+const BFQ_DEVICE: &str = "blkio.bfq.weight_device";
+
+type Written = Result<(), Refusal>;
 
 /// What a group limits. `None` leaves it alone.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +93,16 @@ pub enum RateKind {
 }
 
 impl RateKind {
+    fn name(self) -> Name {
+        match self {
+            Self::Weight => Name::DeviceWeight,
+            Self::ReadBytes => Name::ReadBytes,
+            Self::WriteBytes => Name::WriteBytes,
+            Self::ReadOperations => Name::ReadOperations,
+            Self::WriteOperations => Name::WriteOperations,
+        }
+    }
+
     /// The file of version 1, and the key in version 2's `io.max`.
     fn files(self) -> (&'static str, Option<&'static str>) {
         match self {
@@ -113,12 +129,16 @@ impl Limits {
 }
 
 impl Group {
-    /// Sets the limits; a sentence for each that could not be set.
+    /// Sets the limits; a sentence for each that does not apply.
     pub fn limit(&self, limits: &Limits) -> Vec<String> {
         let mut warnings = Vec::new();
-        let mut set = |limit: &str, result: Result<(), String>| {
-            if let Err(why) = result {
-                warnings.push(format!("the {limit} limit is not set: {why}"));
+        let mut set = |name: Name, result: Result<(), Refusal>| {
+            if let Err(refusal) = result {
+                let warning = name.tell(&refusal);
+                // Processors and memory nodes are one controller's.
+                if !warnings.contains(&warning) {
+                    warnings.push(warning);
+                }
             }
         };
         if let Some(bytes) = limits.memory_bytes {
@@ -128,9 +148,9 @@ impl Group {
                 // Version 1 keeps the first beneath the second, which was raised just now.
                 memory = self.limit_memory(bytes);
             }
-            set("memory", memory);
+            set(Name::Memory, memory);
             if limits.memory_swap_bytes.is_some() {
-                set("swap", swap);
+                set(Name::Swap, swap);
             }
             // Otherwise: swap is often not accounted for; the memory limit holds without it.
         }
@@ -141,136 +161,129 @@ impl Group {
                 u64::MAX => "max".to_owned(),
                 pids => pids.to_string(),
             };
-            set("process", self.write_to("pids", "pids.max", pids));
+            set(Name::Pids, self.write_to("pids.max", pids));
         }
         if let Some(weight) = limits.blkio_weight {
-            set("block I/O weight", self.weigh_blocks(weight));
+            set(Name::Weight, self.weigh_blocks(weight));
         }
         for rate in &limits.blkio_devices {
-            set(&format!("block I/O ({})", rate.path), self.rate(rate));
+            set(rate.kind.name(), self.rate(rate));
         }
         if let Some(rules) = &limits.devices {
-            set("device", self.allow_devices(rules));
+            set(Name::Devices, self.allow_devices(rules));
         }
         warnings
     }
 
-    fn limit_memory_further(
-        &self,
-        limits: &Limits,
-        set: &mut impl FnMut(&str, Result<(), String>),
-    ) {
+    fn limit_memory_further(&self, limits: &Limits, set: &mut impl FnMut(Name, Written)) {
         if let Some(bytes) = limits.memory_reservation_bytes {
-            let result = if let Some(dir) = self.dir_with("memory.soft_limit_in_bytes") {
-                write(&dir.path, "memory.soft_limit_in_bytes", bytes)
-            } else {
-                self.write_to("memory", "memory.low", bytes)
-            };
-            set("memory reservation", result);
+            let files = ["memory.soft_limit_in_bytes", "memory.low"];
+            set(Name::Reservation, self.write_to_one_of(files, bytes));
         }
         if let Some(swappiness) = limits.memory_swappiness {
-            let result = self.write_to("memory", "memory.swappiness", swappiness);
-            set("memory swappiness", result);
+            let result = self.write_to("memory.swappiness", swappiness);
+            set(Name::Swappiness, result);
         }
         if limits.oom_kill_disable {
-            set(
-                "out-of-memory killer",
-                self.write_to("memory", "memory.oom_control", 1),
-            );
+            set(Name::OomKiller, self.write_to("memory.oom_control", 1));
         }
     }
 
-    fn limit_processors(&self, limits: &Limits, set: &mut impl FnMut(&str, Result<(), String>)) {
+    fn limit_processors(&self, limits: &Limits, set: &mut impl FnMut(Name, Written)) {
         if let Some(nano_cpus) = limits.nano_cpus {
-            set("CPU", self.limit_cpu(nano_cpus));
+            set(Name::Cpus, self.limit_cpu(nano_cpus));
         } else if limits.cpu_quota.is_some() || limits.cpu_period.is_some() {
             let period = limits.cpu_period.unwrap_or(CPU_PERIOD_MICROSECONDS);
-            set("CPU", self.set_quota(limits.cpu_quota, period));
+            set(Name::Quota, self.set_quota(limits.cpu_quota, period));
         }
         if let Some(period) = limits.cpu_realtime_period {
-            let result = self.write_to("cpu", "cpu.rt_period_us", period);
-            set("real-time CPU period", result);
+            set(Name::RealTime, self.write_to("cpu.rt_period_us", period));
         }
         if let Some(runtime) = limits.cpu_realtime_runtime {
-            let result = self.write_to("cpu", "cpu.rt_runtime_us", runtime);
-            set("real-time CPU runtime", result);
+            set(Name::RealTime, self.write_to("cpu.rt_runtime_us", runtime));
         }
         if let Some(shares) = limits.cpu_shares {
-            set("CPU share", self.share_cpu(shares));
+            set(Name::Shares, self.share_cpu(shares));
         }
         if let Some(cpus) = &limits.cpuset_cpus {
-            let result = self.write_to("cpuset", "cpuset.cpus", cpus);
-            set("processor set", result);
+            set(Name::Processors, self.write_to("cpuset.cpus", cpus));
         }
         if let Some(nodes) = &limits.cpuset_mems {
-            let result = self.write_to("cpuset", "cpuset.mems", nodes);
-            set("memory node set", result);
+            set(Name::Nodes, self.write_to("cpuset.mems", nodes));
         }
     }
 
-    fn weigh_blocks(&self, weight: u16) -> Result<(), String> {
-        for file in ["blkio.weight", "blkio.bfq.weight"] {
-            if let Some(dir) = self.dir_with(file) {
-                return write(&dir.path, file, weight);
+    fn weigh_blocks(&self, weight: u16) -> Written {
+        for file in ["blkio.weight", "blkio.bfq.weight", "io.bfq.weight"] {
+            if self.dir_with(file).is_some() {
+                return self.write_to(file, weight);
             }
         }
-        if self.dir_with("io.bfq.weight").is_some() {
-            return self.write_to("io", "io.bfq.weight", weight);
-        }
-        // The same place on a scale from 1 to 10,000. Source: runc, ConvertBlkIOToIOWeightValue.
-        let weight = 1 + (u64::from(weight).saturating_sub(10)) * 9_999 / 990;
-        self.write_to("io", "io.weight", format!("default {weight}"))
+        self.write_to("io.weight", format!("default {}", io_weight(weight.into())))
     }
 
-    fn rate(&self, rate: &DeviceRate) -> Result<(), String> {
+    fn rate(&self, rate: &DeviceRate) -> Written {
         let (file, key) = rate.kind.files();
         let device = format!("{}:{}", rate.major, rate.minor);
-        if let Some(dir) = self.dir_with(file) {
-            return write(&dir.path, file, format!("{device} {}", rate.value));
+        let files = [file]
+            .into_iter()
+            .chain(key.is_none().then_some(BFQ_DEVICE));
+        for file in files {
+            if self.dir_with(file).is_some() {
+                return self.write_to(file, format!("{device} {}", rate.value));
+            }
         }
-        match key {
-            Some(key) => self.write_to("io", "io.max", format!("{device} {key}={}", rate.value)),
-            None => Err("the kernel does not weigh single disks".to_owned()),
-        }
+        let Some(key) = key else {
+            let weight = if self.dir_with("io.bfq.weight").is_some() {
+                ("io.bfq.weight", rate.value)
+            } else {
+                ("io.weight", io_weight(rate.value))
+            };
+            return self.write_to(weight.0, format!("{device} {}", weight.1));
+        };
+        self.write_to("io.max", format!("{device} {key}={}", rate.value))
     }
 
-    fn allow_devices(&self, rules: &[String]) -> Result<(), String> {
-        self.write_to("devices", "devices.deny", "a")?;
-        rules
-            .iter()
-            .try_for_each(|rule| self.write_to("devices", "devices.allow", rule))
+    fn allow_devices(&self, rules: &[String]) -> Written {
+        if self.dir_with("devices.deny").is_some() {
+            self.write_to("devices.deny", "a")?;
+            return rules
+                .iter()
+                .try_for_each(|rule| self.write_to("devices.allow", rule));
+        }
+        let dir = self.dirs.iter().find(|dir| dir.version == Version::Two);
+        let dir = dir.ok_or(Refusal::Missing)?;
+        device::restrict(&dir.path, rules)
+            .map_err(|err| refused("cannot attach a program to the cgroup", &err))
     }
 
-    fn limit_memory(&self, bytes: u64) -> Result<(), String> {
-        if let Some(dir) = self.dir_with("memory.limit_in_bytes") {
-            write(&dir.path, "memory.limit_in_bytes", bytes)
-        } else {
-            self.write_to("memory", "memory.max", bytes)
-        }
+    fn limit_memory(&self, bytes: u64) -> Written {
+        self.write_to_one_of(["memory.limit_in_bytes", "memory.max"], bytes)
     }
 
     /// Version 1 counts memory and swap together, version 2 swap alone.
-    fn limit_swap(&self, memory_bytes: u64, both: Option<u64>) -> Result<(), String> {
+    fn limit_swap(&self, memory_bytes: u64, both: Option<u64>) -> Written {
         let unlimited = both == Some(u64::MAX);
         let both = both.unwrap_or_else(|| memory_bytes.saturating_mul(2));
-        if let Some(dir) = self.dir_with("memory.limit_in_bytes") {
-            let value = if unlimited {
-                "-1".to_owned()
-            } else {
-                both.to_string()
-            };
-            return write(&dir.path, "memory.memsw.limit_in_bytes", value);
-        }
-        let swap = both.saturating_sub(memory_bytes);
-        let value = if unlimited {
-            "max".to_owned()
-        } else {
-            swap.to_string()
+        let (file, unlimited, value) = match self.dir_with("memory.limit_in_bytes") {
+            Some(_) => (
+                "memory.memsw.limit_in_bytes",
+                unlimited.then_some("-1"),
+                both,
+            ),
+            None => (
+                "memory.swap.max",
+                unlimited.then_some("max"),
+                both.saturating_sub(memory_bytes),
+            ),
         };
-        self.write_to("memory", "memory.swap.max", value)
+        self.write_to(
+            file,
+            unlimited.map_or_else(|| value.to_string(), str::to_owned),
+        )
     }
 
-    fn limit_cpu(&self, nano_cpus: u64) -> Result<(), String> {
+    fn limit_cpu(&self, nano_cpus: u64) -> Written {
         let nanoseconds = u128::from(nano_cpus) * u128::from(CPU_PERIOD_MICROSECONDS);
         let quota = u64::try_from(nanoseconds / 1_000_000_000).unwrap_or(u64::MAX);
         let quota = i64::try_from(quota.max(LEAST_CPU_MICROSECONDS)).unwrap_or(i64::MAX);
@@ -278,36 +291,68 @@ impl Group {
     }
 
     /// A quota of CPU time in each period; negative or none for as much as there is.
-    fn set_quota(&self, quota: Option<i64>, period: u64) -> Result<(), String> {
+    fn set_quota(&self, quota: Option<i64>, period: u64) -> Written {
         let quota = quota.filter(|quota| *quota > 0);
-        if let Some(dir) = self.dir_with("cpu.cfs_quota_us") {
-            write(&dir.path, "cpu.cfs_period_us", period)?;
-            return write(&dir.path, "cpu.cfs_quota_us", quota.unwrap_or(-1));
+        if self.dir_with("cpu.cfs_quota_us").is_some() {
+            self.write_to("cpu.cfs_period_us", period)?;
+            return self.write_to("cpu.cfs_quota_us", quota.unwrap_or(-1));
         }
         let quota = quota.map_or_else(|| "max".to_owned(), |quota| quota.to_string());
-        self.write_to("cpu", "cpu.max", format!("{quota} {period}"))
+        self.write_to("cpu.max", format!("{quota} {period}"))
     }
 
-    fn share_cpu(&self, shares: u64) -> Result<(), String> {
+    fn share_cpu(&self, shares: u64) -> Written {
         let shares = shares.clamp(SHARES.0, SHARES.1);
-        if let Some(dir) = self.dir_with("cpu.shares") {
-            return write(&dir.path, "cpu.shares", shares);
+        if self.dir_with("cpu.shares").is_some() {
+            return self.write_to("cpu.shares", shares);
         }
-        // The same place on a scale from 1 to 10,000. Source: runc, ConvertCPUSharesToCgroupV2Value.
-        let weight = 1 + (shares - SHARES.0) * 9_999 / (SHARES.1 - SHARES.0);
-        self.write_to("cpu", "cpu.weight", weight)
+        self.write_to("cpu.weight", cpu_weight(shares))
     }
 
-    fn write_to(&self, controller: &str, file: &str, value: impl Display) -> Result<(), String> {
-        match self.dir_with(file) {
-            Some(dir) => write(&dir.path, file, value),
-            None => Err(format!("the `{controller}` controller is not available")),
-        }
+    fn write_to_one_of(&self, files: [&str; 2], value: impl Display) -> Written {
+        let first = self.dir_with(files[0]).is_some();
+        self.write_to(if first { files[0] } else { files[1] }, value)
+    }
+
+    fn write_to(&self, file: &str, value: impl Display) -> Written {
+        let dir = self.dir_with(file).ok_or(Refusal::Missing)?;
+        let path = dir.path.join(file);
+        std::fs::write(&path, value.to_string())
+            .map_err(|err| refused(format_args!("cannot write `{}`", path.display()), &err))
     }
 
     pub(super) fn dir_with(&self, file: &str) -> Option<&Dir> {
         self.dirs.iter().find(|dir| dir.path.join(file).exists())
     }
+}
+
+/// Version 1's shares on version 2's scale from 1 to 10,000: the ends meet the
+/// ends and the usual 1,024 the usual 100, with a square curve through the logarithms.
+///
+/// Source: opencontainers/cgroups, `ConvertCPUSharesToCgroupV2Value`.
+fn cpu_weight(shares: u64) -> u64 {
+    let (least, most) = SHARES;
+    if shares <= least {
+        return 1;
+    }
+    if shares >= most {
+        return 10_000;
+    }
+    let shares = u32::try_from(shares).map_or(f64::from(u32::MAX), f64::from);
+    let logarithm = shares.log2();
+    let exponent = (logarithm * logarithm + 125.0 * logarithm) / 612.0 - 7.0 / 34.0;
+    let weight = 10_f64.powf(exponent).ceil();
+    // A search instead of a cast: the least whole number that is not below.
+    (1..10_000)
+        .find(|whole: &u16| f64::from(*whole) >= weight)
+        .map_or(10_000, u64::from)
+}
+
+/// A weight from 10 to 1,000 at the same place on version 2's scale from 1 to 10,000.
+///
+/// Source: opencontainers/cgroups, `ConvertBlkIOToIOWeightValue`.
+fn io_weight(weight: u64) -> u64 {
+    1 + weight.saturating_sub(10) * 9_999 / 990
 }
 
 /// Gives a new version 1 group the processors and memory nodes of the one above:
@@ -325,12 +370,6 @@ pub(super) fn inherit_cpuset(group: &Path) -> bool {
         }
         has(group)
     })
-}
-
-fn write(dir: &Path, file: &str, value: impl Display) -> Result<(), String> {
-    let path = dir.join(file);
-    std::fs::write(&path, value.to_string())
-        .map_err(|err| format!("cannot write `{}`: {err}", path.display()))
 }
 
 #[cfg(test)]
@@ -376,13 +415,20 @@ mod tests {
         let (group, warnings) = Group::create(&hierarchies, "rbuild/x", &limits()).unwrap();
         assert_eq!(warnings, Vec::<String>::new());
         let set = files.map(|file| read(&leaf, file).unwrap());
-        assert_eq!(set, ["67108864", "33554432", "39", "0", "0"]);
+        assert_eq!(set, ["67108864", "33554432", "100", "0", "0"]);
         let unlimited = Limits {
             memory_swap_bytes: Some(u64::MAX),
             ..limits()
         };
         group.limit(&unlimited);
         assert_eq!(read(&leaf, "memory.swap.max").unwrap(), "max");
+    }
+
+    #[test]
+    fn shares_and_weights_keep_their_places_on_the_scales() {
+        let weights = [2, 3, 512, 1024, 2048, 262_143, 262_144].map(cpu_weight);
+        assert_eq!(weights, [1, 2, 59, 100, 174, 10_000, 10_000]);
+        assert_eq!([10, 500, 1000].map(io_weight), [1, 4950, 10_000]);
     }
 
     #[test]
@@ -412,7 +458,7 @@ mod tests {
         };
         let (_, warnings) = Group::create(&hierarchies, "r/x", &limits()).unwrap();
         assert_eq!(warnings.len(), 1, "{warnings:?}");
-        assert!(warnings[0].contains("CPU share"), "{warnings:?}");
+        assert!(warnings[0].contains("CPU shares"), "{warnings:?}");
         let both = read(&memory, "memory.memsw.limit_in_bytes").unwrap();
         assert_eq!(both, (96 << 20).to_string());
         assert_eq!(

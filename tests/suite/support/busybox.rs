@@ -17,7 +17,7 @@ const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\
 const GROUP: &str = "root:x:0:\ndaemon:x:1:\nbin:x:2:\nwww-data:x:33:\nnogroup:x:65534:\n";
 
 /// Finds a statically linked busybox.
-pub(super) fn find() -> Result<PathBuf, String> {
+pub(crate) fn find() -> Result<PathBuf, String> {
     let found = PLACES.iter().map(Path::new).find(|path| path.exists());
     let path = found.ok_or("needs busybox (package busybox-static)")?;
     let bytes = std::fs::read(path).map_err(|err| format!("cannot read busybox: {err}"))?;

@@ -33,6 +33,11 @@ pub(crate) fn debian_base() -> Result<PathBuf, String> {
     .clone()
 }
 
+/// Where Debian is fetched from.
+pub(crate) fn mirror() -> String {
+    variable("RBUILD_TEST_MIRROR").unwrap_or_else(|| MIRROR.to_owned())
+}
+
 fn bootstrapped() -> Result<PathBuf, String> {
     let place = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let file = place.join("debian-bookworm.tar");
@@ -43,7 +48,7 @@ fn bootstrapped() -> Result<PathBuf, String> {
     let work = tempfile::tempdir_in(place).map_err(told)?;
     let tree = work.path().join("tree");
     let text = |path: &Path| path.to_str().map(str::to_owned).ok_or("a path is no text");
-    let mirror = variable("RBUILD_TEST_MIRROR").unwrap_or_else(|| MIRROR.to_owned());
+    let mirror = mirror();
     let tree_text = text(&tree)?;
     let arguments = ["--variant=minbase", "bookworm", &tree_text, &mirror];
     run_other(DEBOOTSTRAP, &arguments);

@@ -27,9 +27,9 @@ mod typing;
 mod web;
 
 pub(crate) use browser::Browser;
-pub(crate) use busybox::archive as busybox_archive;
+pub(crate) use busybox::{archive as busybox_archive, find as busybox_program};
 pub(crate) use certificates::Certificates;
-pub(crate) use debian::{Registry, debian_base, reachable};
+pub(crate) use debian::{Registry, debian_base, mirror as debian_mirror, reachable};
 pub(crate) use docker::Docker;
 pub(crate) use home::{Home, Outcome, finish};
 pub(crate) use http::{Answer, Asked, HttpServer};
@@ -68,8 +68,12 @@ pub(crate) enum Need {
     Docker,
     /// podman, which pulls and pushes images, is installed.
     Podman,
+    /// qemu, which is a machine, is installed, and what fetches and unpacks a kernel for it.
+    Qemu,
     /// crun and runc, which run containers, are installed.
     Runtimes,
+    /// debootstrap, which makes a Debian, is installed, and what puts it on a disk.
+    Debootstrap,
     /// debootstrap is installed, or an archive of `debian:bookworm` is named.
     Debian,
 }
@@ -138,6 +142,8 @@ fn lacking(need: Need) -> Option<String> {
         Need::Docker => docker::lacking(),
         Need::Runtimes => installed(&["crun", "runc"]),
         Need::Podman => installed(&["podman"]),
+        Need::Debootstrap => installed(&["debootstrap", "mkfs.ext4"]),
+        Need::Qemu => installed(&["qemu-system-x86_64", "apt-get", "dpkg-deb", "strip"]),
         Need::Skopeo => {
             let places = ["/usr/bin/skopeo", "/usr/local/bin/skopeo"];
             let found = places

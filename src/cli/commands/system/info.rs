@@ -4,6 +4,7 @@ use std::path::Path;
 
 use rbuild::engine::{Config, ContainerFilter, Engine, ImageFilter, Status};
 use rbuild::oci::Platform;
+use rbuild::sys::cgroup::Driver;
 use serde_json::{Value, json};
 
 use crate::cli::format;
@@ -101,7 +102,7 @@ fn machine(config: &Config) -> Value {
         "Debug": false,
         "OomKillDisable": false,
         "LoggingDriver": "json-file",
-        "CgroupDriver": "cgroupfs",
+        "CgroupDriver": Driver::detect().name(),
         "CgroupVersion": cgroups,
         "KernelVersion": text(system.release()),
         "OperatingSystem": operating_system(),
