@@ -29,14 +29,16 @@ namespaces() {
 # Programs: those of ours by what they were started as or work in, and all that are
 # in other namespaces than this one.
 programs() {
-  local process id line where mine
+  local process id line exe where mine
   mine=$(readlink /proc/self/ns/mnt)
   for process in /proc/[0-9]*; do
     id=${process#/proc/}
     [ "$id" != $$ ] || continue
-    line=$(tr '\0' ' ' < "$process/cmdline" 2> /dev/null) || continue
+    line=$({ tr '\0' ' ' < "$process/cmdline"; } 2> /dev/null) || continue
     [ -n "$line" ] || continue
-    where="$(readlink "$process/cwd" 2> /dev/null || true) $(readlink "$process/exe" 2> /dev/null || true)"
+    exe=$(readlink "$process/exe" 2> /dev/null || true)
+    case $exe in */rustc | */cargo | */clippy-driver) continue ;; esac
+    where="$(readlink "$process/cwd" 2> /dev/null || true) $exe"
     case "$line $where" in
       *leftovers.sh* | *guard.sh*) continue ;;
       *rbuild-* | *"$temporary/.tmp"* | */debug/deps/suite-*) ;;
@@ -55,8 +57,9 @@ devices() {
   done
 }
 
+# The group that those of all containers are in stays, as Docker's does.
 groups() {
-  find /sys/fs/cgroup -type d -name process_api -prune -o -type d -path '*rbuild*' -print 2> /dev/null |
+  find /sys/fs/cgroup -type d -name process_api -prune -o -type d -path '*/rbuild/*' -print 2> /dev/null |
     sed 's/^/group /'
 }
 
@@ -92,7 +95,8 @@ fi
 
 # What is on its way out is waited for: the kernel removes namespaces and their
 # devices after the last program has gone.
-for _ in $(seq 60); do
+SECONDS=0
+while [ "$SECONDS" -lt 40 ]; do
   left=$(comm -13 "$file" <(now | sort -u))
   [ -n "$left" ] || { echo "nothing is left behind"; exit 0; }
   sleep 0.5

@@ -73,8 +73,8 @@ const DEFAULT: [&str; 14] = [
 /// numbers in ascending order.
 pub(super) fn kept(add: &[String], drop: &[String], privileged: bool) -> Result<Vec<u8>, Error> {
     let all = || (0..NAMES.len()).collect::<Vec<_>>();
-    let add = numbers(add)?;
-    let drop = numbers(drop)?;
+    let add = numbers("CapAdd", add)?;
+    let drop = numbers("CapDrop", drop)?;
     let dropped = |capability: &usize| match &drop {
         Named::All => false,
         Named::Some(drop) => drop.contains(capability),
@@ -100,7 +100,7 @@ enum Named {
     Some(Vec<usize>),
 }
 
-fn numbers(names: &[String]) -> Result<Named, Error> {
+fn numbers(list_name: &str, names: &[String]) -> Result<Named, Error> {
     let mut list = Vec::new();
     let mut every = false;
     for name in names {
@@ -112,7 +112,7 @@ fn numbers(names: &[String]) -> Result<Named, Error> {
         let short = upper.strip_prefix("CAP_").unwrap_or(&upper);
         let unknown = || {
             Error::Invalid(format!(
-                "invalid CapAdd/CapDrop: unknown capability: \"{name}\""
+                "invalid {list_name}: unknown capability: \"CAP_{short}\""
             ))
         };
         list.push(number(short).ok_or_else(unknown)?);

@@ -256,24 +256,27 @@ impl Request {
             .try_for_each(|rule| devices::check_rule(rule))
     }
 
-    /// Only settings that belong to a namespace may be set: the others are the host's.
+    /// Only settings that belong to a namespace of the container's own may be set: the
+    /// others are the host's.
     fn check_sysctls(&self) -> Result<(), Error> {
-        for name in self.sysctls.keys() {
+        let invalid = |message: String| Err(Error::Invalid(message));
+        for (name, value) in &self.sysctls {
             let network = name.starts_with("net.");
-            if network && matches!(self.network, NetworkMode::Host | NetworkMode::Container(_)) {
-                return Err(Error::Invalid(format!(
-                    "sysctl '{name}' is not allowed without a network of the container's own"
-                )));
+            let ipc = IPC_SYSCTLS.contains(&name.as_str()) || name.starts_with("fs.mqueue.");
+            if !network && !ipc || name.contains('/') {
+                return invalid(format!("sysctl '{name}={value}' is not allowed"));
             }
-            if self.ipc_mode == "host" && IPC_SYSCTLS.contains(&name.as_str()) {
-                return Err(Error::Invalid(format!(
-                    "sysctl \"{name}\" is not allowed in the hosts ipc namespace"
-                )));
+            if network && self.network == NetworkMode::Host {
+                let why = "not allowed in host network namespace";
+                return invalid(format!("sysctl \"{name}\" {why}"));
             }
-            let namespaced =
-                network || IPC_SYSCTLS.contains(&name.as_str()) || name.starts_with("fs.mqueue.");
-            if !namespaced || name.contains('/') {
-                return Err(Error::Invalid(format!("sysctl '{name}' is not allowed")));
+            if network && matches!(self.network, NetworkMode::Container(_)) {
+                let why = "not allowed without a network of the container's own";
+                return invalid(format!("sysctl \"{name}\" {why}"));
+            }
+            if ipc && self.ipc_mode == "host" {
+                let why = "is not allowed in the hosts ipc namespace";
+                return invalid(format!("sysctl \"{name}\" {why}"));
             }
         }
         Ok(())
@@ -351,6 +354,10 @@ fn listed(path: &str) -> Option<usize> {
 }
 
 fn check_security_option(option: &str) -> Result<(), Error> {
+    if !option.contains(['=', ':']) && option != "no-new-privileges" {
+        let message = format!("Invalid --security-opt: \"{option}\"");
+        return Err(Error::Invalid(message));
+    }
     let (name, value) = option.split_once(['=', ':']).unwrap_or((option, ""));
     let known = match name {
         "no-new-privileges" => matches!(value, "" | "true" | "false"),
@@ -371,7 +378,7 @@ fn check_security_option(option: &str) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::Invalid(format!(
-        "invalid --security-opt: \"{option}\""
+        "invalid --security-opt 2: \"{option}\""
     )))
 }
 
@@ -458,7 +465,16 @@ mod tests {
         check(set("kernel.pid_max", NetworkMode::None), "kernel.pid_max");
         check(
             set("net.ipv4.ip_forward", NetworkMode::Host),
-            "network of the container's own",
+            "in host network namespace",
+        );
+        check(
+            |request| {
+                request.ipc_mode = "host".to_owned();
+                request
+                    .sysctls
+                    .insert("kernel.shmmax".to_owned(), "1".to_owned());
+            },
+            "hosts ipc namespace",
         );
         check(
             set("net.ipv4/../../kernel.x", NetworkMode::None),

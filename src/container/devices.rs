@@ -37,9 +37,7 @@ impl DeviceRequest {
             _ => return Err(invalid()),
         };
         if !is_permissions(permissions) {
-            return Err(Error::Invalid(format!(
-                "invalid device mode: {permissions}"
-            )));
+            return Err(Error::Invalid(format!("bad mode specified: {permissions}")));
         }
         if !host.starts_with('/') || !container.starts_with('/') {
             return Err(Error::Invalid(format!(

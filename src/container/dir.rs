@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -136,7 +137,14 @@ impl Dir {
 
     /// Writes what happened to the container.
     pub(super) fn write_state(&self, state: &State) -> Result<(), PathError> {
-        write(&self.data, "state.json", state)
+        let written = write(&self.data, "state.json", state);
+        match written {
+            // An end that is not written down would be seen as a lost shim.
+            Err(err) if err.source.kind() == std::io::ErrorKind::StorageFull => {
+                overwrite(&self.data.join("state.json"), state).or(Err(err))
+            }
+            written => written,
+        }
     }
 
     fn parse<T: DeserializeOwned>(&self, bytes: &[u8], what: &'static str) -> Result<T, Error> {
@@ -170,16 +178,49 @@ fn write<T: Serialize>(dir: &Path, name: &str, document: &T) -> Result<(), PathE
     std::fs::rename(&temporary, &path).at("replace", &path)
 }
 
+/// Writes a document over the old one where the disk has no room for a second one.
+/// What is left of a longer one is blanked, so that no moment shows two.
+fn overwrite<T: Serialize>(path: &Path, document: &T) -> std::io::Result<()> {
+    use std::os::unix::fs::FileExt;
+    let half = path.with_extension("json.new");
+    let _absent = std::fs::remove_file(half);
+    let file = File::options().write(true).open(path)?;
+    let mut bytes = serde_json::to_vec(document)?;
+    let old = usize::try_from(file.metadata()?.len()).unwrap_or(0);
+    bytes.resize(bytes.len().max(old), b' ');
+    file.write_all_at(&bytes, 0)
+}
+
 /// This process.
 pub(super) fn current_process() -> Process {
     let this = store::Process::this();
     Process {
         pid: this.pid,
         started: this.started,
+        boot: boot(),
     }
 }
 
+/// The machine's run that this is, as a number; 0 where it cannot be told.
+fn boot() -> u64 {
+    static BOOT: OnceLock<u64> = OnceLock::new();
+    *BOOT.get_or_init(|| {
+        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        let digits: String = text
+            .unwrap_or_default()
+            .chars()
+            .filter(char::is_ascii_hexdigit)
+            .take(16)
+            .collect();
+        u64::from_str_radix(&digits, 16).unwrap_or(0)
+    })
+}
+
 fn is_alive(process: Process) -> bool {
+    // A number and a start time may come again after a reboot.
+    if process.boot != 0 && process.boot != boot() {
+        return false;
+    }
     store::Process {
         pid: process.pid,
         started: process.started,
@@ -204,6 +245,7 @@ mod tests {
         let shim = Process {
             pid: 1,
             started: u64::MAX,
+            boot: 0,
         };
         dir.write_state(&State::created().running(1, shim, 5))
             .unwrap();

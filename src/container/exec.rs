@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::attach::Attached;
 use super::dir::Dir;
-use super::protocol::{self, Ask, ExecOrder, StartOrder, Streams, Tell};
+use super::protocol::{self, ExecOrder, StartOrder, Streams, Tell};
 use super::request::{Request, set_variable};
 use super::{Error, bundle, capabilities, find, health, links, socket, start};
 use crate::oci::Healthcheck;
@@ -81,7 +81,7 @@ pub fn exec(store: &Store, text: &str, request: ExecRequest) -> Result<Attached,
         let id = row.id.clone();
         move |source| Error::Shim { action, id, source }
     };
-    protocol::ask(&socket, &Ask::Exec(Box::new(order))).map_err(failed("reach"))?;
+    protocol::ask_exec(&socket, &dir, order).map_err(failed("reach"))?;
     match protocol::hear(&socket).map_err(failed("hear from"))? {
         Some(Tell::Started(_)) => Ok(Attached::new(socket, row.id)),
         Some(Tell::Refused(refusal)) => Err(Error::from(refusal)),

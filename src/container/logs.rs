@@ -149,11 +149,47 @@ pub fn logs(
         }
         match &watch {
             Some(watch) if turned_over => {
-                reader = Reader::new(File::open(&path).at("open", &path)?);
+                let next = successor(&reader.file, &path).at("open", &path)?;
+                reader = Reader::new(next);
                 watch.follow(&path).at("watch", &path)?;
             }
             Some(watch) if !ended => watch.wait().at("watch", &path)?,
             _ => return Ok(Ok(())),
+        }
+    }
+}
+
+/// The file that came after an open one that was turned over. There may be several
+/// by now: then the one right after it, or the oldest that is left.
+fn successor(open: &File, path: &Path) -> io::Result<File> {
+    let inode = open.metadata()?.ino();
+    loop {
+        let mut oldest = path.to_owned();
+        let mut next = None;
+        let mut newer = path.to_owned();
+        for number in 1..FILES {
+            let [plain, packed] = rotated(path, number);
+            match std::fs::metadata(&plain) {
+                Ok(found) if found.ino() == inode => {
+                    next = Some((newer, plain));
+                    break;
+                }
+                Ok(_) => oldest.clone_from(&plain),
+                Err(_) if !packed.exists() => break,
+                Err(_) => {}
+            }
+            newer = plain;
+        }
+        let Some((newer, own)) = next else {
+            return File::open(oldest);
+        };
+        let file = File::open(&newer);
+        // They may have been turned over once more in between.
+        let is_still_there = std::fs::metadata(&own).is_ok_and(|found| found.ino() == inode);
+        match file {
+            Ok(file) if is_still_there => return Ok(file),
+            Err(err) if is_still_there => return Err(err),
+            _ => {}
         }
     }
 }

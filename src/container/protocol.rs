@@ -5,7 +5,7 @@
 //! not as passed descriptors: a client that was killed or detached must not
 //! leave a shim behind that still reads its terminal.
 
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
@@ -18,6 +18,7 @@ use super::EndpointRequest;
 use super::cdi::Edits;
 use super::dir::Dir;
 use super::machine::Program;
+use super::names;
 use super::update::Changes;
 use crate::oci::passwd::Account;
 use crate::sandbox::Runtime;
@@ -26,6 +27,10 @@ use crate::sandbox::Runtime;
 pub(super) const CHUNK: usize = 32 << 10;
 /// Longest message that is received: an exec order with a long environment.
 const MESSAGE_LIMIT: usize = 192 << 10;
+
+/// Longest order that a client leaves in a file because it is too long for a
+/// message: the kernel takes some megabytes of arguments and variables.
+const ORDER_LIMIT: u64 = 16 << 20;
 
 /// Which streams a client wants.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,6 +148,8 @@ pub(super) enum Ask {
     Wait,
     /// Run a program; the streams and the end are sent back.
     Exec(Box<ExecOrder>),
+    /// The same; the order is in this file of the container's runtime directory.
+    ExecIn(String),
     /// Bytes for standard input.
     Stdin(Vec<u8>),
     /// Standard input ends.
@@ -191,6 +198,7 @@ impl Ask {
             Self::Attach(streams) => document(b'A', streams),
             Self::Wait => Ok(vec![b'W']),
             Self::Exec(order) => document(b'X', order),
+            Self::ExecIn(file) => document(b'Y', file),
             Self::Stdin(bytes) => Ok(data(b'i', bytes)),
             Self::StdinEnd => Ok(vec![b'I']),
             Self::Resize(rows, columns) => document(b'R', &(rows, columns)),
@@ -214,6 +222,7 @@ impl Ask {
             b'A' => Self::Attach(parse(body)?),
             b'W' => Self::Wait,
             b'X' => Self::Exec(parse(body)?),
+            b'Y' => Self::ExecIn(parse(body)?),
             b'i' => Self::Stdin(body.to_vec()),
             b'I' => Self::StdinEnd,
             b'R' => {
@@ -280,6 +289,39 @@ fn data(kind: u8, bytes: &[u8]) -> Vec<u8> {
     packet.push(kind);
     packet.extend_from_slice(bytes);
     packet
+}
+
+/// Asks for a further program; an order that is too long for a message travels in a
+/// file, which its reader removes.
+pub(super) fn ask_exec(socket: impl AsFd, dir: &Dir, order: ExecOrder) -> io::Result<()> {
+    let packet = Ask::Exec(Box::new(order)).encode()?;
+    if packet.len() <= MESSAGE_LIMIT / 2 {
+        return send(socket.as_fd(), &packet, SendFlags::empty());
+    }
+    let name = format!("order-{}", names::new_id());
+    let path = dir.run().join(&name);
+    std::fs::write(&path, &packet[1..])?;
+    let asked = ask(socket, &Ask::ExecIn(name));
+    if asked.is_err() {
+        let _gone = std::fs::remove_file(&path);
+    }
+    asked
+}
+
+/// Takes an order that was left in a file.
+pub(super) fn take_order(dir: &Dir, name: &str) -> io::Result<ExecOrder> {
+    let plain = name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    if !plain || !name.starts_with("order-") {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let path = dir.run().join(name);
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(&path)?;
+    std::fs::remove_file(&path)?;
+    file.take(ORDER_LIMIT).read_to_end(&mut bytes)?;
+    parse(&bytes)
 }
 
 /// Sends one packet. `WouldBlock` when the other side is behind and `flags` say not to wait.

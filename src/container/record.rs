@@ -91,6 +91,9 @@ pub(super) struct Process {
     pub pid: i32,
     /// When it started, in clock ticks since boot.
     pub started: u64,
+    /// Which run of the machine that was; 0 where nobody noted it.
+    #[serde(default)]
+    pub boot: u64,
 }
 
 /// `state.json`: what happened to the container; only its shim writes it.
@@ -264,6 +267,7 @@ mod tests {
     const SHIM: Process = Process {
         pid: 7,
         started: 99,
+        boot: 0,
     };
 
     #[test]

@@ -97,7 +97,11 @@ mod tests {
     #[test]
     fn states_are_dockers() {
         const SECOND: i64 = 1_000_000_000;
-        let shim = Process { pid: 1, started: 1 };
+        let shim = Process {
+            pid: 1,
+            started: 1,
+            boot: 0,
+        };
         let created = State::created();
         assert_eq!(render(&created, 0), "Created");
         let running = created.running(2, shim, 0);

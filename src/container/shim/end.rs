@@ -67,6 +67,9 @@ impl Kept {
             return;
         }
         self.state = self.state.clone().exited(code, out_of_memory, now());
+        if let Some(lost) = self.log.lost() {
+            self.state.error = lost;
+        }
         self.close();
     }
 

@@ -9,7 +9,7 @@ use rustix::net::{SocketFlags, accept_with, sockopt::socket_peercred};
 
 use super::super::dir::Dir;
 use super::super::logs::Stream;
-use super::super::protocol::{Ask, ExecOrder, Exited, Streams, Tell};
+use super::super::protocol::{self, Ask, ExecOrder, Exited, Streams, Tell};
 use super::super::record::Status;
 use super::super::request::Request;
 use super::super::{Error, exec};
@@ -152,6 +152,10 @@ impl Kept {
             Ask::Attach(streams) => self.attach(at, streams),
             Ask::Wait => self.attach(at, Streams::default()),
             Ask::Exec(order) => self.exec(at, &order),
+            Ask::ExecIn(name) => match protocol::take_order(&self.dir, &name) {
+                Ok(order) => self.exec(at, &order),
+                Err(_) => self.clients[at].leave(),
+            },
             Ask::Signal(signal) => {
                 let session = self.clients[at].session.unwrap_or(FIRST);
                 let sent = self.signal(session, signal);

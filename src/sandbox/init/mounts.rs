@@ -1,6 +1,6 @@
 //! The mounts of the specification.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags};
@@ -15,6 +15,7 @@ use super::super::{Mount, MountKind, Reach};
 use super::rootfs::{BOTH_EMPTY, CLONE};
 use super::{place, trees};
 use crate::sys::mount::{Attributes, set_attributes};
+use crate::sys::process::descriptor_path;
 
 const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
@@ -251,8 +252,55 @@ impl Source<'_> {
         };
         let place =
             place.during_with(|| format!("open the mount point `{}`", self.target.display()))?;
+        check_place(&self.tree, &place, self.target)?;
         move_mount(self.tree.as_fd(), "", place.as_fd(), "", BOTH_EMPTY).during_with(step)
     }
+}
+
+/// `statfs` magic of procfs. Source: linux/magic.h.
+const PROC: u64 = 0x9fa0;
+/// What may be shown otherwise than it is: it tells how large the machine is.
+///
+/// Source: runc `libcontainer/rootfs_linux.go`, what it lets be mounted in `/proc`.
+const IN_PROC: [&str; 10] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/crypto/fips_enabled",
+];
+
+/// Refuses what would be mounted over processes' files, by a link too: what
+/// confines a program is written there.
+fn check_place(tree: &OwnedFd, place: &OwnedFd, target: &Path) -> Step<()> {
+    let is_proc = |fd: &OwnedFd| -> rustix::io::Result<bool> {
+        Ok(u64::try_from(rustix::fs::fstatfs(fd)?.f_type) == Ok(PROC))
+    };
+    let step = || format!("look at `{}`", target.display());
+    if !is_proc(place).during_with(step)? {
+        return Ok(());
+    }
+    let own = descriptor_path(place.as_raw_fd());
+    let real = std::fs::read_link(own).during_with(step)?;
+    if IN_PROC.iter().any(|known| real == Path::new(known)) {
+        return Ok(());
+    }
+    let inside = real != Path::new("/proc");
+    if !inside && is_proc(tree).during_with(step)? {
+        return Ok(());
+    }
+    let why = if inside {
+        "it is inside /proc"
+    } else {
+        "it is not of type proc"
+    };
+    Err(Errno::PERM)
+        .during_with(|| format!("\"{}\" cannot be mounted because {why}", target.display()))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::super::failure::{During, Step};
-use super::super::{NetworkNamespace, Spec};
+use super::super::{Namespace, NetworkNamespace, Spec};
 
 /// Those of an IPC namespace. Source: ipc_namespaces(7).
 pub const IPC_SYSCTLS: [&str; 8] = [
@@ -48,5 +48,7 @@ fn is_namespaced(name: &str, spec: &Spec) -> bool {
         .all(|part| !part.is_empty() && !part.contains('/'));
     let network = || name.starts_with("net.") && spec.network != NetworkNamespace::Host;
     let uts = || name == "kernel.domainname" && spec.hostname.is_some();
-    plain && (IPC_SYSCTLS.contains(&name) || name.starts_with("fs.mqueue.") || network() || uts())
+    let of_ipc = IPC_SYSCTLS.contains(&name) || name.starts_with("fs.mqueue.");
+    let ipc = of_ipc && spec.particulars.ipc != Namespace::Host;
+    plain && (ipc || network() || uts())
 }

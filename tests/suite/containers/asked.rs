@@ -59,7 +59,8 @@ fn the_program_finds_itself_as_asked() {
         &[
             ("/Id", json!(id)),
             ("/Config/Labels/x", json!("1")),
-            ("/Config/Labels/y", json!("")),
+            // A name alone is taken from an environment that labels do not have.
+            ("/Config/Labels/y", json!(null)),
             ("/HostConfig/ShmSize", json!(8 << 20)),
             ("/HostConfig/ReadonlyRootfs", json!(true)),
             ("/HostConfig/GroupAdd", json!(["4"])),

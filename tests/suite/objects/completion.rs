@@ -19,7 +19,9 @@ fn names_that_are_there_now_are_offered() {
     up(&home, "web", &["-v", "data:/d"]);
     home.run(&["create", "--name", "old", "busybox"]).ok();
     // The script hands over the words that name the data root, as they were typed.
-    let of = |words: &[&str]| complete(&home, &[&["--root", root], words].concat());
+    let run = home.run_root();
+    let places = ["--root", root, "--run-root", run.to_str().unwrap()];
+    let of = |words: &[&str]| complete(&home, &[&places[..], words].concat());
     assert_eq!(of(&["stop", ""]), ["web"]);
     assert_eq!(of(&["rm", "-f", ""]), ["old", "web"]);
     assert_eq!(of(&["container", "inspect", "o"]), ["old"]);
@@ -47,7 +49,11 @@ fn the_bash_script_works_in_bash() {
     let script = home.run(&["completion", "bash"]).ok().to_owned();
     let program = env!("CARGO_BIN_EXE_rbuild");
     let root = home.root();
-    let line = format!("{program} --root {} run busybox:l", root.display());
+    let line = format!(
+        "{program} --root {} --run-root {} run busybox:l",
+        root.display(),
+        home.run_root().display()
+    );
     let script = format!(
         "{script}\nCOMP_LINE='{line}'; COMP_POINT=${{#COMP_LINE}}; _rbuild; echo \"${{COMPREPLY[@]}}\""
     );

@@ -32,7 +32,13 @@ pub(super) fn security_options(
         let Some(path) = named.filter(|path| !matches!(*path, "unconfined" | "builtin")) else {
             return Ok(option.clone());
         };
-        let failed = |err| format!("opening seccomp profile ({path}) failed: {err}");
+        let failed = |err: std::io::Error| {
+            let why = match err.kind() {
+                std::io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+                _ => err.to_string(),
+            };
+            format!("opening seccomp profile ({path}) failed: open {path}: {why}")
+        };
         let file = std::fs::File::open(directory.join(path)).map_err(failed)?;
         let mut text = String::new();
         file.take(FILE_LIMIT)

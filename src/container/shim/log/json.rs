@@ -49,6 +49,25 @@ pub(super) struct Writer {
     bounds: Bounds,
     attributes: BTreeMap<String, String>,
     partial: [Vec<u8>; 2],
+    lost: Option<Lost>,
+}
+
+/// Output that could not be written, until it can be told.
+#[derive(Debug)]
+struct Lost {
+    lines: usize,
+    why: String,
+    /// Whether the file ends within a document.
+    cut: bool,
+}
+
+impl Lost {
+    fn text(&self) -> String {
+        format!(
+            "rbuild: {} lines of output could not be logged: {}",
+            self.lines, self.why
+        )
+    }
 }
 
 impl Writer {
@@ -67,6 +86,7 @@ impl Writer {
             bounds,
             attributes,
             partial: [Vec::new(), Vec::new()],
+            lost: None,
         })
     }
 
@@ -95,6 +115,12 @@ impl Writer {
             }
         }
         self.append(&documents);
+        self.tell_lost();
+    }
+
+    /// What could not be written, and could not be told in the log either.
+    pub(super) fn lost(&self) -> Option<String> {
+        self.lost.as_ref().map(Lost::text)
     }
 
     /// Writes documents, each whole into one file.
@@ -111,11 +137,73 @@ impl Writer {
         }
     }
 
+    /// Writes documents. A full disk costs log lines, not the container; how many is
+    /// told as soon as there is room again.
     fn put(&mut self, documents: &[u8]) {
-        // A full disk costs log lines, not the container.
-        match self.file.write_all(documents) {
-            Ok(()) => self.length += documents.len() as u64,
-            Err(_) => self.length = self.file.metadata().map_or(self.length, |meta| meta.len()),
+        let lines = |bytes: &[u8]| bytes.split_inclusive(|byte| *byte == b'\n').count();
+        if !self.tell_lost() {
+            if let Some(lost) = &mut self.lost {
+                lost.lines += lines(documents);
+            }
+            return;
+        }
+        if let Err((err, written)) = self.write_whole(documents) {
+            let rest = documents.get(written..).unwrap_or_default();
+            self.lost = Some(Lost {
+                lines: lines(rest),
+                why: reason(&err),
+                cut: written > 0 && !documents[..written].ends_with(b"\n"),
+            });
+        }
+    }
+
+    /// Writes down what was lost, if anything; whether nothing is owed any more.
+    fn tell_lost(&mut self) -> bool {
+        let Some(lost) = &self.lost else {
+            return true;
+        };
+        let mut notice = Vec::new();
+        if lost.cut {
+            // What is there of the document is passed over by readers.
+            notice.push(b'\n');
+        }
+        let text = format!("{}\n", lost.text());
+        let attributes = BTreeMap::new();
+        push(
+            Stream::Stderr,
+            text.as_bytes(),
+            &now(),
+            &attributes,
+            &mut notice,
+        );
+        match self.write_whole(&notice) {
+            Ok(()) => {
+                self.lost = None;
+                true
+            }
+            Err((err, written)) => {
+                if let Some(lost) = &mut self.lost {
+                    lost.cut |= written > 0;
+                    lost.why = reason(&err);
+                }
+                false
+            }
+        }
+    }
+
+    /// Writes all of it, or says how much was written.
+    fn write_whole(&mut self, bytes: &[u8]) -> Result<(), (io::Error, usize)> {
+        let before = self.length;
+        match self.file.write_all(bytes) {
+            Ok(()) => {
+                self.length += bytes.len() as u64;
+                Ok(())
+            }
+            Err(err) => {
+                self.length = self.file.metadata().map_or(before, |meta| meta.len());
+                let written = self.length.saturating_sub(before);
+                Err((err, usize::try_from(written).unwrap_or(0).min(bytes.len())))
+            }
         }
     }
 
@@ -149,6 +237,14 @@ impl Writer {
         self.file = open(&self.path).map_err(|err| err.source)?;
         self.length = 0;
         Ok(())
+    }
+}
+
+/// The system's words without its number.
+fn reason(err: &io::Error) -> String {
+    match err.kind() {
+        io::ErrorKind::StorageFull => "no space left on device".to_owned(),
+        _ => err.to_string(),
     }
 }
 

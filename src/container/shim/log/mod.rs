@@ -92,6 +92,11 @@ impl Log {
         }
     }
 
+    /// What of the output could not be kept, and could not be told in the log.
+    pub(super) fn lost(&self) -> Option<String> {
+        self.file.as_ref()?.lost()
+    }
+
     /// Keeps what is left of unfinished lines.
     pub(super) fn finish(&mut self) {
         if let Some(file) = &mut self.file {

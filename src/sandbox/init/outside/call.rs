@@ -90,6 +90,21 @@ impl<'a> Call<'a> {
         if known.exists() {
             let _unknown = self.run("delete", &["delete", "--force", &self.runtime.id], None);
         }
+        self.tidy_groups();
+    }
+
+    /// Removes what a runtime leaves of groups above the container's own.
+    pub(super) fn tidy_groups(&self) {
+        let config = std::fs::read(self.runtime.dir.join("bundle/config.json"));
+        let config = config
+            .ok()
+            .and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+        if let Some(name) = config
+            .as_ref()
+            .and_then(|config| config["linux"]["cgroupsPath"].as_str())
+        {
+            Hierarchies::remove_empty_above(name.trim_start_matches('/'));
+        }
     }
 
     /// Calls it with these words and streams.

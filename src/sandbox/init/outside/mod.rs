@@ -175,6 +175,9 @@ fn call(runtime: &Runtime, words: &[String], document: Option<&str>) -> Step<()>
         .collect();
     let verb = words.first().copied().unwrap_or_default();
     let done = call.run(verb, &words, None);
+    if verb == "delete" {
+        call.tidy_groups();
+    }
     if document.is_some() {
         let _absent = std::fs::remove_file(&file);
     }
@@ -249,10 +252,6 @@ fn stay(
         super::kill_rest(group, &first.pidfd);
     }
     call.forget();
-    // What the runtime leaves of directories above its own.
-    if let Some(name) = &spec.cgroup {
-        Hierarchies::remove_empty_above(name);
-    }
     end.tell(control, &first.pidfd, None)
 }
 
