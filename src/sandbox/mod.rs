@@ -39,7 +39,7 @@ pub use inside::{Inside, Place};
 pub use outside::{Outside, Runtime, enter_outside, spawn_outside};
 pub use reaper::main as reaper_main;
 pub use running::{Exit, Killer, Running};
-pub use spawn::{Error, Stdio, ReadyInit, check_profile, spawn, spawn_forked};
+pub use spawn::{Error, ReadyInit, Stdio, check_profile, spawn, spawn_forked};
 pub use spec::{
     DeviceNode, IdMap, Mount, MountKind, Namespace, NetworkNamespace, Overlay, Particulars, Reach,
     Rlimit, RootFs, Seccomp, SecretBytes, Spec, Terminal,

@@ -236,7 +236,10 @@ fn servers_that_were_killed_come_back_with_their_data() {
     let mut shop = Shop::open("crashes");
     let data = shop.volume("data", "/var/lib/postgresql/data");
     let cache = shop.volume("cache", "/var/lib/redis");
-    let healthy = ["--health-cmd=pg_isready -q -h 127.0.0.1", "--health-interval=1s"];
+    let healthy = [
+        "--health-cmd=pg_isready -q -h 127.0.0.1",
+        "--health-interval=1s",
+    ];
     let db = [
         &["--restart=always", "-p=127.0.0.1::5432", &data],
         &healthy[..],
@@ -298,7 +301,11 @@ fn a_database_outlives_its_container() {
     }
     let mut shop = Shop::open("archive");
     let data = shop.volume("data", "/var/lib/postgresql/data");
-    let flags = ["--health-cmd=pg_isready -q -h 127.0.0.1", "--health-interval=1s", &data];
+    let flags = [
+        "--health-cmd=pg_isready -q -h 127.0.0.1",
+        "--health-interval=1s",
+        &data,
+    ];
     shop.start("db", &flags, &["app-postgres"]);
     shop.is_healthy("db");
     let name = shop.named("db");
