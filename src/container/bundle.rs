@@ -86,7 +86,10 @@ pub(super) fn bundle(request: &Request, found: Found) -> Result<Spec, Error> {
     if let Some(rules) = &mut resources.devices {
         rules.extend(found.edits.rules);
     }
-    let particulars = particulars(request, found.pid_of, found.ipc_of);
+    let particulars = Particulars {
+        later_cgroup: Some(group_name(request, &found.id)),
+        ..particulars(request, found.pid_of, found.ipc_of)
+    };
     Ok(Spec {
         rootfs: RootFs {
             mountpoint: found.mountpoint,
@@ -150,6 +153,7 @@ fn particulars(request: &Request, pid_of: Option<i32>, ipc_of: Option<i32>) -> P
         device_nodes: !request.device_rules.is_empty(),
         apparmor: apparmor.filter(|_| Path::new("/sys/module/apparmor").exists()),
         label: label(request).filter(|_| Path::new("/sys/fs/selinux/enforce").exists()),
+        later_cgroup: None,
     }
 }
 

@@ -1,13 +1,14 @@
 //! Reading a container's log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
 use rustix::net::RecvFlags;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,7 @@ use super::protocol::{self, Ask, Tell};
 use super::{Error, find, socket};
 use crate::fs::At;
 use crate::store::Store;
+use crate::sys::process::descriptor_path;
 
 /// How much is read at a time.
 const BLOCK: usize = 64 << 10;
@@ -114,12 +116,15 @@ pub fn logs(
         ));
     }
     let path = dir.log();
-    let mut old = older(&path, options)?;
-    let mut file = match File::open(&path) {
+    let mut file = match newest(&path) {
         Ok(file) => file,
         Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Ok(())),
         Err(err) => return Err(err).at("open", &path)?,
     };
+    if let Some(watch) = &watch {
+        watch.follow(&file).at("watch", &path)?;
+    }
+    let mut old = older(&file, &path, options)?;
     if let Some(tail) = options.tail {
         let (start, found) = tail_start(&mut file, tail).at("read", &path)?;
         file.seek(SeekFrom::Start(start)).at("read", &path)?;
@@ -150,66 +155,113 @@ pub fn logs(
         match &watch {
             Some(watch) if turned_over => {
                 let next = successor(&reader.file, &path).at("open", &path)?;
+                watch.follow(&next).at("watch", &path)?;
                 reader = Reader::new(next);
-                watch.follow(&path).at("watch", &path)?;
             }
-            Some(watch) if !ended => watch.wait().at("watch", &path)?,
+            Some(watch) if !ended => watch.wait(&path).at("watch", &path)?,
             _ => return Ok(Ok(())),
         }
     }
 }
 
-/// The file that came after an open one that was turned over. There may be several
-/// by now: then the one right after it, or the oldest that is left.
-fn successor(open: &File, path: &Path) -> io::Result<File> {
-    let inode = open.metadata()?.ino();
+/// The file that is written to. Between the renaming of a full one and the making of
+/// the next there is none for a moment.
+fn newest(path: &Path) -> io::Result<File> {
+    const ROUNDS: u32 = 200;
+    const PAUSE: Duration = Duration::from_millis(5);
+    let [first, _] = rotated(path, 1);
+    let mut round = 0;
     loop {
-        let mut oldest = path.to_owned();
-        let mut next = None;
-        let mut newer = path.to_owned();
-        for number in 1..FILES {
-            let [plain, packed] = rotated(path, number);
-            match std::fs::metadata(&plain) {
-                Ok(found) if found.ino() == inode => {
-                    next = Some((newer, plain));
-                    break;
+        match File::open(path) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound && round < ROUNDS => {
+                if !first.exists() {
+                    return Err(err);
                 }
-                Ok(_) => oldest.clone_from(&plain),
-                Err(_) if !packed.exists() => break,
-                Err(_) => {}
+                round += 1;
+                std::thread::sleep(PAUSE);
             }
-            newer = plain;
-        }
-        let Some((newer, own)) = next else {
-            return File::open(oldest);
-        };
-        let file = File::open(&newer);
-        // They may have been turned over once more in between.
-        let is_still_there = std::fs::metadata(&own).is_ok_and(|found| found.ino() == inode);
-        match file {
-            Ok(file) if is_still_there => return Ok(file),
-            Err(err) if is_still_there => return Err(err),
-            _ => {}
+            other => return other,
         }
     }
 }
 
-/// The entries of the turned-over files, oldest first.
-fn older(path: &Path, options: &LogOptions) -> Result<Vec<LogEntry>, Error> {
-    let mut files = Vec::new();
-    for number in 1..FILES {
-        match rotated(path, number).into_iter().find(|path| path.exists()) {
-            Some(path) => files.push(path),
-            None => break,
+/// How many names may be free in a row before there is nothing more. A log is turned
+/// over from its oldest file on, so that one name after the other is free for a moment.
+const GAPS: u32 = 2;
+
+/// The file that came after an open one that was turned over. There may be several
+/// by now: then the one right after it, or the oldest that is left.
+///
+/// The names are gone through from the newest on. Files get higher numbers meanwhile,
+/// so that none is passed by.
+fn successor(open: &File, path: &Path) -> io::Result<File> {
+    let inode = open.metadata()?.ino();
+    loop {
+        let mut newer: Option<(PathBuf, u64)> = None;
+        let mut gaps = 0;
+        for number in 0..FILES {
+            let [plain, packed] = match number {
+                0 => [path.to_owned(), path.to_owned()],
+                _ => rotated(path, number),
+            };
+            match std::fs::metadata(&plain) {
+                Ok(found) if found.ino() == inode => break,
+                Ok(found) => {
+                    newer = Some((plain, found.ino()));
+                    gaps = 0;
+                }
+                Err(_) if packed.exists() => gaps = 0,
+                Err(_) if gaps == GAPS => break,
+                Err(_) => gaps += 1,
+            }
+        }
+        let Some((name, expected)) = newer else {
+            return newest(path);
+        };
+        // It may have another name by now, and another file this one.
+        if let Ok(file) = File::open(&name)
+            && file.metadata()?.ino() == expected
+        {
+            return Ok(file);
         }
     }
+}
+
+/// The files that were turned over before the open one, oldest first, each with
+/// whether it is compressed.
+fn turned_over(open: &File, path: &Path) -> io::Result<Vec<(bool, File)>> {
+    let inode = open.metadata()?.ino();
+    let mut files: Vec<(bool, File)> = Vec::new();
+    let mut seen = BTreeSet::new();
+    let mut gaps = 0;
+    for number in 1..FILES {
+        let [plain, packed] = rotated(path, number);
+        let found = File::open(plain).map(|file| (false, file));
+        let found = found.or_else(|_| File::open(packed).map(|file| (true, file)));
+        match found {
+            Ok((is_packed, file)) => {
+                gaps = 0;
+                let own = file.metadata()?.ino();
+                if own == inode {
+                    // It was turned over itself since it was opened: those before are newer.
+                    files.clear();
+                } else if seen.insert(own) {
+                    files.push((is_packed, file));
+                }
+            }
+            Err(_) if gaps == GAPS => break,
+            Err(_) => gaps += 1,
+        }
+    }
+    files.reverse();
+    Ok(files)
+}
+
+/// The entries of the files that were turned over before the open one, oldest first.
+fn older(open: &File, path: &Path, options: &LogOptions) -> Result<Vec<LogEntry>, Error> {
     let mut entries = Vec::new();
-    for path in files.iter().rev() {
-        // One that was turned over just now is in the next one.
-        let Ok(mut file) = File::open(path) else {
-            continue;
-        };
-        let mut reader = Reader::new(if path.extension().is_some_and(|name| name == "gz") {
+    for (is_packed, mut file) in turned_over(open, path).at("open", path)? {
+        let mut reader = Reader::new(if is_packed {
             let (_, mut plain) = crate::layer::decompress(&mut file).at("read", path)?;
             let mut unpacked = tempfile::tempfile().at("unpack", path)?;
             io::copy(&mut plain, &mut unpacked).at("unpack", path)?;
@@ -251,16 +303,15 @@ impl Watch {
         let changes = || -> io::Result<OwnedFd> {
             protocol::ask(&shim, &Ask::Wait)?;
             let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
-            let changes = inotify::init(flags)?;
-            inotify::add_watch(&changes, dir.log(), WATCHED)?;
-            Ok(changes)
+            Ok(inotify::init(flags)?)
         };
         let changes = changes().at("watch", dir.log())?;
         Ok(Some(Self { shim, changes }))
     }
 
-    /// Watches the file that has this name now.
-    fn follow(&self, path: &Path) -> io::Result<()> {
+    /// Watches this file, whatever its name is by now.
+    fn follow(&self, file: &File) -> io::Result<()> {
+        let path = descriptor_path(file.as_raw_fd());
         inotify::add_watch(&self.changes, path, WATCHED)?;
         Ok(())
     }
@@ -272,12 +323,18 @@ impl Watch {
         }
     }
 
-    fn wait(&self) -> io::Result<()> {
+    /// `path` is the log's name: while nothing has it, the next file is just being made.
+    fn wait(&self, path: &Path) -> io::Result<()> {
+        const SOON: Timespec = Timespec {
+            tv_sec: 0,
+            tv_nsec: 5_000_000,
+        };
+        let limit = (!path.exists()).then_some(&SOON);
         let mut fds = [
             PollFd::new(&self.shim, PollFlags::IN),
             PollFd::new(&self.changes, PollFlags::IN),
         ];
-        match poll(&mut fds, None) {
+        match poll(&mut fds, limit) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(err) => return Err(err.into()),
         }

@@ -92,6 +92,9 @@ pub struct Particulars {
     pub apparmor: Option<String>,
     /// SELinux label of the program.
     pub label: Option<String>,
+    /// The cgroup that it has or may be put into later, beneath each controller's root:
+    /// processes that are frozen in there do not die before they are let go.
+    pub later_cgroup: Option<String>,
 }
 
 /// Which namespace of a kind.

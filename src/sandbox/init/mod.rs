@@ -116,6 +116,10 @@ impl Work {
             let _gone = self.fail(failure);
             process::exit_now(127)
         }
+        let later = match &ready {
+            Ready::First(spec, ..) => spec.particulars.later_cgroup.clone(),
+            Ready::Further(..) => None,
+        };
         let (group, keep, die_with_parent) = match ready {
             Ready::First(spec, group, _) => {
                 let group = group.map(|group| (group, spec.particulars.processes));
@@ -133,10 +137,11 @@ impl Work {
                 if told.is_err() && die_with_parent {
                     kill(&pidfd);
                 }
-                if die_with_parent {
-                    wait_or_kill(control, &pidfd)?;
-                }
-                attend(control, &pidfd, group, keep)
+                let is_left = die_with_parent && wait_or_kill(control, &pidfd)?;
+                let later = later.filter(|_| is_left).and_then(|name| let_go(&name));
+                let attended = attend(control, &pidfd, group, keep);
+                remove(later);
+                attended
             }
             Ok(Fork::Child) => Ok(()),
             Err(failure) => {
@@ -312,16 +317,28 @@ fn kill_rest(group: &Group, first: &OwnedFd) {
 /// Waits until the first process has ended. When the parent's end of the control
 /// socket closes before, however the parent died, kills it first. (The kernel's
 /// signal at a parent's death comes when its *thread* ends, which threads do.)
-fn wait_or_kill(control: BorrowedFd<'_>, pidfd: &OwnedFd) -> io::Result<()> {
+///
+/// Returns whether it had to.
+fn wait_or_kill(control: BorrowedFd<'_>, pidfd: &OwnedFd) -> io::Result<bool> {
     let mut fds = [
         PollFd::new(pidfd, PollFlags::IN),
         PollFd::from_borrowed_fd(control, PollFlags::IN),
     ];
     retry(|| poll(&mut fds, None))?;
-    if fds[0].revents().is_empty() {
+    let is_left = fds[0].revents().is_empty();
+    if is_left {
         kill(pidfd);
     }
-    Ok(())
+    Ok(is_left)
+}
+
+/// Lets the processes of a cgroup go on, if they are frozen: so they can die. The
+/// group is nobody else's to remove any more.
+fn let_go(name: &str) -> Option<Group> {
+    let group = Group::existing(&Hierarchies::discover(), name).ok()?;
+    // One that was never frozen goes on already.
+    let _thawed = group.thaw();
+    (!group.is_empty()).then_some(group)
 }
 
 fn retry<T>(call: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {

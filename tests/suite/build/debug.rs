@@ -166,7 +166,8 @@ fn steps_that_are_not_there_are_told() {
         ("x", "expected `NUMBER`, `STAGE:NUMBER` or `:LINE`"),
     ];
     for (step, part) in cases {
-        debug(&project, &["--step", step], "").fails(1, part);
+        let code = if step == "x" { 125 } else { 1 };
+        debug(&project, &["--step", step], "").fails(code, part);
     }
     let arguments = ["debug", "-f-", "."];
     project

@@ -362,10 +362,10 @@ fn words_that_make_no_sense_are_refused() {
     let project = project();
     project
         .try_build(&["--on-error=weep"])
-        .fails(1, "expected `fail`, `keep` or `shell`");
+        .fails(125, "expected `fail`, `keep` or `shell`");
     project
         .try_build(&["--export-failed=x"])
-        .fails(1, "expected `PATH=DIR`");
+        .fails(125, "expected `PATH=DIR`");
     let input = ["build", "--on-error=shell", "-"];
     project
         .home()

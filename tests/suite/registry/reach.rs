@@ -1,5 +1,6 @@
 //! Ways to a registry: mirrors, proxies, plain HTTP, uploads taken up again.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use rbuild::oci::Digest;
@@ -136,7 +137,8 @@ fn plain_http_is_for_this_machine_and_for_who_asks_for_it() {
 /// What a registry knows of an upload.
 #[derive(Default)]
 struct Upload {
-    bytes: Vec<u8>,
+    /// What arrived, by the place that it was sent to.
+    places: BTreeMap<String, Vec<u8>>,
     stumbled: bool,
     ranges: Vec<String>,
     whole: Vec<Digest>,
@@ -153,8 +155,8 @@ fn an_upload_goes_on_where_the_registry_is() {
     let own = Arc::clone(&state);
     let server = HttpServer::plain(move |asked| {
         let mut upload = own.lock().unwrap();
-        let place = "/v2/a/b/blobs/uploads/1";
-        let range = |upload: &Upload| format!("0-{}", upload.bytes.len().saturating_sub(1));
+        let place = asked.path().to_owned();
+        let range = |bytes: &[u8]| format!("0-{}", bytes.len().saturating_sub(1));
         match (asked.method.as_str(), asked.path()) {
             ("GET", "/v2/") => Answer::new(200),
             ("HEAD", path) => {
@@ -165,33 +167,47 @@ fn an_upload_goes_on_where_the_registry_is() {
                 Answer::new(if there { 200 } else { 404 })
             }
             ("POST", _) => {
-                upload.bytes.clear();
-                Answer::new(202).with("Location", place)
+                // Layers and configurations may come side by side.
+                let place = format!("/v2/a/b/blobs/uploads/{}", upload.places.len());
+                upload.places.insert(place.clone(), Vec::new());
+                Answer::new(202).with("Location", &place)
             }
             ("PATCH", _) => {
-                if upload.stumbled {
+                let mut bytes = upload.places.remove(&place).unwrap_or_default();
+                let room = 100_000_usize.saturating_sub(bytes.len());
+                if upload.stumbled && asked.body.len() > 10_000 {
                     // While the layer is still being compressed its length is not told.
                     let told = asked.header("content-range").map(str::to_owned);
-                    let from = format!("{}-", upload.bytes.len());
+                    let from = format!("{}-", bytes.len());
                     upload.ranges.push(told.unwrap_or(from));
                 }
-                let room = 100_000_usize.saturating_sub(upload.bytes.len());
-                if upload.stumbled || asked.body.len() < room {
-                    upload.bytes.extend(&asked.body);
+                let takes = upload.stumbled || asked.body.len() < room;
+                let taken = if takes {
+                    &asked.body[..]
+                } else {
+                    &asked.body[..room]
+                };
+                bytes.extend(taken);
+                let range = range(&bytes);
+                upload.places.insert(place.clone(), bytes);
+                if takes {
                     return Answer::new(202)
-                        .with("Location", place)
-                        .with("Range", range(&upload));
+                        .with("Location", &place)
+                        .with("Range", range);
                 }
                 upload.stumbled = true;
-                upload.bytes.extend(&asked.body[..room]);
                 Answer::new(500)
             }
-            ("GET", _) => Answer::new(204)
-                .with("Location", place)
-                .with("Range", range(&upload)),
+            ("GET", _) => {
+                let range = range(upload.places.get(&place).map_or(&[], Vec::as_slice));
+                Answer::new(204)
+                    .with("Location", &place)
+                    .with("Range", range)
+            }
             ("PUT", path) if path.contains("/manifests/") => Answer::new(201),
             ("PUT", _) => {
-                let bytes = [std::mem::take(&mut upload.bytes), asked.body.clone()].concat();
+                let before = upload.places.get(&place).cloned().unwrap_or_default();
+                let bytes = [before, asked.body.clone()].concat();
                 upload.whole.push(Digest::of(&bytes));
                 upload.closed += 1;
                 // The blob is there, and nobody is told.
