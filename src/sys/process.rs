@@ -124,11 +124,40 @@ impl Offspring {
     }
 }
 
-/// Gives memory that was freed back to the system. What a process needed once, to
-/// start something, the allocator keeps for ever otherwise.
+/// Makes the allocator of a process that is to stay small put what is larger than a
+/// page apart, where it goes back to the system when it is freed: otherwise it leaves
+/// holes between what stays, page for page.
+pub fn stay_small() {
+    const PAGE: libc::c_int = 4 << 10;
+    // SAFETY: always safe to call. One arena is for all threads.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, PAGE);
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
+
+/// Gives memory that was freed back to the system, and that of the main thread's stack
+/// which nothing is on now. What a process needed once, to start something, it keeps
+/// for ever otherwise.
 pub fn give_memory_back() {
+    const PAGE: usize = 4 << 10;
+    // Well below this function's own frame and the calls that it makes.
+    const SPARED: usize = 2 * PAGE;
+    const DEEPEST: usize = 128 << 10;
     // SAFETY: always safe to call; it takes freed memory alone.
     unsafe { libc::malloc_trim(0) };
+    let here = 0_u8;
+    let top = (std::ptr::addr_of!(here).addr() & !(PAGE - 1)) - SPARED;
+    // SAFETY: what lies below the frames in use means nothing, and reads as zeros from
+    // here on. The kernel keeps other mappings a MiB away from the main thread's stack;
+    // where the stack is shorter than this, the rest is not mapped, which it says.
+    unsafe {
+        libc::madvise(
+            std::ptr::without_provenance_mut(top - DEEPEST),
+            DEEPEST,
+            libc::MADV_DONTNEED,
+        );
+    }
 }
 
 /// A path that leads to an open descriptor of this process.

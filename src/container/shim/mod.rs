@@ -51,6 +51,7 @@ pub fn shim_main() -> i32 {
 /// Leaves the command's session and hears what to do.
 fn born() -> std::io::Result<(OwnedFd, StartOrder, Option<ReadyInit>)> {
     let _unnamed = rustix::thread::set_name(c"rbuild-shim");
+    sys::process::stay_small();
     let socket = std::io::stdin().as_fd().try_clone_to_owned()?;
     let null = std::fs::File::options()
         .read(true)
