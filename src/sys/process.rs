@@ -63,8 +63,12 @@ fn seal(path: &Path) -> io::Result<OwnedFd> {
     })
 }
 
+/// Freed memory is not kept for the next use of the same size: what we start again
+/// works once and waits long, and such pieces hold a page each.
+const TUNABLES: &str = "glibc.malloc.tcache_count=0";
+
 /// Starts this program again under the name `argv0`, with `stdin` as its
-/// standard input, an empty environment, no other descriptor and nowhere to print.
+/// standard input, no environment but the allocator's, no other descriptor and nowhere to print.
 ///
 /// No memory is copied, whatever the size of this process: the standard library
 /// starts it with `posix_spawn`, which shares memory until the program is executed.
@@ -79,6 +83,7 @@ pub fn spawn_self(argv0: &str, stdin: OwnedFd) -> io::Result<Offspring> {
     let child = Command::new(descriptor_path(program()?.as_raw_fd()))
         .arg0(argv0)
         .env_clear()
+        .env("GLIBC_TUNABLES", TUNABLES)
         .stdin(Stdio::from(stdin))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -133,6 +138,7 @@ pub fn stay_small() {
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, PAGE);
         libc::mallopt(libc::M_ARENA_MAX, 1);
+        libc::mallopt(libc::M_MXFAST, 0);
     }
 }
 
