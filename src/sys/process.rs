@@ -134,11 +134,15 @@ impl Offspring {
 /// holes between what stays, page for page.
 pub fn stay_small() {
     const PAGE: libc::c_int = 4 << 10;
-    // SAFETY: always safe to call. One arena is for all threads.
-    unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, PAGE);
-        libc::mallopt(libc::M_ARENA_MAX, 1);
-        libc::mallopt(libc::M_MXFAST, 0);
+    // One arena is for all threads, and what is freed is put together at once.
+    let settings = [
+        (libc::M_MMAP_THRESHOLD, PAGE),
+        (libc::M_ARENA_MAX, 1),
+        (libc::M_MXFAST, 0),
+    ];
+    for (setting, value) in settings {
+        // SAFETY: always safe to call; a setting that is not known is refused.
+        unsafe { libc::mallopt(setting, value) };
     }
 }
 
