@@ -11,8 +11,10 @@ fn a_shell_has_job_control() {
     assert!(seat.is_raw());
     seat.types("sleep 4711\n");
     seat.sees("sleep 4711");
-    // Keys are the job's from the moment on that it has the terminal.
-    let foreground = || exec(&home, "aa", "cut -d' ' -f8 /proc/1/stat") != "1";
+    // Keys are the job's from the moment on that it has the terminal and is executed:
+    // the shell's child ignores them before.
+    let leader = "cat /proc/$(cut -d' ' -f8 /proc/1/stat)/comm";
+    let foreground = || exec(&home, "aa", leader) == "sleep";
     until("a job in the foreground", foreground);
     seat.types(b"\x1a");
     seat.sees("Stopped");
